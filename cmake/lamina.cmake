@@ -1,0 +1,54 @@
+# Flags that every target gets, and the one way to declare a rung of the ladder.
+
+add_library(lamina_flags INTERFACE)
+target_include_directories(lamina_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+# No contraction: an fma is written where it is meant, so results do not depend on the compiler.
+target_compile_options(lamina_flags INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wno-sign-conversion -Werror
+                                              -ffp-contract=off)
+# GCC 12 reports impossible sizes for std::string joins.
+target_compile_options(lamina_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+if(LAMINA_SANITIZE)
+  target_compile_options(lamina_flags INTERFACE -fsanitize=${LAMINA_SANITIZE} -fno-omit-frame-pointer
+                                                -fno-sanitize-recover=all)
+  target_link_options(lamina_flags INTERFACE -fsanitize=${LAMINA_SANITIZE})
+endif()
+if(LAMINA_SCALAR)
+  target_compile_definitions(lamina_flags INTERFACE LAMINA_SCALAR_BUILD=1)
+endif()
+
+# Flags by file suffix: kernels/cpu/<op>_<isa>.cpp is compiled for that instruction set.
+set(LAMINA_ISA_avx2 -mavx2 -mfma -mf16c -mbmi2)
+set(LAMINA_ISA_avx2vnni ${LAMINA_ISA_avx2} -mavxvnni)
+set(LAMINA_ISA_avx512 ${LAMINA_ISA_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+set(LAMINA_ISA_avx512vnni ${LAMINA_ISA_avx512} -mavx512vnni)
+set(LAMINA_ISA_avx512bf16 ${LAMINA_ISA_avx512vnni} -mavx512bf16)
+set(LAMINA_ISA_amxint8 ${LAMINA_ISA_avx512vnni} -mamx-tile -mamx-int8)
+set(LAMINA_ISA_amxbf16 ${LAMINA_ISA_avx512bf16} -mamx-tile -mamx-bf16)
+
+# lamina_folder(name DEPS target...): a static library of all sources of the folder, linked to lower rungs.
+function(lamina_folder name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  set(kept)
+  foreach(source ${sources})
+    if(source MATCHES "_(avx2|avx2vnni|avx512|avx512vnni|avx512bf16|amxint8|amxbf16)\\.cpp$")
+      if(LAMINA_SCALAR)
+        continue()
+      endif()
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${LAMINA_ISA_${CMAKE_MATCH_1}}")
+    endif()
+    list(APPEND kept ${source})
+  endforeach()
+  add_library(lamina_${name} STATIC ${kept})
+  target_link_libraries(lamina_${name} PUBLIC lamina_flags)
+  foreach(dep ${ARG_DEPS})
+    if(dep MATCHES "^lamina_" AND NOT TARGET ${dep})
+      continue()
+    endif()
+    target_link_libraries(lamina_${name} PUBLIC ${dep})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY LAMINA_FOLDERS lamina_${name})
+endfunction()

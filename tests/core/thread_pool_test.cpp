@@ -1,0 +1,40 @@
+#include "core/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace lamina::core {
+namespace {
+
+TEST(SplitRange, CoversEverythingOnceInWholeGrains) {
+  for (int64_t total : {0, 1, 15, 16, 17, 1000}) {
+    for (int parts : {1, 2, 3, 5, 64}) {
+      int64_t next = 0;
+      for (int i = 0; i < parts; ++i) {
+        const Range range = split_range(total, 16, i, parts);
+        EXPECT_EQ(range.begin, next);
+        if (range.end != total) EXPECT_EQ(range.end % 16, 0);
+        next = range.end;
+      }
+      EXPECT_EQ(next, total);
+    }
+  }
+}
+
+TEST(ThreadPool, RunsEachIndexOnceManyTimes) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    std::vector<int> counts(static_cast<size_t>(threads) * 64);
+    for (int round = 0; round < 2000; ++round) {
+      pool.run([&](int index, int count) {
+        EXPECT_EQ(count, threads);
+        ++counts[static_cast<size_t>(index) * 64];
+      });
+    }
+    for (int i = 0; i < threads; ++i) EXPECT_EQ(counts[static_cast<size_t>(i) * 64], 2000);
+  }
+}
+
+}  // namespace
+}  // namespace lamina::core
