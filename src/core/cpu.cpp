@@ -47,19 +47,29 @@ bool request_tiles() {
 
 bool detect(Isa isa) {
   switch (isa) {
-    case Isa::kScalar: return true;
-    case Isa::kAvx2: return has_flags({"avx2", "fma", "f16c", "bmi2"});
-    case Isa::kAvx2Vnni: return detect(Isa::kAvx2) && has_flags({"avx_vnni"});
-    case Isa::kAvx512: return detect(Isa::kAvx2) && has_flags({"avx512f", "avx512bw", "avx512dq", "avx512vl"});
-    case Isa::kAvx512Vnni: return detect(Isa::kAvx512) && has_flags({"avx512_vnni"});
-    case Isa::kAvx512Bf16: return detect(Isa::kAvx512Vnni) && has_flags({"avx512_bf16"});
-    case Isa::kAmxInt8: return detect(Isa::kAvx512Vnni) && has_flags({"amx_tile", "amx_int8"}) && request_tiles();
-    case Isa::kAmxBf16: return detect(Isa::kAmxInt8) && has_flags({"amx_bf16"});
+    case Isa::kScalar:
+      return true;
+    case Isa::kAvx2:
+      return has_flags({"avx2", "fma", "f16c", "bmi2"});
+    case Isa::kAvx2Vnni:
+      return detect(Isa::kAvx2) && has_flags({"avx_vnni"});
+    case Isa::kAvx512:
+      return detect(Isa::kAvx2) && has_flags({"avx512f", "avx512bw", "avx512dq", "avx512vl"});
+    case Isa::kAvx512Vnni:
+      return detect(Isa::kAvx512) && has_flags({"avx512_vnni"});
+    case Isa::kAvx512Bf16:
+      return detect(Isa::kAvx512Vnni) && has_flags({"avx512_bf16"});
+    case Isa::kAmxInt8:
+      return detect(Isa::kAvx512Vnni) && has_flags({"amx_tile", "amx_int8"}) && request_tiles();
+    case Isa::kAmxBf16:
+      return detect(Isa::kAmxInt8) && has_flags({"amx_bf16"});
   }
   return false;
 }
 #else
-bool detect(Isa isa) { return isa == Isa::kScalar; }
+bool detect(Isa isa) {
+  return isa == Isa::kScalar;
+}
 #endif
 
 /// The ISA named by LAMINA_ISA, or the strongest one if it is unset.
@@ -76,9 +86,13 @@ Result<Isa> forced_isa() {
 
 }  // namespace
 
-std::string_view isa_name(Isa isa) { return kNames[static_cast<size_t>(isa)]; }
+std::string_view isa_name(Isa isa) {
+  return kNames[static_cast<size_t>(isa)];
+}
 
-std::span<const Isa> all_isas() { return kIsas; }
+std::span<const Isa> all_isas() {
+  return kIsas;
+}
 
 bool cpu_has(Isa isa) {
   static const auto table = [] {

@@ -4,7 +4,8 @@
 
 namespace lamina::core {
 
-/// Log lines go to standard error; `LAMINA_LOG` sets the level (trace, debug, info, warn, error, off), "warn" by default.
+/// Log lines go to standard error; `LAMINA_LOG` sets the level (trace, debug, info, warn, error, off), "warn" by
+/// default.
 void setup_log();
 
 }  // namespace lamina::core

@@ -61,7 +61,7 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
     const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
     return fail(code, path.string(), "cannot be opened: {}", std::strerror(errno));
   }
-  struct stat info {};
+  struct stat info{};
   if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(descriptor);
     return fail(ErrorCode::kIo, path.string(), "is not a regular file");
@@ -102,7 +102,7 @@ int64_t resident_bytes() {
 }
 
 int64_t peak_resident_bytes() {
-  struct rusage usage {};
+  struct rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return int64_t{usage.ru_maxrss} * 1024;
 }

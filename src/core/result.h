@@ -20,7 +20,8 @@ enum class ErrorCode {
   kCancelled,    ///< stopped by the user
 };
 
-/// An expected failure. `place` names where (file, tensor, option, character), `message` what is wrong and what would be right.
+/// An expected failure. `place` names where (file, tensor, option, character), `message` what is wrong and what would
+/// be right.
 struct Error {
   ErrorCode code = ErrorCode::kInvalid;
   std::string place;
@@ -34,9 +35,11 @@ template <typename T>
 using Result = std::expected<T, Error>;
 using Status = Result<void>;
 
-/// Builds the error branch of a Result: `return fail(ErrorCode::kCorrupt, "x.gguf", "magic is {:#x}; GGUF expected", magic);`
+/// Builds the error branch of a Result: `return fail(ErrorCode::kCorrupt, "x.gguf", "magic is {:#x}; GGUF expected",
+/// magic);`
 template <typename... Args>
-std::unexpected<Error> fail(ErrorCode code, std::string_view place, fmt::format_string<Args...> format, Args&&... args) {
+std::unexpected<Error> fail(ErrorCode code, std::string_view place, fmt::format_string<Args...> format,
+                            Args&&... args) {
   return std::unexpected(Error{code, std::string(place), fmt::format(format, std::forward<Args>(args)...)});
 }
 
@@ -46,14 +49,14 @@ std::unexpected<Error> fail(ErrorCode code, std::string_view place, fmt::format_
 #define LAMINA_CONCAT(a, b) LAMINA_CONCAT_(a, b)
 
 /// Returns the error of a Status or Result to the caller, if it is one.
-#define LAMINA_CHECK_OK(expression)                                                \
-  do {                                                                             \
-    auto status_ = (expression);                                                   \
-    if (!status_) return std::unexpected(std::move(status_).error());              \
+#define LAMINA_CHECK_OK(expression)                                   \
+  do {                                                                \
+    auto status_ = (expression);                                      \
+    if (!status_) return std::unexpected(std::move(status_).error()); \
   } while (false)
 
 /// Declares `declaration` from a Result, or returns its error to the caller.
-#define LAMINA_ASSIGN(declaration, expression)                                                                   \
-  auto LAMINA_CONCAT(result_, __LINE__) = (expression);                                                          \
+#define LAMINA_ASSIGN(declaration, expression)                                                                        \
+  auto LAMINA_CONCAT(result_, __LINE__) = (expression);                                                               \
   if (!LAMINA_CONCAT(result_, __LINE__)) return std::unexpected(std::move(LAMINA_CONCAT(result_, __LINE__)).error()); \
   declaration = std::move(*LAMINA_CONCAT(result_, __LINE__))

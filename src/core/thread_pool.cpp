@@ -66,7 +66,8 @@ void ThreadPool::run_erased(Call call, void* context) {
   call(context, 0, threads_);
   for (int i = 1; i < threads_; ++i) {
     auto& flag = done_[static_cast<size_t>(i)].epoch;
-    for (uint32_t seen = flag.load(std::memory_order_acquire); seen != epoch; seen = flag.load(std::memory_order_acquire)) {
+    for (uint32_t seen = flag.load(std::memory_order_acquire); seen != epoch;
+         seen = flag.load(std::memory_order_acquire)) {
       wait_while_equal(flag, seen);
     }
   }
@@ -89,7 +90,8 @@ void ThreadPool::work(int index) {
 int default_threads() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : static_cast<int>(std::thread::hardware_concurrency());
+  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                          : static_cast<int>(std::thread::hardware_concurrency());
   std::ifstream file("/sys/fs/cgroup/cpu.max");
   std::string quota;
   double period = 0;

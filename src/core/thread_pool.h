@@ -9,7 +9,8 @@
 
 namespace lamina::core {
 
-/// [begin, end) of `total` items that belong to part `index` of `parts`, in steps of `grain`. Depends on the arguments alone.
+/// [begin, end) of `total` items that belong to part `index` of `parts`, in steps of `grain`. Depends on the arguments
+/// alone.
 struct Range {
   int64_t begin = 0;
   int64_t end = 0;
@@ -28,7 +29,8 @@ class ThreadPool {
 
   int threads() const { return threads_; }
 
-  /// Calls function(index, threads) once on every thread and returns when all are done. Does not allocate. Not reentrant.
+  /// Calls function(index, threads) once on every thread and returns when all are done. Does not allocate. Not
+  /// reentrant.
   template <typename Function>
   void run(Function&& function) {
     using Plain = std::remove_reference_t<Function>;
