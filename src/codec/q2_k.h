@@ -1,0 +1,29 @@
+#pragma once
+
+#include "codec/block.h"
+
+namespace lamina::codec {
+
+/// 2 bits in 16 groups of 16: value = d * scale * q - dmin * minimum, 4-bit scale (low nibble) and minimum (high).
+struct BlockQ2_K {
+  static constexpr int kElements = 256;
+  uint8_t scales[16];
+  uint8_t qs[64];  ///< byte l of half h holds elements 128h + 32j + l in bits 2j, 2j + 1
+  uint16_t d;
+  uint16_t dmin;
+};
+static_assert(sizeof(BlockQ2_K) == 84);
+
+inline void decode_block(const BlockQ2_K& block, float* out) {
+  const float d = half_to_float(block.d);
+  const float dmin = half_to_float(block.dmin);
+  for (int group = 0; group < 16; ++group) {
+    const float scale = d * static_cast<float>(block.scales[group] & 15);
+    const float minimum = dmin * static_cast<float>(block.scales[group] >> 4);
+    const uint8_t* qs = block.qs + group / 8 * 32 + group % 2 * 16;
+    const int shift = group / 2 % 4 * 2;
+    for (int i = 0; i < 16; ++i) *out++ = scale * static_cast<float>(qs[i] >> shift & 3) - minimum;
+  }
+}
+
+}  // namespace lamina::codec

@@ -1,0 +1,42 @@
+#pragma once
+
+#include "codec/block.h"
+
+namespace lamina::codec {
+
+/// 3 bits in 16 groups of 16: value = d * (scale - 32) * (q - 4), 6-bit scales.
+struct BlockQ3_K {
+  static constexpr int kElements = 256;
+  uint8_t hmask[32];   ///< bit e / 32 of byte e % 32 is the third bit of element e
+  uint8_t qs[64];      ///< low two bits, laid out as in q2_k
+  uint8_t scales[12];  ///< low nibbles of 0-7 and 8-15 in bytes 0-7, upper bits of i in byte 8 + i % 4
+  uint16_t d;
+};
+static_assert(sizeof(BlockQ3_K) == 110);
+
+/// Unpacks the 16 scales, each in [-32, 31].
+inline void unpack_q3_k_scales(const uint8_t* packed, int* scales) {
+  for (int i = 0; i < 16; ++i) {
+    const int low = i < 8 ? packed[i] & 15 : packed[i - 8] >> 4;
+    const int high = packed[8 + i % 4] >> (i / 4 * 2) & 3;
+    scales[i] = (low | high << 4) - 32;
+  }
+}
+
+inline void decode_block(const BlockQ3_K& block, float* out) {
+  const float d = half_to_float(block.d);
+  int scales[16];
+  unpack_q3_k_scales(block.scales, scales);
+  for (int group = 0; group < 16; ++group) {
+    const float scale = d * static_cast<float>(scales[group]);
+    const uint8_t* qs = block.qs + group / 8 * 32 + group % 2 * 16;
+    const uint8_t* high = block.hmask + group % 2 * 16;
+    const int shift = group / 2 % 4 * 2;
+    for (int i = 0; i < 16; ++i) {
+      const int q = (qs[i] >> shift & 3) | (high[i] >> (group / 2) & 1) << 2;
+      *out++ = scale * static_cast<float>(q - 4);
+    }
+  }
+}
+
+}  // namespace lamina::codec

@@ -1,0 +1,36 @@
+#pragma once
+
+#include "codec/q4_k.h"
+
+namespace lamina::codec {
+
+/// 5 bits in 8 groups of 32: value = d * scale * q - dmin * minimum, scales as in q4_k.
+struct BlockQ5_K {
+  static constexpr int kElements = 256;
+  uint16_t d;
+  uint16_t dmin;
+  uint8_t scales[12];  ///< see unpack_k_scales
+  uint8_t qh[32];      ///< bit e / 32 of byte e % 32 is the fifth bit of element e
+  uint8_t qs[128];     ///< low nibbles, laid out as in q4_k
+};
+static_assert(sizeof(BlockQ5_K) == 176);
+
+inline void decode_block(const BlockQ5_K& block, float* out) {
+  const float d = half_to_float(block.d);
+  const float dmin = half_to_float(block.dmin);
+  uint8_t scales[8];
+  uint8_t minimums[8];
+  unpack_k_scales(block.scales, scales, minimums);
+  for (int group = 0; group < 8; ++group) {
+    const float scale = d * static_cast<float>(scales[group]);
+    const float minimum = dmin * static_cast<float>(minimums[group]);
+    const uint8_t* qs = block.qs + group / 2 * 32;
+    const int shift = group % 2 * 4;
+    for (int i = 0; i < 32; ++i) {
+      const int q = (qs[i] >> shift & 15) | (block.qh[i] >> group & 1) << 4;
+      *out++ = scale * static_cast<float>(q) - minimum;
+    }
+  }
+}
+
+}  // namespace lamina::codec
