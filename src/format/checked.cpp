@@ -53,13 +53,12 @@ std::string repaired_utf8(std::string_view text) {
   return repaired;
 }
 
-std::string excerpt(std::string_view text) {
-  constexpr size_t kShown = 80;
+std::string excerpt(std::string_view text, size_t limit) {
   std::string shown;
   while (!text.empty()) {
     const size_t length = sequence_length(text);
     const size_t step = length == 0 ? 1 : length;
-    if (shown.size() + step > kShown) return shown + "...";
+    if (shown.size() + step > limit) return shown + "...";
     shown += length == 0 || is_control(text[0]) ? std::string_view("?") : text.substr(0, length);
     text.remove_prefix(step);
   }

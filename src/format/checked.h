@@ -52,7 +52,7 @@ class ByteReader {
 bool is_clean_utf8(std::string_view text, bool allow_control = true);
 /// `text` with each malformed byte replaced by U+FFFD.
 std::string repaired_utf8(std::string_view text);
-/// At most 80 bytes of text from a file, fit to be shown in a message: malformed and control bytes become '?'.
-std::string excerpt(std::string_view text);
+/// At most `limit` bytes of text from a file, fit to be shown in a message: malformed and control bytes become '?'.
+std::string excerpt(std::string_view text, size_t limit = 80);
 
 }  // namespace lamina::format

@@ -6,6 +6,7 @@
 
 #include "format/checked.h"
 #include "format/gguf_parser.h"
+#include "format/mapped_files.h"
 
 namespace lamina::format {
 
@@ -171,13 +172,7 @@ int64_t Gguf::file_bytes() const {
 }
 
 void Gguf::release(const core::TensorView& tensor) const {
-  const auto address = reinterpret_cast<uintptr_t>(tensor.data);
-  for (const core::MappedFile& file : files_) {
-    const auto begin = reinterpret_cast<uintptr_t>(file.bytes().data());
-    if (address >= begin && address - begin < file.bytes().size()) {
-      file.release(tensor.data, static_cast<size_t>(tensor.bytes()));
-    }
-  }
+  release_pages(files_, tensor);
 }
 
 Status Gguf::add_part(std::span<const std::byte> bytes, const std::string& place, int part, int parts) {

@@ -54,6 +54,7 @@ class ModelFiles {
   core::Result<std::optional<std::string>> read_text(std::string_view file_name) const;
 
  private:
+  ModelFiles() = default;
   static core::Result<ModelFiles> open_gguf(const std::filesystem::path& file);
   static core::Result<ModelFiles> open_folder(const std::filesystem::path& folder);
 
