@@ -10,10 +10,10 @@ namespace lamina::recipe {
 
 inline constexpr size_t kMaxRoute = 4096;
 
-/// What one layer of the model is made of.
+/// What one layer of the model is made of. A layer with neither never runs.
 struct LayerFacts {
-  bool attention = true;
-  bool mlp = true;
+  bool attention = true;  ///< it mixes tokens, by attention, a recurrent state or a convolution
+  bool mlp = true;        ///< it has a feed-forward part, dense or of experts
 };
 
 /// What planning must know of a model.

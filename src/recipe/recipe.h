@@ -39,6 +39,7 @@ struct LayerRange {
   static constexpr int kOpen = -1;
   int first = 0;
   int last = 0;
+  Position position{};
   friend bool operator==(const LayerRange&, const LayerRange&) = default;
 };
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.h"
 #include "recipe/recipe.h"
@@ -36,9 +37,9 @@ struct Parameter {
   ParameterKind kind = ParameterKind::kInteger;
   double minimum = -std::numeric_limits<double>::infinity();  ///< of integers and numbers, included
   double maximum = std::numeric_limits<double>::infinity();
-  std::string_view fallback;                  ///< the default as text; empty: the argument must be given
+  std::string_view fallback{};                ///< the default as text; empty: the argument must be given
   std::span<const std::string_view> words{};  ///< kWord: the allowed words; empty: any
-  std::string_view doc;
+  std::string_view doc{};
 };
 
 /// A technique that must not be combined with another one, and why.
