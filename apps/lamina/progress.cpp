@@ -1,0 +1,55 @@
+#include "lamina/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "lamina/store.h"
+
+namespace lamina::app {
+
+Progress::Progress(std::string label, int64_t total)
+    : label_(std::move(label)), total_(std::max<int64_t>(total, 0)), terminal_(isatty(STDERR_FILENO) == 1) {
+  if (!terminal_) note(total_ > 0 ? fmt::format("{}: {}", label_, size_text(total_)) : label_);
+}
+
+Progress::~Progress() {
+  if (drawn_) fmt::print(stderr, "\r\033[K");
+}
+
+void Progress::update(int64_t done) {
+  if (first_ < 0) first_ = done;
+  if (total_ > 0) done = std::min(done, total_);
+  if (terminal_) {
+    constexpr double kBetweenDraws = 0.1;
+    if (last_draw_ >= 0 && watch_.seconds() - last_draw_ < kBetweenDraws) return;
+    last_draw_ = watch_.seconds();
+    draw(done);
+    return;
+  }
+  constexpr int64_t kWorthTenths = 20'000'000;
+  if (total_ < kWorthTenths) return;
+  const int64_t tenth = done * 10 / total_;
+  if (tenth > tenth_ && tenth < 10) note(fmt::format("{}: {} %", label_, tenth * 10));
+  tenth_ = std::max(tenth_, tenth);
+}
+
+void Progress::draw(int64_t done) {
+  constexpr int64_t kWidth = 24;
+  const double rate = static_cast<double>(done - first_) / std::max(watch_.seconds(), 0.2);
+  std::string bar;
+  if (total_ > 0) {
+    const auto filled = static_cast<size_t>(done * kWidth / total_);
+    bar = fmt::format(" [{:<{}}] {:3} %", std::string(filled, '='), kWidth, done * 100 / total_);
+  }
+  fmt::print(stderr, "\r{:.40}{} {} {}/s\033[K", label_, bar, size_text(done), size_text(static_cast<int64_t>(rate)));
+  std::fflush(stderr);
+  drawn_ = true;
+}
+
+void note(const std::string& line) {
+  fmt::print(stderr, "{}\n", line);
+}
+
+}  // namespace lamina::app

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Writes the tables of README.md between <!-- name --> and <!-- /name --> from `lamina name --json`."""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+# Section: (column title, JSON field) of each column; the rows are the list in the object under the section's name.
+SECTIONS = {
+    "techniques": [("Name", "name"), ("Place", "place"), ("Effect", "effect"), ("What it does", "summary"), ("Source", "paper")],
+    "codecs": [("Name", "name"), ("Bits per weight", "bits_per_weight"), ("Block", "block_elements"), ("Written", "encodes")],
+    "architectures": [("Name", "name"), ("Class", "class"), ("Kind", "kind")],
+}
+
+
+def cell(value):
+    if value is True or value is False:
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(cell(v) for v in value)
+    return "" if value is None else str(value).replace("|", "\\|")
+
+
+def table(rows, columns):
+    """A markdown table; columns that no row fills are left out."""
+    kept = [(title, field) for title, field in columns if any(row.get(field) not in (None, "", []) for row in rows)]
+    lines = ["| " + " | ".join(title for title, _ in kept) + " |", "|" + " --- |" * len(kept)]
+    lines += ["| " + " | ".join(cell(row.get(field)) for _, field in kept) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def fill(text, sections):
+    """`text` with each section's table between its markers; KeyError names a marker that is missing."""
+    for name, body in sections.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        if not pattern.search(text):
+            raise KeyError(f"no <!-- {name} --> section")
+        text = pattern.sub(lambda found: found.group(1) + body + "\n" + found.group(2), text)
+    return text
+
+
+def commands(lamina):
+    """Subcommands that the program's help lists."""
+    out = subprocess.run([lamina, "--help"], capture_output=True, text=True).stdout
+    return set(re.findall(r"^ +([a-z]+)\b", out, re.M))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lamina", default="build/lamina")
+    parser.add_argument("--page", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent / "README.md")
+    parser.add_argument("--check", action="store_true", help="compare only; status 1 if the page is out of date")
+    arguments = parser.parse_args()
+
+    missing = [name for name in SECTIONS if name not in commands(arguments.lamina)]
+    if missing:
+        print(f"skipped: {arguments.lamina} has no subcommand {', '.join(missing)}")
+        return 77
+    sections = {}
+    for name, columns in SECTIONS.items():
+        out = subprocess.run([arguments.lamina, name, "--json"], capture_output=True, text=True, check=True).stdout
+        sections[name] = table(json.loads(out)[name], columns)
+    old = arguments.page.read_text()
+    new = fill(old, sections)
+    if arguments.check:
+        if new != old:
+            print(f"{arguments.page.name} is out of date; tools/generate_docs.py writes it")
+        return 1 if new != old else 0
+    arguments.page.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
