@@ -1,0 +1,100 @@
+#include "kernels/linear.h"
+
+#include <cassert>
+#include <vector>
+
+#include "kernels/linear_format.h"
+#include "kernels/linear_isa.h"
+#include "kernels/quantize.h"
+
+namespace lamina::kernels {
+
+namespace {
+
+const LinearVariant* choose_variant(std::string_view codec) {
+  const LinearVariant* best = nullptr;
+  for (const LinearVariant& variant : linear_variants()) {
+    if (variant.codec != codec || !core::isa_allowed(variant.isa)) continue;
+    if (best == nullptr || variant.isa > best->isa) best = &variant;
+  }
+  return best;
+}
+
+}  // namespace
+
+std::span<const LinearVariant> linear_variants() {
+  static const std::vector<LinearVariant> variants = [] {
+    std::vector<LinearVariant> all;
+    const auto add = [&all](std::span<const LinearVariant> rows) { all.insert(all.end(), rows.begin(), rows.end()); };
+    add(linear_portable());
+    return all;
+  }();
+  return variants;
+}
+
+Activation activation_of(std::string_view codec) {
+  const PanelFormat* format = find_panel_format(codec);
+  return format == nullptr ? Activation::kFloat : format->activation;
+}
+
+core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs, bool exact) {
+  const core::NumberFormat& numbers = codec.format;
+  if (outputs <= 0 || inputs <= 0) {
+    return core::fail(core::ErrorCode::kInvalid, numbers.name, "matrix [{}, {}] is empty; both sizes above 0 expected",
+                      outputs, inputs);
+  }
+  if (inputs % numbers.block_elements != 0) {
+    return core::fail(core::ErrorCode::kInvalid, numbers.name, "{} inputs; a multiple of {} expected", inputs,
+                      numbers.block_elements);
+  }
+  WeightLayout layout;
+  layout.codec = &codec;
+  layout.outputs = outputs;
+  layout.inputs = inputs;
+  layout.panels = (outputs + kPanel - 1) / kPanel;
+  layout.panel_bytes = kPanel * numbers.row_bytes(inputs);
+  layout.format = find_panel_format(numbers.name);
+  if (exact && layout.format != nullptr && layout.format->activation != Activation::kFloat) layout.format = nullptr;
+  layout.activation = layout.format == nullptr ? Activation::kFloat : layout.format->activation;
+  layout.variant = choose_variant(layout.format == nullptr ? "*" : numbers.name);
+  return layout;
+}
+
+void pack_panels(const WeightLayout& layout, const std::byte* rows, int64_t panel_begin, int64_t panel_end,
+                 std::byte* packed) {
+  const int64_t row_bytes = layout.codec->format.row_bytes(layout.inputs);
+  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    const int64_t first = panel * kPanel;
+    const int64_t count = layout.outputs - first < kPanel ? layout.outputs - first : kPanel;
+    const std::byte* from = rows + first * row_bytes;
+    std::byte* to = packed + panel * layout.panel_bytes;
+    std::memset(to, 0, static_cast<size_t>(layout.panel_bytes));
+    if (layout.format == nullptr) {
+      std::memcpy(to, from, static_cast<size_t>(count * row_bytes));
+    } else if (layout.format->kind == PanelKind::kBlock) {
+      pack_block_panel(*layout.format, layout, from, count, to);
+    } else if (layout.format->kind == PanelKind::kSuper) {
+      pack_super_panel(*layout.format, layout, from, count, to);
+    } else {
+      pack_float_panel(*layout.format, layout, from, count, to);
+    }
+  }
+}
+
+ActivationLayout activation_layout(const WeightLayout& layout) {
+  int64_t bytes = layout.inputs * static_cast<int64_t>(sizeof(float));
+  if (layout.activation == Activation::kInt8Block) bytes = BlockRow::of(layout.inputs).bytes;
+  if (layout.activation == Activation::kInt8Super) bytes = SuperRow::of(layout.inputs).bytes;
+  return {layout.activation, layout.inputs, bytes};
+}
+
+int64_t linear_scratch_bytes(const WeightLayout& layout, int64_t max_rows) {
+  return layout.variant->scratch_bytes(layout, max_rows);
+}
+
+void linear(const LinearArgs& args) {
+  assert(args.panel_begin >= 0 && args.panel_end <= args.layout->panels);
+  if (args.rows > 0 && args.panel_begin < args.panel_end) args.layout->variant->run(args);
+}
+
+}  // namespace lamina::kernels

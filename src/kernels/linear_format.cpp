@@ -1,0 +1,220 @@
+#include "kernels/linear_format.h"
+
+namespace lamina::kernels {
+
+namespace {
+
+float widen_f32(uint32_t bits) {
+  return std::bit_cast<float>(bits);
+}
+float widen_f16(uint32_t bits) {
+  return half_to_float(static_cast<uint16_t>(bits));
+}
+float widen_bf16(uint32_t bits) {
+  return std::bit_cast<float>(bits << 16);
+}
+
+uint8_t byte_at(const std::byte* from, int64_t index) {
+  return static_cast<uint8_t>(from[index]);
+}
+
+/// 32 nibbles: low ones are numbers 0..15, high ones 16..31.
+void read_nibbles(const std::byte* from, BlockValues& out) {
+  for (size_t i = 0; i < 16; ++i) {
+    const uint8_t both = byte_at(from, static_cast<int64_t>(i));
+    out.raw[i] = both & 15;
+    out.raw[i + 16] = both >> 4;
+  }
+}
+
+void read_fifth_bits(const std::byte* from, BlockValues& out) {
+  const auto bits = load_as<uint32_t>(from);
+  for (size_t i = 0; i < 32; ++i) out.raw[i] = static_cast<uint8_t>(out.raw[i] | ((bits >> i & 1U) << 4));
+}
+
+void read_q8_0(const std::byte* block, BlockValues& out) {
+  out.scale = load_as<uint16_t>(block);
+  for (size_t i = 0; i < 32; ++i) out.raw[i] = byte_at(block + 2, static_cast<int64_t>(i)) ^ 0x80;
+}
+void read_q4_0(const std::byte* block, BlockValues& out) {
+  out.scale = load_as<uint16_t>(block);
+  read_nibbles(block + 2, out);
+}
+void read_q4_1(const std::byte* block, BlockValues& out) {
+  out.scale = load_as<uint16_t>(block);
+  out.minimum = load_as<uint16_t>(block, 1);
+  read_nibbles(block + 4, out);
+}
+void read_q5_0(const std::byte* block, BlockValues& out) {
+  out.scale = load_as<uint16_t>(block);
+  read_nibbles(block + 6, out);
+  read_fifth_bits(block + 2, out);
+}
+void read_q5_1(const std::byte* block, BlockValues& out) {
+  out.scale = load_as<uint16_t>(block);
+  out.minimum = load_as<uint16_t>(block, 1);
+  read_nibbles(block + 8, out);
+  read_fifth_bits(block + 4, out);
+}
+
+/// The 12 bytes of 6-bit scales and minimums of q4_k and q5_k, each per 32 inputs.
+void read_pairs6(const std::byte* from, SuperValues& out) {
+  for (int64_t j = 0; j < 8; ++j) {
+    uint8_t scale = 0;
+    uint8_t minimum = 0;
+    if (j < 4) {
+      scale = byte_at(from, j) & 63;
+      minimum = byte_at(from, j + 4) & 63;
+    } else {
+      scale = static_cast<uint8_t>((byte_at(from, j + 4) & 15) | (byte_at(from, j - 4) >> 6 << 4));
+      minimum = static_cast<uint8_t>((byte_at(from, j + 4) >> 4) | (byte_at(from, j) >> 6 << 4));
+    }
+    for (int64_t half = 0; half < 2; ++half) {
+      out.scale[static_cast<size_t>(2 * j + half)] = scale;
+      out.minimum[static_cast<size_t>(2 * j + half)] = minimum;
+    }
+  }
+}
+
+void read_q4_k(const std::byte* block, SuperValues& out) {
+  out.d = load_as<uint16_t>(block);
+  out.dmin = load_as<uint16_t>(block, 1);
+  read_pairs6(block + 4, out);
+  for (size_t i = 0; i < 256; ++i) {
+    const uint8_t both = byte_at(block + 16, static_cast<int64_t>(i / 64 * 32 + i % 32));
+    out.raw[i] = i % 64 < 32 ? both & 15 : both >> 4;
+  }
+}
+
+void read_q5_k(const std::byte* block, SuperValues& out) {
+  out.d = load_as<uint16_t>(block);
+  out.dmin = load_as<uint16_t>(block, 1);
+  read_pairs6(block + 4, out);
+  for (size_t i = 0; i < 256; ++i) {
+    const uint8_t both = byte_at(block + 48, static_cast<int64_t>(i / 64 * 32 + i % 32));
+    const int bit = byte_at(block + 16, static_cast<int64_t>(i % 32)) >> (i / 32) & 1;
+    out.raw[i] = static_cast<uint8_t>((i % 64 < 32 ? both & 15 : both >> 4) | bit << 4);
+  }
+}
+
+void read_q6_k(const std::byte* block, SuperValues& out) {
+  out.d = load_as<uint16_t>(block + 208);
+  for (size_t s = 0; s < 16; ++s) out.scale[s] = byte_at(block + 192, static_cast<int64_t>(s));
+  for (size_t i = 0; i < 256; ++i) {
+    const size_t half = i / 128;
+    const size_t part = i % 128 / 32;
+    const uint8_t both = byte_at(block, static_cast<int64_t>(64 * half + 32 * (part & 1) + i % 32));
+    const int high = byte_at(block + 128, static_cast<int64_t>(32 * half + i % 32)) >> (2 * part) & 3;
+    out.raw[i] = static_cast<uint8_t>((part < 2 ? both & 15 : both >> 4) | high << 4);
+  }
+}
+
+void read_q2_k(const std::byte* block, SuperValues& out) {
+  out.d = load_as<uint16_t>(block + 80);
+  out.dmin = load_as<uint16_t>(block + 82);
+  for (size_t s = 0; s < 16; ++s) {
+    out.scale[s] = byte_at(block, static_cast<int64_t>(s)) & 15;
+    out.minimum[s] = byte_at(block, static_cast<int64_t>(s)) >> 4;
+  }
+  for (size_t i = 0; i < 256; ++i) {
+    const uint8_t four = byte_at(block + 16, static_cast<int64_t>(i / 128 * 32 + i % 32));
+    out.raw[i] = four >> (2 * (i % 128 / 32)) & 3;
+  }
+}
+
+void read_q3_k(const std::byte* block, SuperValues& out) {
+  out.d = load_as<uint16_t>(block + 108);
+  const std::byte* scales = block + 96;
+  for (size_t s = 0; s < 16; ++s) {
+    const auto low = byte_at(scales, static_cast<int64_t>(s % 8)) >> (s < 8 ? 0 : 4) & 15;
+    const auto high = byte_at(scales, static_cast<int64_t>(8 + s % 4)) >> (2 * (s / 4)) & 3;
+    out.scale[s] = static_cast<uint8_t>(low | high << 4);
+  }
+  for (size_t i = 0; i < 256; ++i) {
+    const uint8_t four = byte_at(block + 32, static_cast<int64_t>(i / 128 * 32 + i % 32));
+    const int high = byte_at(block, static_cast<int64_t>(i % 32)) >> (i / 32) & 1;
+    out.raw[i] = static_cast<uint8_t>((four >> (2 * (i % 128 / 32)) & 3) | high << 2);
+  }
+}
+
+PanelFormat float_format(std::string_view codec, int64_t bytes, float (*widen)(uint32_t)) {
+  PanelFormat format;
+  format.codec = codec;
+  format.block_bytes = bytes;
+  format.widen = widen;
+  return format;
+}
+
+PanelFormat block_format(std::string_view codec, int bits, int zero, void (*read)(const std::byte*, BlockValues&)) {
+  PanelFormat format;
+  format.codec = codec;
+  format.kind = PanelKind::kBlock;
+  format.activation = Activation::kInt8Block;
+  format.block = 32;
+  format.minimum = zero == 0;
+  format.block_bytes = 4 * bits + 2 + (format.minimum ? 2 : 0);
+  format.low_bits = bits == 5 ? 4 : bits;
+  format.high_bits = bits == 5 ? 1 : 0;
+  format.zero = zero;
+  format.read_block = read;
+  return format;
+}
+
+PanelFormat super_format(std::string_view codec, int low, int high, ScaleForm scales,
+                         void (*read)(const std::byte*, SuperValues&)) {
+  PanelFormat format;
+  format.codec = codec;
+  format.kind = PanelKind::kSuper;
+  format.activation = Activation::kInt8Super;
+  format.block = 256;
+  format.low_bits = low;
+  format.high_bits = high;
+  format.scales = scales;
+  format.minimum = scales == ScaleForm::kPair6 || scales == ScaleForm::kPair4;
+  format.zero = format.minimum ? 0 : 1 << (low + high - 1);
+  format.scale_zero = scales == ScaleForm::kSix ? 32 : 0;
+  format.block_bytes = 32 * (low + high) + scale_form_bytes(scales) / kPanel + (format.minimum ? 4 : 2);
+  format.read_super = read;
+  return format;
+}
+
+}  // namespace
+
+std::span<const PanelFormat> panel_formats() {
+  static const std::array formats{
+      float_format("f32", 4, widen_f32),
+      float_format("f16", 2, widen_f16),
+      float_format("bf16", 2, widen_bf16),
+      block_format("q8_0", 8, 128, read_q8_0),
+      block_format("q4_0", 4, 8, read_q4_0),
+      block_format("q4_1", 4, 0, read_q4_1),
+      block_format("q5_0", 5, 16, read_q5_0),
+      block_format("q5_1", 5, 0, read_q5_1),
+      super_format("q2_k", 2, 0, ScaleForm::kPair4, read_q2_k),
+      super_format("q3_k", 2, 1, ScaleForm::kSix, read_q3_k),
+      super_format("q4_k", 4, 0, ScaleForm::kPair6, read_q4_k),
+      super_format("q5_k", 4, 1, ScaleForm::kPair6, read_q5_k),
+      super_format("q6_k", 4, 2, ScaleForm::kSigned8, read_q6_k),
+  };
+  return formats;
+}
+
+const PanelFormat* find_panel_format(std::string_view codec) {
+  for (const PanelFormat& format : panel_formats()) {
+    if (format.codec == codec) return &format;
+  }
+  return nullptr;
+}
+
+float half_to_float(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000U) << 16;
+  const uint32_t rest = bits & 0x7fffU;
+  if (rest >= 0x7c00U) return std::bit_cast<float>(sign | 0x7f800000U | (rest & 0x3ffU) << 13);
+  if (rest < 0x400U) {  // subnormal or zero: an exact product
+    const float value = static_cast<float>(rest) * 0x1p-24F;
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | sign);
+  }
+  return std::bit_cast<float>(sign | ((rest << 13) + 0x38000000U));
+}
+
+}  // namespace lamina::kernels

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <span>
+
+#include "kernels/linear.h"
+
+/// The rows that each file of kernels/cpu adds to the table.
+namespace lamina::kernels {
+
+std::span<const LinearVariant> linear_portable();
+std::span<const LinearVariant> linear_avx2();
+std::span<const LinearVariant> linear_avx512();
+std::span<const LinearVariant> linear_avx512vnni();
+
+}  // namespace lamina::kernels
