@@ -10,6 +10,7 @@ output, then the residual stream after each layer, before the final norm) and tr
 """
 
 import argparse
+import copy
 import json
 import sys
 import tempfile
@@ -32,7 +33,8 @@ STORE = Path(__file__).resolve().parent.parent / "tests" / "golden" / "models"
 
 def build_model(config):
     """The reference library's model, float32, eager attention, weights not yet set."""
-    kept = {key: value for key, value in config.items() if value is not None}
+    # The library writes into nested dictionaries that it is given.
+    kept = copy.deepcopy({key: value for key, value in config.items() if value is not None})
     settings = transformers.LlamaConfig.from_dict(kept)
     settings._attn_implementation = "eager"
     return transformers.LlamaForCausalLM(settings).to(torch.float32).eval()
