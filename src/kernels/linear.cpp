@@ -32,9 +32,9 @@ std::span<const LinearVariant> linear_variants() {
   return variants;
 }
 
-Activation activation_of(std::string_view codec) {
+InputForm activation_of(std::string_view codec) {
   const PanelFormat* format = find_panel_format(codec);
-  return format == nullptr ? Activation::kFloat : format->activation;
+  return format == nullptr ? InputForm::kFloat : format->activation;
 }
 
 core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs, bool exact) {
@@ -54,8 +54,8 @@ core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outp
   layout.panels = (outputs + kPanel - 1) / kPanel;
   layout.panel_bytes = kPanel * numbers.row_bytes(inputs);
   layout.format = find_panel_format(numbers.name);
-  if (exact && layout.format != nullptr && layout.format->activation != Activation::kFloat) layout.format = nullptr;
-  layout.activation = layout.format == nullptr ? Activation::kFloat : layout.format->activation;
+  if (exact && layout.format != nullptr && layout.format->activation != InputForm::kFloat) layout.format = nullptr;
+  layout.activation = layout.format == nullptr ? InputForm::kFloat : layout.format->activation;
   layout.variant = choose_variant(layout.format == nullptr ? "*" : numbers.name);
   return layout;
 }
@@ -83,8 +83,8 @@ void pack_panels(const WeightLayout& layout, const std::byte* rows, int64_t pane
 
 ActivationLayout activation_layout(const WeightLayout& layout) {
   int64_t bytes = layout.inputs * static_cast<int64_t>(sizeof(float));
-  if (layout.activation == Activation::kInt8Block) bytes = BlockRow::of(layout.inputs).bytes;
-  if (layout.activation == Activation::kInt8Super) bytes = SuperRow::of(layout.inputs).bytes;
+  if (layout.activation == InputForm::kInt8Block) bytes = BlockRow::of(layout.inputs).bytes;
+  if (layout.activation == InputForm::kInt8Super) bytes = SuperRow::of(layout.inputs).bytes;
   return {layout.activation, layout.inputs, bytes};
 }
 

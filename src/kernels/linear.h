@@ -20,7 +20,7 @@ namespace lamina::kernels {
 inline constexpr int64_t kPanel = 16;
 
 /// What a family of kernels reads on the activation side.
-enum class Activation {
+enum class InputForm {
   kFloat,      ///< float32 rows as they are
   kInt8Block,  ///< int8 with a scale per 32 inputs
   kInt8Super,  ///< int8 with a scale per 256 inputs
@@ -32,7 +32,7 @@ struct PanelFormat;
 /// The packed form of a matrix [outputs, inputs]. A view of tables: copy it freely.
 struct WeightLayout {
   const codec::Codec* codec = nullptr;
-  Activation activation = Activation::kFloat;
+  InputForm activation = InputForm::kFloat;
   int64_t outputs = 0;
   int64_t inputs = 0;
   int64_t panel_bytes = 0;
@@ -45,7 +45,7 @@ struct WeightLayout {
 
 /// How rows of activations lie in memory. Matrices that read the same input share it when `kind` and `inputs` agree.
 struct ActivationLayout {
-  Activation kind = Activation::kFloat;
+  InputForm kind = InputForm::kFloat;
   int64_t inputs = 0;
   int64_t row_bytes = 0;
 
@@ -70,7 +70,7 @@ struct LinearArgs {
 struct LinearVariant {
   std::string_view codec;
   core::Isa isa = core::Isa::kScalar;
-  Activation activation = Activation::kFloat;
+  InputForm activation = InputForm::kFloat;
   void (*run)(const LinearArgs&) = nullptr;
   int64_t (*scratch_bytes)(const WeightLayout&, int64_t rows) = nullptr;
 };
@@ -102,6 +102,6 @@ void linear(const LinearArgs& args);
 std::span<const LinearVariant> linear_variants();
 
 /// The activations that a codec's kernels read when nothing else is asked for.
-Activation activation_of(std::string_view codec);
+InputForm activation_of(std::string_view codec);
 
 }  // namespace lamina::kernels

@@ -149,7 +149,7 @@ PanelFormat block_format(std::string_view codec, int bits, int zero, void (*read
   PanelFormat format;
   format.codec = codec;
   format.kind = PanelKind::kBlock;
-  format.activation = Activation::kInt8Block;
+  format.activation = InputForm::kInt8Block;
   format.block = 32;
   format.minimum = zero == 0;
   format.block_bytes = 4 * bits + 2 + (format.minimum ? 2 : 0);
@@ -165,7 +165,7 @@ PanelFormat super_format(std::string_view codec, int low, int high, ScaleForm sc
   PanelFormat format;
   format.codec = codec;
   format.kind = PanelKind::kSuper;
-  format.activation = Activation::kInt8Super;
+  format.activation = InputForm::kInt8Super;
   format.block = 256;
   format.low_bits = low;
   format.high_bits = high;

@@ -50,7 +50,7 @@ enum class ScaleForm {
 struct PanelFormat {
   std::string_view codec;
   PanelKind kind = PanelKind::kFloat;
-  Activation activation = Activation::kFloat;
+  InputForm activation = InputForm::kFloat;
   int64_t block = 1;        ///< inputs per block of the file
   int64_t block_bytes = 0;  ///< bytes of one output's block
   int low_bits = 0;         ///< 8: bytes; 4: nibble plane; 2: plane of 2 bits

@@ -87,13 +87,13 @@ void quantize_rows(const ActivationLayout& layout, const float* x, int64_t x_str
     const float* from = x + r * x_stride;
     std::byte* to = out + r * layout.row_bytes;
     switch (layout.kind) {
-      case Activation::kFloat:
+      case InputForm::kFloat:
         std::memcpy(to, from, static_cast<size_t>(layout.inputs) * sizeof(float));
         break;
-      case Activation::kInt8Block:
+      case InputForm::kInt8Block:
         quantize_block_row(from, layout.inputs, to);
         break;
-      case Activation::kInt8Super:
+      case InputForm::kInt8Super:
         quantize_super_row(from, layout.inputs, to);
         break;
     }

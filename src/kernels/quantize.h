@@ -8,8 +8,8 @@
 namespace lamina::kernels {
 
 /// Inputs that share an activation scale, by family (0 for floats).
-constexpr int64_t activation_block(Activation kind) {
-  return kind == Activation::kInt8Block ? 32 : kind == Activation::kInt8Super ? 256 : 0;
+constexpr int64_t activation_block(InputForm kind) {
+  return kind == InputForm::kInt8Block ? 32 : kind == InputForm::kInt8Super ? 256 : 0;
 }
 
 /// Turns float32 rows (stride in elements) into the rows that kernels read. Each row and block is quantized alone:

@@ -292,7 +292,7 @@ TEST(LinearLayout, RefusesBrokenBlocksAndEmptyMatrices) {
 
 TEST(LinearLayout, ExactKeepsFloatActivations) {
   const WeightLayout layout = weight_layout(test_codec("q4_0").codec, 16, 64, true).value();
-  EXPECT_EQ(layout.activation, Activation::kFloat);
+  EXPECT_EQ(layout.activation, InputForm::kFloat);
   EXPECT_EQ(activation_layout(layout).row_bytes, 64 * 4);
 }
 

@@ -178,25 +178,25 @@ struct MinimumSuperKernel : SuperKernel {
 };
 
 template <class Kernel>
-constexpr LinearVariant row(std::string_view codec, Activation activation) {
+constexpr LinearVariant row(std::string_view codec, InputForm activation) {
   return {codec, core::Isa::kScalar, activation, run_tiled<Kernel>, tiled_scratch_bytes<Kernel>};
 }
 
 constexpr std::array kRows{
-    row<DecodedKernel>("*", Activation::kFloat),
-    row<FloatKernel>("f32", Activation::kFloat),
-    row<FloatKernel>("f16", Activation::kFloat),
-    row<FloatKernel>("bf16", Activation::kFloat),
-    row<PlainBlockKernel>("q8_0", Activation::kInt8Block),
-    row<PlainBlockKernel>("q4_0", Activation::kInt8Block),
-    row<MinimumBlockKernel>("q4_1", Activation::kInt8Block),
-    row<PlainBlockKernel>("q5_0", Activation::kInt8Block),
-    row<MinimumBlockKernel>("q5_1", Activation::kInt8Block),
-    row<MinimumSuperKernel>("q2_k", Activation::kInt8Super),
-    row<PlainSuperKernel>("q3_k", Activation::kInt8Super),
-    row<MinimumSuperKernel>("q4_k", Activation::kInt8Super),
-    row<MinimumSuperKernel>("q5_k", Activation::kInt8Super),
-    row<PlainSuperKernel>("q6_k", Activation::kInt8Super),
+    row<DecodedKernel>("*", InputForm::kFloat),
+    row<FloatKernel>("f32", InputForm::kFloat),
+    row<FloatKernel>("f16", InputForm::kFloat),
+    row<FloatKernel>("bf16", InputForm::kFloat),
+    row<PlainBlockKernel>("q8_0", InputForm::kInt8Block),
+    row<PlainBlockKernel>("q4_0", InputForm::kInt8Block),
+    row<MinimumBlockKernel>("q4_1", InputForm::kInt8Block),
+    row<PlainBlockKernel>("q5_0", InputForm::kInt8Block),
+    row<MinimumBlockKernel>("q5_1", InputForm::kInt8Block),
+    row<MinimumSuperKernel>("q2_k", InputForm::kInt8Super),
+    row<PlainSuperKernel>("q3_k", InputForm::kInt8Super),
+    row<MinimumSuperKernel>("q4_k", InputForm::kInt8Super),
+    row<MinimumSuperKernel>("q5_k", InputForm::kInt8Super),
+    row<PlainSuperKernel>("q6_k", InputForm::kInt8Super),
 };
 
 }  // namespace

@@ -70,8 +70,8 @@ void linear(const LinearArgs& args, const std::byte* weights) {
   const WeightLayout& layout = *args.layout;
   const int64_t weight_row = layout.codec->format.row_bytes(layout.inputs);
   const int64_t activation_row = activation_layout(layout).row_bytes;
-  const auto sum = layout.activation == Activation::kInt8Block   ? block_sum
-                   : layout.activation == Activation::kInt8Super ? super_sum
+  const auto sum = layout.activation == InputForm::kInt8Block   ? block_sum
+                   : layout.activation == InputForm::kInt8Super ? super_sum
                                                                  : float_sum;
   for (int64_t r = 0; r < args.rows; ++r) {
     for (int64_t n = 0; n < layout.outputs; ++n) {

@@ -1,0 +1,109 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <iostream>
+#include <memory>
+
+#include "lamina/chat.h"
+#include "lamina/commands.h"
+#include "lamina/conversation.h"
+#include "lamina/generation_options.h"
+#include "lamina/session.h"
+
+namespace lamina::app {
+
+namespace {
+
+using core::Result;
+using core::Status;
+
+struct RunOptions {
+  CommonOptions common;
+  GenerationOptions generation;
+  std::string prompt;
+  std::string system;
+  bool raw = false;
+};
+
+/// The prompt's tokens: as plain text, or as a user's message in the model's chat template.
+Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Session& session) {
+  if (options.raw) return session.tokenizer->encode(options.prompt, {.add_special = true, .parse_special = true});
+  LAMINA_ASSIGN(Conversation conversation, Conversation::create(session.model->files(), *session.tokenizer));
+  if (!options.system.empty()) conversation.add("system", options.system);
+  conversation.add("user", options.prompt);
+  return conversation.tokens();
+}
+
+void print_result(const RunOptions& options, const Session& session, size_t prompt_size, const run::Generation& generation) {
+  const auto completion = static_cast<double>(generation.tokens.size());
+  const auto per_second = [](double tokens, double seconds) { return seconds > 0 ? tokens / seconds : 0.0; };
+  if (!options.common.json) {
+    std::cout << '\n' << std::flush;
+    if (isatty(STDERR_FILENO) == 0) return;
+    fmt::print(stderr, "\n[{} + {} tokens, {:.0f} + {:.1f} tokens/s, first after {:.0f} ms]\n", prompt_size, generation.tokens.size(),
+               per_second(static_cast<double>(prompt_size), generation.prompt_seconds), per_second(completion - 1, generation.decode_seconds),
+               1e3 * (session.load_seconds + generation.prompt_seconds));
+    return;
+  }
+  nlohmann::ordered_json out{{"text", generation.text},
+                             {"tokens", generation.tokens},
+                             {"prompt_tokens", prompt_size},
+                             {"completion_tokens", generation.tokens.size()},
+                             {"finish_reason", run::finish_reason_name(generation.finish)}};
+  out["timings"] = {{"load_ms", 1e3 * session.load_seconds},
+                    {"ttft_ms", 1e3 * generation.prompt_seconds},
+                    {"prompt_tps", per_second(static_cast<double>(prompt_size), generation.prompt_seconds)},
+                    {"decode_tps", per_second(completion - 1, generation.decode_seconds)}};
+  print_json(out);
+}
+
+Status answer(const RunOptions& options, Session& session) {
+  LAMINA_ASSIGN(std::vector<int32_t> prompt, prompt_tokens(options, session));
+  const size_t prompt_size = prompt.size();
+  run::Engine engine(*session.runner, &*session.tokenizer);
+  run::GenerationRequest request{.prompt = std::move(prompt),
+                                 .sampling = options.generation.sampling,
+                                 .max_tokens = options.generation.tokens,
+                                 .stops = options.generation.stops,
+                                 .ignore_end = false,
+                                 .sink = {}};
+  if (!options.common.json) {
+    request.sink = [](std::string_view text) {
+      std::cout << text << std::flush;
+      return std::cout.good();
+    };
+  }
+  LAMINA_ASSIGN(const size_t index, engine.submit(std::move(request)));
+  LAMINA_CHECK_OK(engine.finish());
+  print_result(options, session, prompt_size, engine.result(index));
+  return {};
+}
+
+Status run_command(RunOptions& options, bool has_prompt) {
+  const bool chat = !has_prompt && !options.common.json && isatty(STDIN_FILENO) != 0;
+  if (!has_prompt && !chat) {
+    LAMINA_ASSIGN(options.prompt, read_file("-"));
+  }
+  LAMINA_ASSIGN(Session session, open_session(options.common, {}));
+  if (chat) return run_chat(session, options.generation, options.system);
+  return answer(options, session);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_status) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = add_command(app, "run", "answer a prompt, or chat on a terminal",
+                                  "  lamina run smollm2-135m \"Name three primary colours.\"\n"
+                                  "  lamina run model.gguf                      (a chat)\n"
+                                  "  cat question.txt | lamina run model.gguf --temperature 0\n"
+                                  "  lamina run model.gguf --recipe \"L9.attn:drop\" --raw \"Once upon a time\"");
+  add_model_options(*command, options->common);
+  add_generation_options(*command, options->generation);
+  CLI::Option* prompt = command->add_option("PROMPT", options->prompt, "what to answer; without it a chat, or standard input");
+  command->add_option("--system", options->system, "the system message");
+  command->add_flag("--raw", options->raw, "complete the text itself, without chat template");
+  command->callback([options, prompt, &exit_status] { exit_status = exit_status_of(run_command(*options, prompt->count() > 0)); });
+}
+
+}  // namespace lamina::app

@@ -1,0 +1,86 @@
+#include "lamina/session.h"
+
+#include <algorithm>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "lamina/progress.h"
+#include "lamina/store.h"
+#include "recipe/recipe.h"
+
+namespace lamina::app {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+
+namespace {
+
+constexpr int64_t kDefaultContext = 4096;
+
+/// Positions per sequence: what the user says, else what the command needs, never more than the model knows.
+Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs, const models::Model& model) {
+  if (options.context > model.context()) {
+    return fail(ErrorCode::kInvalid, "--ctx", "{} positions; the model was made for {}", options.context, model.context());
+  }
+  if (options.context > 0) return options.context;
+  const int64_t wanted = needs.context > 0 ? needs.context : kDefaultContext;
+  return std::min(wanted, model.context());
+}
+
+core::Status load_weights(Session& session) {
+  std::optional<Progress> bar;
+  core::Stopwatch watch;
+  return session.model->load(*session.pool, [&](int64_t done, int64_t total) {
+    if (!bar && watch.seconds() > 1) bar.emplace("loading", total);
+    if (bar) bar->update(done);
+    return true;
+  });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& options) {
+  LAMINA_ASSIGN(const std::filesystem::path path, resolve_model(options.model));
+  return models::Model::build(path, {.exact = options.activations == "f32"});
+}
+
+Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model& model) {
+  LAMINA_ASSIGN(const recipe::Recipe parsed, recipe::parse(text));
+  recipe::ModelFacts facts{.layers = static_cast<int>(model.layers().size())};
+  for (const layers::Layer& layer : model.layers()) {
+    const auto has = [&](std::string_view role) { return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end(); };
+    facts.sublayers.push_back({.attention = has("attn"), .mlp = has("mlp")});
+  }
+  return recipe::plan(parsed, facts);
+}
+
+core::Status check_memory(int64_t weights, int64_t cache, int64_t workspace) {
+  const int64_t available = core::available_bytes();
+  if (weights + cache + workspace <= available) return {};
+  return fail(ErrorCode::kLimit, "memory", "weights {}, cache {} and workspace {} do not fit into the {} that are free; a smaller --ctx or model would",
+              size_text(weights), size_text(cache), size_text(workspace), size_text(available));
+}
+
+Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs) {
+  core::Stopwatch watch;
+  Session session;
+  LAMINA_ASSIGN(session.model, build_model(options));
+  LAMINA_ASSIGN(session.plan, plan_recipe(options.recipe, *session.model));
+  if (needs.tokenizer) {
+    LAMINA_ASSIGN(session.tokenizer, models::load_tokenizer(session.model->files()));
+    LAMINA_CHECK_OK(models::check_vocabulary(*session.tokenizer, *session.model));
+  }
+  session.pool = std::make_unique<core::ThreadPool>(options.threads);
+  LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));
+  const run::RunnerOptions runner_options{
+      .plan = session.plan, .context = context, .sequences = needs.sequences, .max_rows = std::min(needs.max_rows, context * needs.sequences)};
+  LAMINA_ASSIGN(const run::RunnerMemory memory, run::Runner::plan_memory(*session.model, *session.pool, runner_options));
+  LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache, memory.workspace));
+  LAMINA_CHECK_OK(load_weights(session));
+  LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
+  session.load_seconds = watch.seconds();
+  return session;
+}
+
+}  // namespace lamina::app

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lamina/cli.h"
+#include "models/model.h"
+#include "models/vocabulary.h"
+#include "recipe/plan.h"
+#include "run/engine.h"
+#include "run/runner.h"
+
+namespace lamina::app {
+
+/// A model that is ready to run, with what the command line asked for.
+struct Session {
+  std::unique_ptr<core::ThreadPool> pool;
+  std::unique_ptr<models::Model> model;
+  recipe::RunPlan plan;
+  std::optional<text::Tokenizer> tokenizer;
+  std::unique_ptr<run::Runner> runner;
+  double load_seconds = 0;
+
+  int64_t context() const { return runner->options().context; }
+};
+
+/// How much of a sequence and how many of them a command needs.
+struct SessionNeeds {
+  int64_t context = 0;  ///< positions per sequence when --ctx is not given; 0: the model's context, at most 4096
+  int32_t sequences = 1;
+  int64_t max_rows = 512;
+  bool tokenizer = true;
+};
+
+/// The store's or the user's model of that name, built but not loaded.
+core::Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& options);
+
+/// Builds the model, checks recipe and memory, loads the weights (with a bar on a terminal when it takes long) and makes the runner.
+core::Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs);
+
+/// The recipe of the options for that model.
+core::Result<recipe::RunPlan> plan_recipe(const std::string& recipe, const models::Model& model);
+
+/// An error with both numbers unless `bytes` fit into the memory that is left.
+core::Status check_memory(int64_t weights, int64_t cache, int64_t workspace);
+
+}  // namespace lamina::app

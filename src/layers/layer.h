@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/kv_cache.h"
+#include "kernels/rope.h"
+#include "layers/record.h"
+#include "layers/step.h"
+#include "layers/weights.h"
+
+namespace lamina::layers {
+
+/// What a maker of layers may add to while a model is built.
+struct BuildContext {
+  Weights& weights;
+  std::vector<kernels::RopeOptions>& ropes;  ///< the distinct rotary embeddings of the model
+};
+
+/// Half of a transformer layer: reads the stream, adds to it. The unit that recipes can drop.
+class Sublayer {
+ public:
+  virtual ~Sublayer() = default;
+
+  /// stream += f(input), both [step.rows, hidden]; input is the stream itself unless residuals are parallel.
+  virtual void forward(Step& step, const float* input, float* stream) const = 0;
+  /// Arena bytes that forward() takes at most.
+  virtual int64_t arena_bytes(const StepLimits& limits) const = 0;
+  /// Scratch bytes per thread.
+  virtual int64_t scratch_bytes(const StepLimits& limits) const = 0;
+  /// What a visit of this sublayer keeps per position; all zero when it keeps nothing.
+  virtual cache::VisitShape cache_shape() const { return {}; }
+  /// Its matrices, for listing and for counting bytes.
+  virtual std::vector<const Linear*> linears() const = 0;
+};
+
+/// One step of the stack: sublayers by role ("attn", "mlp"), in order.
+struct Layer {
+  struct Part {
+    std::string role;
+    std::string kind;
+    std::unique_ptr<Sublayer> sublayer;
+  };
+
+  int index = 0;
+  bool parallel = false;  ///< all parts read the layer's input
+  std::vector<Part> parts;
+
+  /// Builds a layer from its resolved record {residual, order, <role>: {...}}.
+  static core::Result<Layer> make(int index, Record record, BuildContext& context);
+  /// Packed bytes of its matrices.
+  int64_t bytes() const;
+  int64_t parameters() const;
+};
+
+/// Makes the sublayer whose record has that "kind", or an error that lists the kinds.
+core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, Record& record, BuildContext& context);
+
+/// Makers, one per kind (registry.cpp lists them).
+core::Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context);
+
+}  // namespace lamina::layers

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/memory.h"
+#include "core/result.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+#include "kernels/linear.h"
+#include "layers/step.h"
+
+namespace lamina::layers {
+
+/// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias.
+class Linear {
+ public:
+  /// Plans the packed form; `source` is the matrix as it lies in the file, `exact` keeps activations in float32.
+  static core::Result<Linear> plan(std::string name, const core::TensorView& source, bool exact);
+
+  const std::string& name() const { return name_; }
+  int64_t outputs() const { return layout_.outputs; }
+  int64_t inputs() const { return layout_.inputs; }
+  const kernels::WeightLayout& layout() const { return layout_; }
+  const core::TensorView& source() const { return source_; }
+  const std::byte* packed() const { return packed_.data(); }
+  const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
+  /// Bytes of the packed matrix.
+  int64_t bytes() const { return layout_.panels * layout_.panel_bytes; }
+
+  void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
+  /// Takes memory and fills it from the source, on all threads.
+  core::Status pack(core::ThreadPool& pool);
+
+ private:
+  std::string name_;
+  core::TensorView source_;
+  kernels::WeightLayout layout_;
+  core::AlignedBuffer packed_;
+  std::vector<float> bias_;
+};
+
+/// One product of a group that reads the same input.
+struct Product {
+  const Linear* linear = nullptr;
+  float* y = nullptr;  ///< [rows, outputs], stride y_stride
+  int64_t y_stride = 0;
+  bool accumulate = false;  ///< y += instead of y =
+};
+
+/// Bytes of the arena that run_products takes for these matrices and at most `rows` rows.
+int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows);
+/// Scratch bytes per thread.
+int64_t product_scratch_bytes(std::span<const Linear* const> linears, int64_t rows);
+
+/// y = x W^T + b for every product, x [rows, inputs] float32. Quantizes x once per activation format and splits the panels
+/// of all products over the threads as one list.
+void run_products(Step& step, std::span<const Product> products, const float* x, int64_t rows);
+
+}  // namespace lamina::layers

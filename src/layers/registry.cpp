@@ -1,0 +1,30 @@
+#include <array>
+
+#include "layers/layer.h"
+
+namespace lamina::layers {
+
+namespace {
+
+struct Kind {
+  std::string_view name;
+  core::Result<std::unique_ptr<Sublayer>> (*make)(Record& record, BuildContext& context);
+};
+
+constexpr std::array kKinds{
+    Kind{"attention", make_attention},
+    Kind{"gated_mlp", make_gated_mlp},
+};
+
+}  // namespace
+
+core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, Record& record, BuildContext& context) {
+  std::string known;
+  for (const Kind& entry : kKinds) {
+    if (entry.name == kind) return entry.make(record, context);
+    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  return core::fail(core::ErrorCode::kInvalid, record.place(), "layer kind \"{}\" is unknown; one of {} expected", kind, known);
+}
+
+}  // namespace lamina::layers

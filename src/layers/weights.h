@@ -1,0 +1,52 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "format/model_files.h"
+#include "layers/linear.h"
+#include "layers/record.h"
+
+namespace lamina::layers {
+
+/// Told how many of the bytes to pack are done; returning false cancels.
+using Progress = std::function<bool(int64_t done, int64_t total)>;
+
+/// Finds the tensors of one model by name, checks their shapes, and packs the matrices once all are known.
+class Weights {
+ public:
+  Weights(const format::ModelFiles& files, bool exact) : files_(files), exact_(exact) {}
+
+  bool has(const std::string& name) const { return files_.find(name) != nullptr; }
+  /// The tensor of exactly this shape (outermost dimension first), or an error that names it and both shapes.
+  core::Result<core::TensorView> view(const std::string& name, std::initializer_list<int64_t> shape);
+  /// The two-dimensional tensor with that many columns and any number of rows.
+  core::Result<core::TensorView> table(const std::string& name, int64_t columns);
+  /// A vector of `count` numbers as float32.
+  core::Result<std::vector<float>> vector(const std::string& name, int64_t count);
+  /// The matrix [outputs, inputs]; the same name gives the same object. Packed by pack().
+  core::Result<std::shared_ptr<const Linear>> matrix(const std::string& name, int64_t outputs, int64_t inputs);
+  /// As matrix(), from a record with "weight" and an optional "bias" tensor name; a bias is used when the file has it.
+  core::Result<std::shared_ptr<const Linear>> linear(Record record, int64_t outputs, int64_t inputs);
+
+  /// Bytes that pack() will take.
+  int64_t packed_bytes() const;
+  /// Packs every matrix that was asked for and gives the file's pages back to the system.
+  core::Status pack(core::ThreadPool& pool, const Progress& progress);
+  /// Names that were asked for.
+  const std::set<std::string>& used() const { return used_; }
+
+ private:
+  core::Result<std::shared_ptr<Linear>> find_or_plan(const std::string& name, int64_t outputs, int64_t inputs);
+
+  const format::ModelFiles& files_;
+  bool exact_ = false;
+  std::vector<std::shared_ptr<Linear>> linears_;
+  std::set<std::string> used_;
+};
+
+}  // namespace lamina::layers

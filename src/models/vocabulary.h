@@ -1,0 +1,27 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/result.h"
+#include "format/model_files.h"
+#include "text/tokenizer.h"
+
+namespace lamina::models {
+
+class Model;
+
+/// The tokenizer of a model: from GGUF metadata, or from tokenizer.json and tokenizer_config.json beside the weights.
+core::Result<text::Tokenizer> load_tokenizer(const format::ModelFiles& files);
+
+/// The same for a file or folder, which may hold tokenizer files only.
+core::Result<text::Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+/// An error with both sizes when the tokenizer makes tokens that the model has no row for.
+core::Status check_vocabulary(const text::Tokenizer& tokenizer, const Model& model);
+
+/// The chat template's source, or nothing when the model has none (a base model).
+core::Result<std::optional<std::string>> chat_template_source(const format::ModelFiles& files);
+core::Result<std::optional<std::string>> chat_template_source(const std::filesystem::path& path);
+
+}  // namespace lamina::models

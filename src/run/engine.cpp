@@ -1,0 +1,141 @@
+#include "run/engine.h"
+
+#include <algorithm>
+
+namespace lamina::run {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+using core::Status;
+
+std::string_view finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kNone: break;
+  }
+  return "none";
+}
+
+Engine::Engine(Runner& runner, const text::Tokenizer* tokenizer) : runner_(runner), tokenizer_(tokenizer) {
+  const RunnerOptions& options = runner.options();
+  rows_.reserve(static_cast<size_t>(options.max_rows));
+  sampling_.reserve(static_cast<size_t>(options.sequences));
+  logits_.resize(static_cast<size_t>(options.sequences) * static_cast<size_t>(runner.model().vocabulary()));
+}
+
+Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId sequence) {
+  const int64_t context = runner_.options().context;
+  const auto length = static_cast<int64_t>(request.prompt.size());
+  if (length == 0) return fail(ErrorCode::kInvalid, "prompt", "it is empty; at least one token expected");
+  if (length > context) return fail(ErrorCode::kLimit, "prompt", "{} tokens do not fit into the context of {}; raise --ctx or shorten it", length, context);
+  const auto vocabulary = static_cast<int>(runner_.model().vocabulary());
+  LAMINA_CHECK_OK(check(request.sampling, vocabulary));
+  auto active = std::make_unique<Active>();
+  LAMINA_ASSIGN(active->stops, StopMatcher::create(request.stops));
+  if (tokenizer_ != nullptr) active->decoder = std::make_unique<text::StreamDecoder>(*tokenizer_);
+  if (tokenizer_ == nullptr && !request.stops.empty()) return fail(ErrorCode::kInvalid, "stop", "stop strings need a tokenizer");
+  active->owns_sequence = sequence == cache::SequenceId{};
+  if (active->owns_sequence) {
+    LAMINA_ASSIGN(active->sequence, runner_.open());
+  } else {
+    active->sequence = sequence;
+    if (runner_.length(sequence) >= length) runner_.truncate(sequence, length - 1);
+  }
+  active->sampler = std::make_unique<Sampler>(request.sampling, vocabulary);
+  active->known = request.prompt;
+  active->known.reserve(static_cast<size_t>(context) + 1);
+  active->generation.tokens.reserve(static_cast<size_t>(context));
+  active->request = std::move(request);
+  if (active->request.max_tokens == 0) end(*active, FinishReason::kLength);
+  active_.push_back(std::move(active));
+  return active_.size() - 1;
+}
+
+void Engine::add_rows(Active& active, size_t index, int64_t budget) {
+  const int64_t computed = runner_.length(active.sequence);
+  const auto known = static_cast<int64_t>(active.known.size());
+  const int64_t count = std::min(known - computed, budget);
+  for (int64_t i = computed; i < computed + count; ++i) {
+    rows_.push_back({.token = active.known[static_cast<size_t>(i)], .sequence = active.sequence, .wants_logits = i + 1 == known});
+  }
+  if (count > 0 && computed + count == known) sampling_.push_back(index);
+}
+
+/// Sequences that lack one token come first, so that a long prompt does not hold them up by more than one step.
+void Engine::fill_batch() {
+  rows_.clear();
+  sampling_.clear();
+  for (const bool short_ones : {true, false}) {
+    for (size_t i = 0; i < active_.size(); ++i) {
+      Active& active = *active_[i];
+      const int64_t budget = runner_.options().max_rows - static_cast<int64_t>(rows_.size());
+      if (active.generation.finish != FinishReason::kNone || budget <= 0) continue;
+      const bool lacks_one = static_cast<int64_t>(active.known.size()) - runner_.length(active.sequence) == 1;
+      if (lacks_one == short_ones) add_rows(active, i, budget);
+    }
+  }
+}
+
+Result<bool> Engine::step() {
+  fill_batch();
+  if (rows_.empty()) return false;
+  LAMINA_CHECK_OK(runner_.step(rows_, logits_));
+  const auto vocabulary = static_cast<size_t>(runner_.model().vocabulary());
+  for (size_t i = 0; i < sampling_.size(); ++i) {
+    LAMINA_CHECK_OK(accept(*active_[sampling_[i]], std::span(logits_).subspan(i * vocabulary, vocabulary)));
+  }
+  return true;
+}
+
+Status Engine::accept(Active& active, std::span<const float> logits) {
+  LAMINA_ASSIGN(const int32_t token, active.sampler->sample(logits, active.known));
+  Generation& generation = active.generation;
+  (active.sampled ? generation.decode_seconds : generation.prompt_seconds) += active.clock.seconds();
+  active.clock.restart();
+  active.sampled = true;
+  if (tokenizer_ != nullptr && tokenizer_->is_end(token) && !active.request.ignore_end) {
+    end(active, FinishReason::kStop);
+    return {};
+  }
+  generation.tokens.push_back(token);
+  active.known.push_back(token);
+  if (active.decoder) emit(active, active.decoder->push(token));
+  const auto generated = static_cast<int64_t>(generation.tokens.size());
+  const bool full = static_cast<int64_t>(active.known.size()) > runner_.options().context;
+  if (generation.finish == FinishReason::kNone && (generated == active.request.max_tokens || full)) end(active, FinishReason::kLength);
+  return {};
+}
+
+void Engine::emit(Active& active, const std::string& text) {
+  const StopMatcher::Output output = active.stops.push(text);
+  active.generation.text += output.text;
+  const bool go_on = output.text.empty() || !active.request.sink || active.request.sink(output.text);
+  if (output.stopped) {
+    end(active, FinishReason::kStop);
+  } else if (!go_on) {
+    end(active, FinishReason::kCancelled);
+  }
+}
+
+void Engine::end(Active& active, FinishReason reason) {
+  active.generation.finish = reason;
+  if (active.decoder && active.stops.matched() < 0 && reason != FinishReason::kCancelled) {
+    const StopMatcher::Output last = active.stops.push(active.decoder->finish());
+    const std::string rest = last.text + (last.stopped ? std::string() : active.stops.finish());
+    active.generation.text += rest;
+    if (!rest.empty() && active.request.sink) active.request.sink(rest);
+  }
+  if (active.owns_sequence) runner_.close(active.sequence);
+}
+
+Status Engine::finish() {
+  while (true) {
+    LAMINA_ASSIGN(const bool more, step());
+    if (!more) return {};
+  }
+}
+
+}  // namespace lamina::run

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "run/runner.h"
+#include "run/sampler.h"
+#include "run/stop.h"
+#include "text/tokenizer.h"
+
+namespace lamina::run {
+
+enum class FinishReason { kNone, kStop, kLength, kCancelled };
+std::string_view finish_reason_name(FinishReason reason);
+
+/// Given each piece of text when it is safe to show; returning false cancels.
+using TextSink = std::function<bool(std::string_view text)>;
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt;  ///< at least one token
+  SamplingOptions sampling;
+  int64_t max_tokens = -1;  ///< -1: until the context is full
+  std::vector<std::string> stops;
+  bool ignore_end = false;  ///< go on after an end token
+  TextSink sink;            ///< may be empty
+};
+
+struct Generation {
+  std::vector<int32_t> tokens;  ///< generated, the end token left out
+  std::string text;
+  FinishReason finish = FinishReason::kNone;
+  double prompt_seconds = 0;  ///< from submission to the first token
+  double decode_seconds = 0;  ///< from the first token to the last
+};
+
+/// Generates for many sequences at once. There is no prefill and no decode phase: each sequence has tokens known and tokens
+/// computed, and every step lets each catch up, those that lack one token first.
+class Engine {
+ public:
+  /// `runner` must outlive the engine; `tokenizer` may be null, then no text is made and stop strings are refused.
+  Engine(Runner& runner, const text::Tokenizer* tokenizer);
+
+  /// Takes a request; its index is used below. kLimit: the prompt does not fit; kInvalid: impossible options.
+  /// Reuses `sequence` (whose tokens must be the beginning of the prompt) when given, else opens one and closes it at the end.
+  core::Result<size_t> submit(GenerationRequest request, cache::SequenceId sequence = {});
+  /// One step for all unfinished requests; false when there are none.
+  core::Result<bool> step();
+  /// Steps until all are finished.
+  core::Status finish();
+  const Generation& result(size_t request) const { return active_[request]->generation; }
+
+ private:
+  struct Active {
+    GenerationRequest request;
+    Generation generation;
+    cache::SequenceId sequence;
+    bool owns_sequence = true;
+    std::vector<int32_t> known;  ///< prompt and generated tokens
+    std::unique_ptr<Sampler> sampler;
+    StopMatcher stops;
+    std::unique_ptr<text::StreamDecoder> decoder;
+    core::Stopwatch clock;
+    bool sampled = false;
+  };
+
+  void fill_batch();
+  void add_rows(Active& active, size_t index, int64_t budget);
+  core::Status accept(Active& active, std::span<const float> logits);
+  void emit(Active& active, const std::string& text);
+  void end(Active& active, FinishReason reason);
+
+  Runner& runner_;
+  const text::Tokenizer* tokenizer_;
+  std::vector<std::unique_ptr<Active>> active_;
+  std::vector<BatchRow> rows_;
+  std::vector<size_t> sampling_;  ///< which requests get logits in this step, in order
+  std::vector<float> logits_;
+};
+
+}  // namespace lamina::run

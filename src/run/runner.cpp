@@ -1,0 +1,245 @@
+#include "run/runner.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "layers/rows.h"
+
+namespace lamina::run {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+using core::Status;
+using layers::Arena;
+
+namespace {
+
+bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
+  if (part.role == "attn") return visit.attention;
+  if (part.role == "mlp") return visit.mlp;
+  return true;
+}
+
+Result<kernels::CacheFormat> cache_format(const std::string& name) {
+  for (const auto format : {kernels::CacheFormat::kF32, kernels::CacheFormat::kF16, kernels::CacheFormat::kBf16}) {
+    if (kernels::cache_format_name(format) == name) return format;
+  }
+  return fail(ErrorCode::kUnsupported, "kv", "cache format \"{}\" is unknown; f32, f16 or bf16 expected", name);
+}
+
+Result<cache::KvCacheOptions> cache_options(const models::Model& model, const RunnerOptions& options) {
+  LAMINA_ASSIGN(const kernels::CacheFormat format, cache_format(options.plan.kv_format));
+  cache::KvCacheOptions out{.visits = {}, .tokens = 0, .sequence_tokens = options.context, .sequences = options.sequences};
+  const int64_t blocks = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys;
+  out.tokens = blocks * kernels::kChunkKeys * options.sequences;
+  for (const recipe::Visit& visit : options.plan.route) {
+    cache::VisitShape shape;
+    for (const auto& part : model.layers()[static_cast<size_t>(visit.layer)].parts) {
+      const cache::VisitShape wanted = part.sublayer->cache_shape();
+      if (runs(visit, part) && wanted.kv_heads > 0) shape = wanted;
+    }
+    shape.format = format;
+    out.visits.push_back(shape);
+  }
+  return out;
+}
+
+/// The parts of the workspace, in bytes.
+struct WorkspacePlan {
+  int64_t stream = 0;
+  int64_t input = 0;  // a copy of a layer's input, when a layer's parts run in parallel
+  int64_t angles = 0;
+  int64_t arena = 0;
+  int64_t scratch = 0;  // per thread
+
+  int64_t total(int threads) const { return stream + input + angles + arena + scratch * threads; }
+};
+
+WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& options) {
+  const layers::StepLimits limits{.rows = options.max_rows, .positions = options.context};
+  const auto padded = [](int64_t bytes) { return static_cast<int64_t>(Arena::padded(bytes)); };
+  WorkspacePlan plan;
+  plan.stream = padded(limits.rows * model.hidden() * 4);
+  for (const auto& rope : model.ropes()) plan.angles += 2 * padded(limits.rows * static_cast<int64_t>(rope.frequencies.size()) * 4);
+  const std::array<const layers::Linear*, 1> head{&model.head().linear()};
+  plan.arena = padded(limits.rows * model.hidden() * 4) + layers::product_bytes(head, limits.rows);
+  plan.scratch = layers::product_scratch_bytes(head, limits.rows);
+  for (const recipe::Visit& visit : options.plan.route) {
+    const layers::Layer& layer = model.layers()[static_cast<size_t>(visit.layer)];
+    if (layer.parallel) plan.input = plan.stream;
+    for (const auto& part : layer.parts) {
+      plan.arena = std::max(plan.arena, part.sublayer->arena_bytes(limits));
+      plan.scratch = std::max(plan.scratch, part.sublayer->scratch_bytes(limits));
+    }
+  }
+  plan.arena = padded(plan.arena);
+  plan.scratch = padded(plan.scratch) + 128;
+  return plan;
+}
+
+}  // namespace
+
+Result<RunnerMemory> Runner::plan_memory(const models::Model& model, const core::ThreadPool& pool, const RunnerOptions& options) {
+  LAMINA_ASSIGN(const cache::KvCacheOptions wanted, cache_options(model, options));
+  return RunnerMemory{.cache = cache::KvCache::bytes(wanted), .workspace = plan_workspace(model, options).total(pool.threads())};
+}
+
+Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core::ThreadPool& pool, const RunnerOptions& options) {
+  if (options.context < 1 || options.sequences < 1 || options.max_rows < 1) {
+    return fail(ErrorCode::kInvalid, "run", "context {}, sequences {}, rows {}: each must be at least 1", options.context, options.sequences,
+                options.max_rows);
+  }
+  std::unique_ptr<Runner> runner(new Runner(model, pool, options));
+  LAMINA_CHECK_OK(runner->take_memory());
+  return runner;
+}
+
+Status Runner::take_memory() {
+  LAMINA_ASSIGN(const cache::KvCacheOptions wanted, cache_options(model_, options_));
+  LAMINA_ASSIGN(cache_, cache::KvCache::create(wanted));
+  const WorkspacePlan plan = plan_workspace(model_, options_);
+  const int threads = pool_.threads();
+  LAMINA_ASSIGN(memory_, core::AlignedBuffer::allocate(static_cast<size_t>(plan.total(threads))));
+  std::byte* next = memory_.data();
+  const auto take = [&](int64_t bytes) { return std::exchange(next, next + bytes); };
+  stream_ = reinterpret_cast<float*>(take(plan.stream));
+  layer_input_ = reinterpret_cast<float*>(take(plan.input));
+  for (const auto& rope : model_.ropes()) {
+    const auto half = static_cast<int64_t>(rope.frequencies.size());
+    const auto bytes = static_cast<int64_t>(Arena::padded(options_.max_rows * half * 4));
+    angle_memory_.push_back(reinterpret_cast<float*>(take(bytes)));
+    angle_memory_.push_back(reinterpret_cast<float*>(take(bytes)));
+    angles_.push_back({.cosines = angle_memory_[angle_memory_.size() - 2], .sines = angle_memory_.back(), .half_dims = half});
+  }
+  arena_ = Arena({take(plan.arena), static_cast<size_t>(plan.arena)});
+  for (int i = 0; i < threads; ++i) thread_scratch_.push_back(take(plan.scratch));
+  tokens_.reserve(static_cast<size_t>(options_.max_rows));
+  groups_.reserve(static_cast<size_t>(options_.max_rows));
+  return {};
+}
+
+Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
+  if (rows.empty() || static_cast<int64_t>(rows.size()) > options_.max_rows) {
+    return fail(ErrorCode::kLimit, "batch", "{} rows; 1 to {} expected", rows.size(), options_.max_rows);
+  }
+  size_t wanted = 0;
+  for (const BatchRow& row : rows) {
+    wanted += row.wants_logits ? 1 : 0;
+    if (row.token < 0 || row.token >= model_.vocabulary()) {
+      return fail(ErrorCode::kInvalid, "batch", "token {} is outside the vocabulary of {}", row.token, model_.vocabulary());
+    }
+  }
+  if (logits < wanted * static_cast<size_t>(model_.vocabulary())) {
+    return fail(ErrorCode::kInvalid, "batch", "room for {} logits; {} rows of {} expected", logits, wanted, model_.vocabulary());
+  }
+  return {};
+}
+
+/// Lists the sequences of the batch and makes room for their new positions.
+Status Runner::group_rows(std::span<const BatchRow> rows) {
+  groups_.clear();
+  tokens_.clear();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    tokens_.push_back(rows[i].token);
+    if (!groups_.empty() && groups_.back().sequence == rows[i].sequence) {
+      ++groups_.back().rows;
+      continue;
+    }
+    if (std::ranges::find(groups_, rows[i].sequence, &layers::RowGroup::sequence) != groups_.end()) {
+      return fail(ErrorCode::kInvalid, "batch", "row {} belongs to a sequence whose other rows are not beside it", i);
+    }
+    groups_.push_back({.sequence = rows[i].sequence,
+                       .first_row = static_cast<int64_t>(i),
+                       .rows = 1,
+                       .first_position = cache_->length(rows[i].sequence)});
+  }
+  for (const layers::RowGroup& group : groups_) {
+    const int64_t end = group.first_position + group.rows;
+    if (end > options_.context) {
+      return fail(ErrorCode::kLimit, "context", "{} tokens do not fit into the context of {}", end, options_.context);
+    }
+    LAMINA_CHECK_OK(cache_->reserve(group.sequence, end));
+  }
+  return {};
+}
+
+void Runner::compute_angles(int64_t rows) {
+  layers::split_rows(pool_, rows, [&](int64_t begin, int64_t end) {
+    for (const layers::RowGroup& group : groups_) {
+      const int64_t first = std::max(begin, group.first_row);
+      const int64_t last = std::min(end, group.first_row + group.rows);
+      if (first >= last) continue;
+      for (size_t i = 0; i < angles_.size(); ++i) {
+        const int64_t offset = first * angles_[i].half_dims;
+        kernels::rope_table(model_.ropes()[i], group.first_position + first - group.first_row, last - first, angle_memory_[2 * i] + offset,
+                            angle_memory_[2 * i + 1] + offset);
+      }
+    }
+  });
+}
+
+void Runner::call_hook(const layers::Step& step, int visit, int layer) {
+  if (hook_ == nullptr) return;
+  hook_->at_border({.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_}, stream_);
+}
+
+void Runner::visit_layers(layers::Step& step) {
+  for (size_t i = 0; i < options_.plan.route.size(); ++i) {
+    const recipe::Visit& visit = options_.plan.route[i];
+    const layers::Layer& layer = model_.layers()[static_cast<size_t>(visit.layer)];
+    step.visit = static_cast<int>(i);
+    const float* input = stream_;
+    if (layer.parallel) {
+      std::memcpy(layer_input_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
+      input = layer_input_;
+    }
+    for (const auto& part : layer.parts) {
+      if (!runs(visit, part)) continue;
+      arena_.reset();
+      part.sublayer->forward(step, input, stream_);
+    }
+    call_hook(step, step.visit, visit.layer);
+  }
+}
+
+void Runner::compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits) {
+  const auto hidden = static_cast<size_t>(model_.hidden());
+  arena_.reset();
+  auto* wanted = arena_.take<float>(step.rows * model_.hidden());
+  int64_t count = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].wants_logits) continue;
+    std::memcpy(wanted + static_cast<size_t>(count) * hidden, stream_ + i * hidden, hidden * sizeof(float));
+    ++count;
+  }
+  if (count > 0) model_.head().forward(step, wanted, count, logits);
+}
+
+Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
+  LAMINA_CHECK_OK(check(rows, logits.size()));
+  LAMINA_CHECK_OK(group_rows(rows));
+  core::set_float_mode();
+  const auto count = static_cast<int64_t>(rows.size());
+  layers::Step step{.pool = pool_,
+                    .cache = *cache_,
+                    .arena = arena_,
+                    .thread_scratch = thread_scratch_,
+                    .groups = groups_,
+                    .ropes = angles_,
+                    .rows = count,
+                    .visit = 0};
+  layers::split_rows(pool_, count, [&](int64_t begin, int64_t end) {
+    model_.embedding().look_up(std::span(tokens_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
+                               stream_ + begin * model_.hidden());
+  });
+  compute_angles(count);
+  call_hook(step, -1, -1);
+  visit_layers(step);
+  compute_logits(step, rows, logits.data());
+  for (const layers::RowGroup& group : groups_) cache_->set_length(group.sequence, group.first_position + group.rows);
+  return {};
+}
+
+}  // namespace lamina::run

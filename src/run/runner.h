@@ -1,0 +1,101 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "cache/kv_cache.h"
+#include "core/memory.h"
+#include "core/result.h"
+#include "core/thread_pool.h"
+#include "layers/step.h"
+#include "models/model.h"
+#include "recipe/plan.h"
+
+namespace lamina::run {
+
+/// One token of a batch. Its position is the number of tokens that its sequence has computed so far.
+struct BatchRow {
+  int32_t token = 0;
+  cache::SequenceId sequence{};
+  bool wants_logits = false;
+};
+
+/// Where in the route a hook is called: after the embedding (visit -1, layer -1) and after each visit.
+struct Border {
+  int visit = -1;
+  int layer = -1;
+  int64_t rows = 0;
+  int64_t hidden = 0;
+  std::span<const layers::RowGroup> groups;
+};
+
+/// Looks at, or changes, the stream at every border of the route.
+class BorderHook {
+ public:
+  virtual ~BorderHook() = default;
+  /// stream is [border.rows, border.hidden], rows in the order of the batch.
+  virtual void at_border(const Border& border, float* stream) = 0;
+};
+
+struct RunnerOptions {
+  recipe::RunPlan plan;
+  int64_t context = 0;    ///< positions per sequence
+  int32_t sequences = 1;  ///< open at once
+  int64_t max_rows = 512; ///< rows of one step
+};
+
+/// What running takes besides the weights, in bytes.
+struct RunnerMemory {
+  int64_t cache = 0;
+  int64_t workspace = 0;
+};
+
+/// The forward pass over a route: batches in, logits out. All memory is taken when it is made; step() allocates nothing.
+class Runner {
+ public:
+  static core::Result<RunnerMemory> plan_memory(const models::Model& model, const core::ThreadPool& pool, const RunnerOptions& options);
+  /// `model` and `pool` must outlive the runner; the model must be loaded before the first step.
+  static core::Result<std::unique_ptr<Runner>> create(const models::Model& model, core::ThreadPool& pool, const RunnerOptions& options);
+
+  const RunnerOptions& options() const { return options_; }
+  const models::Model& model() const { return model_; }
+  core::Result<cache::SequenceId> open() { return cache_->open(); }
+  void close(cache::SequenceId sequence) { cache_->close(sequence); }
+  int64_t length(cache::SequenceId sequence) const { return cache_->length(sequence); }
+  void truncate(cache::SequenceId sequence, int64_t length) { cache_->truncate(sequence, length); }
+  void set_hook(BorderHook* hook) { hook_ = hook; }
+
+  /// Runs the rows, at most max_rows, the rows of a sequence side by side. Logits of the rows that want them go to
+  /// `logits` [wanted, vocabulary], in order. kInvalid: token outside the vocabulary; kLimit: too many rows or positions.
+  /// On an error nothing has changed.
+  core::Status step(std::span<const BatchRow> rows, std::span<float> logits);
+
+ private:
+  Runner(const models::Model& model, core::ThreadPool& pool, RunnerOptions options) : model_(model), pool_(pool), options_(std::move(options)) {}
+  core::Status take_memory();
+  core::Status check(std::span<const BatchRow> rows, size_t logits) const;
+  core::Status group_rows(std::span<const BatchRow> rows);
+  void compute_angles(int64_t rows);
+  void visit_layers(layers::Step& step);
+  void compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
+  void call_hook(const layers::Step& step, int visit, int layer);
+
+  const models::Model& model_;
+  core::ThreadPool& pool_;
+  RunnerOptions options_;
+  std::optional<cache::KvCache> cache_;  ///< always there once the runner is made
+  BorderHook* hook_ = nullptr;
+  core::AlignedBuffer memory_;
+  float* stream_ = nullptr;
+  float* layer_input_ = nullptr;
+  layers::Arena arena_;
+  std::vector<std::byte*> thread_scratch_;
+  std::vector<int32_t> tokens_;
+  std::vector<layers::RowGroup> groups_;
+  std::vector<layers::RopeAngles> angles_;
+  std::vector<float*> angle_memory_;
+};
+
+}  // namespace lamina::run
