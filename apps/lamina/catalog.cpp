@@ -58,7 +58,8 @@ int64_t CatalogModel::bytes() const {
 Result<std::vector<CatalogModel>> parse_catalog(std::string_view text) {
   std::vector<CatalogModel> models;
   try {
-    for (const json& entry : json::parse(text).at("models")) {
+    const json all = json::parse(text);
+    for (const json& entry : all.at("models")) {
       CatalogModel model;
       read_model(entry, model);
       const auto same = [&](const CatalogModel& other) { return other.name == model.name; };

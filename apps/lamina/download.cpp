@@ -43,7 +43,7 @@ Outcome failed_status(int status, const Url& url, const HttpSettings& settings) 
   if (status == 401 || status == 403) {
     const std::string why = settings.token.empty() ? "there is no such model, or it needs an access token (HF_TOKEN)"
                                                    : "the access token (HF_TOKEN) does not open this model";
-    return failed(ErrorCode::kInvalid, url, fmt::format("{}: {}", status, why));
+    return failed(ErrorCode::kNotFound, url, fmt::format("{}: {}", status, why));
   }
   const bool again = status == 408 || status == 429 || status >= 500;
   return failed(ErrorCode::kIo, url, fmt::format("the server answers with status {}", status), again);
@@ -253,7 +253,10 @@ Result<std::string> http_get(const Url& url, const HttpSettings& settings) {
     };
     return exchange(url, 0, settings, receiver);
   };
-  LAMINA_CHECK_OK(with_retries(settings, try_once, [] { return 0; }));
+  constexpr int kAttempts = 3;
+  HttpSettings fewer = settings;
+  fewer.attempts = std::min(settings.attempts, kAttempts);
+  LAMINA_CHECK_OK(with_retries(fewer, try_once, [] { return 0; }));
   return text;
 }
 

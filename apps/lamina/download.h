@@ -33,7 +33,7 @@ struct HttpSettings {
   std::chrono::seconds timeout{60};
 };
 
-/// The body of a small answer. Errors: kNotFound for 404, kInvalid for 401 and 403, kIo for the rest.
+/// The body of a small answer. Errors: kNotFound for 404, 401 and 403, kIo for the rest.
 core::Result<std::string> http_get(const Url& url, const HttpSettings& settings);
 
 struct DownloadRequest {

