@@ -75,13 +75,13 @@ float half_to_float(uint16_t bits);
 
 /// Reads and writes of unaligned numbers.
 template <typename T>
-inline T load_as(const std::byte* from, int64_t index = 0) {
+static inline T load_as(const std::byte* from, int64_t index = 0) {
   T value;
   std::memcpy(&value, from + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
   return value;
 }
 template <typename T>
-inline void store_as(std::byte* to, int64_t index, T value) {
+static inline void store_as(std::byte* to, int64_t index, T value) {
   std::memcpy(to + index * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
 }
 
@@ -95,7 +95,7 @@ struct BlockChunk {
 };
 
 /// Chunk `index` of a panel with `inputs` inputs.
-inline BlockChunk block_chunk(const PanelFormat& format, int64_t inputs, const std::byte* panel, int64_t index) {
+static inline BlockChunk block_chunk(const PanelFormat& format, int64_t inputs, const std::byte* panel, int64_t index) {
   BlockChunk chunk;
   const int64_t left = (inputs - index * kChunk) / 32;
   chunk.blocks = left < kChunk / 32 ? left : kChunk / 32;

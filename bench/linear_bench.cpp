@@ -1,0 +1,142 @@
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "core/memory.h"
+#include "kernels/linear_format.h"
+#include "kernels/quantize.h"
+
+// One thread. One row reads matrices in turn until 256 MB are covered, so that weights come from memory as they do in
+// a model; many rows use one matrix. bytes_per_second counts weights, items_per_second multiplies and adds.
+namespace lamina::kernels {
+namespace {
+
+struct Shape {
+  int64_t outputs;
+  int64_t inputs;
+};
+
+/// A codec that only names its blocks: packed panels are filled directly.
+codec::Codec bare_codec(const PanelFormat& format) {
+  codec::Codec codec;
+  codec.format = {format.codec, format.block, format.block_bytes};
+  return codec;
+}
+
+struct Setup {
+  codec::Codec codec;
+  WeightLayout layout;
+  core::AlignedBuffer packed;
+  core::AlignedBuffer activations;
+  core::AlignedBuffer scratch;
+  std::vector<float> y;
+  int64_t copies = 1;
+
+  Setup(const LinearVariant& variant, const PanelFormat& format, Shape shape, int64_t rows)
+      : codec(bare_codec(format)) {
+    layout = weight_layout(codec, shape.outputs, shape.inputs).value();
+    layout.variant = &variant;
+    if (rows == 1) copies = (int64_t{256} << 20) / layout.bytes() + 1;
+    packed = core::AlignedBuffer::allocate(static_cast<size_t>(copies * layout.bytes())).value();
+    std::mt19937 random(1);
+    auto* words = packed.as<uint32_t>();
+    // Exponents stay small in every 16-bit field, so that no scale is infinite.
+    for (size_t i = 0; i < packed.size() / 4; ++i) words[i] = static_cast<uint32_t>(random()) & 0x3bff3bffU;
+    const ActivationLayout form = activation_layout(layout);
+    activations = core::AlignedBuffer::allocate(static_cast<size_t>(form.row_bytes * rows)).value();
+    std::normal_distribution<float> normal;
+    std::vector<float> x(static_cast<size_t>(shape.inputs * rows));
+    for (float& value : x) value = normal(random);
+    quantize_rows(form, x.data(), shape.inputs, rows, activations.data());
+    scratch = core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(layout, rows))).value();
+    y.resize(static_cast<size_t>(shape.outputs * rows));
+  }
+};
+
+void bench(benchmark::State& state, const LinearVariant& variant, const PanelFormat& format, Shape shape,
+           int64_t rows) {
+  Setup setup(variant, format, shape, rows);
+  LinearArgs args;
+  args.layout = &setup.layout;
+  args.panel_end = setup.layout.panels;
+  args.activations = setup.activations.data();
+  args.rows = rows;
+  args.y = setup.y.data();
+  args.y_stride = shape.outputs;
+  args.scratch = setup.scratch.data();
+  int64_t copy = 0;
+  for (auto _ : state) {
+    args.packed = setup.packed.data() + copy * setup.layout.bytes();
+    linear(args);
+    copy = copy + 1 < setup.copies ? copy + 1 : 0;
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * setup.layout.bytes());
+  state.SetItemsProcessed(state.iterations() * 2 * shape.outputs * shape.inputs * rows);
+}
+
+void bench_quantize(benchmark::State& state, Activation kind) {
+  constexpr int64_t kInputs = 1536;
+  constexpr int64_t kRows = 64;
+  const int64_t bytes = kind == Activation::kInt8Block ? BlockRow::of(kInputs).bytes : SuperRow::of(kInputs).bytes;
+  std::vector<float> x(kInputs * kRows);
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  for (float& value : x) value = normal(random);
+  core::AlignedBuffer out = core::AlignedBuffer::allocate(static_cast<size_t>(bytes * kRows)).value();
+  for (auto _ : state) {
+    quantize_rows({kind, kInputs, bytes}, x.data(), kInputs, kRows, out.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * kInputs * kRows);
+}
+
+/// Reads memory and nothing else: what one row can hope for.
+void bench_read(benchmark::State& state) {
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  core::AlignedBuffer memory = core::AlignedBuffer::allocate(kBytes).value();
+  std::memset(memory.data(), 1, memory.size());
+  const auto* words = memory.as<uint64_t>();
+  for (auto _ : state) {
+    uint64_t sums[8] = {};
+    for (int64_t i = 0; i < kBytes / 8; i += 8) {
+      for (int j = 0; j < 8; ++j) sums[j] += words[i + j];
+    }
+    benchmark::DoNotOptimize(sums);
+  }
+  state.SetBytesProcessed(state.iterations() * kBytes);
+}
+
+void register_all() {
+  benchmark::RegisterBenchmark("read", bench_read);
+  benchmark::RegisterBenchmark("quantize/block", bench_quantize, Activation::kInt8Block);
+  benchmark::RegisterBenchmark("quantize/super", bench_quantize, Activation::kInt8Super);
+  constexpr Shape kShapes[] = {{576, 576}, {576, 1536}, {1536, 576}, {896, 4864}, {49152, 576}, {1024, 2048}};
+  for (const LinearVariant& variant : linear_variants()) {
+    const PanelFormat* format = find_panel_format(variant.codec);
+    if (format == nullptr || !core::isa_allowed(variant.isa)) continue;
+    for (const Shape shape : kShapes) {
+      if (shape.inputs % format->block != 0) continue;
+      for (const int64_t rows : {1, 4, 16, 512}) {
+        const std::string name = fmt::format("{}/{}/{}x{}/{}", variant.codec, core::isa_name(variant.isa),
+                                             shape.outputs, shape.inputs, rows);
+        benchmark::RegisterBenchmark(name.c_str(), [&variant, format, shape, rows](benchmark::State& state) {
+          bench(state, variant, *format, shape, rows);
+        });
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lamina::kernels
+
+int main(int argc, char** argv) {
+  lamina::kernels::register_all();
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

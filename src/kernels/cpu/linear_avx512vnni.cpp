@@ -1,0 +1,258 @@
+#include <immintrin.h>
+
+#include <array>
+
+#include "kernels/linear_driver.h"
+#include "kernels/linear_isa.h"
+
+// vpdpbusd multiplies unsigned weights by signed activations: symmetric formats are lifted to unsigned, and the sums
+// start at minus the lift times the sum of the activations, so no instruction is spent on signs.
+namespace lamina::kernels {
+
+namespace {
+
+constexpr int64_t kBlocks = kChunk / 32;
+
+__m512i load(const std::byte* from) {
+  return _mm512_loadu_si512(from);
+}
+__m512 half_scales(const std::byte* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+__m512i broadcast(const std::byte* from) {
+  int32_t value;
+  std::memcpy(&value, from, sizeof(value));
+  return _mm512_set1_epi32(value);
+}
+__m512 broadcast_float(const std::byte* from) {
+  float value;
+  std::memcpy(&value, from, sizeof(value));
+  return _mm512_set1_ps(value);
+}
+
+using Group8 = __m512i[8];
+
+void read_nibbles(const std::byte* low, Group8& w) {
+  const __m512i mask = _mm512_set1_epi8(15);
+  for (int j = 0; j < 4; ++j) {
+    const __m512i both = load(low + 64 * j);
+    w[j] = _mm512_and_si512(both, mask);
+    w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+  }
+}
+
+/// kShift: the raw zero is 128 >> kShift; kLift: what lifts raw numbers to a zero of 128.
+struct Bytes8 {
+  static constexpr bool kMinimum = false;
+  static constexpr int kShift = 0;
+  static constexpr char kLift = 0;
+  static constexpr int64_t kLow = 512;
+  static constexpr int64_t kHigh = 0;
+  static void read(const std::byte* low, const std::byte* /*high*/, Group8& w) {
+    for (int j = 0; j < 8; ++j) w[j] = load(low + 64 * j);
+  }
+};
+
+struct Nibbles {
+  static constexpr int64_t kLow = 256;
+  static constexpr int64_t kHigh = 0;
+  static void read(const std::byte* low, const std::byte* /*high*/, Group8& w) { read_nibbles(low, w); }
+};
+struct Nibbles0 : Nibbles {
+  static constexpr bool kMinimum = false;
+  static constexpr int kShift = 4;
+  static constexpr char kLift = 120;
+};
+struct Nibbles1 : Nibbles {
+  static constexpr bool kMinimum = true;
+  static constexpr int kShift = 0;
+  static constexpr char kLift = 0;
+};
+
+struct Fives {
+  static constexpr int64_t kLow = 256;
+  static constexpr int64_t kHigh = 64;
+  static void read(const std::byte* low, const std::byte* high, Group8& w) {
+    read_nibbles(low, w);
+    const __m512i sixteen = _mm512_set1_epi8(16);
+    for (int j = 0; j < 8; ++j) {
+      uint64_t bits;
+      std::memcpy(&bits, high + 8 * j, sizeof(bits));
+      w[j] = _mm512_mask_add_epi8(w[j], _cvtu64_mask64(bits), w[j], sixteen);
+    }
+  }
+};
+struct Fives0 : Fives {
+  static constexpr bool kMinimum = false;
+  static constexpr int kShift = 3;
+  static constexpr char kLift = 112;
+};
+struct Fives1 : Fives {
+  static constexpr bool kMinimum = true;
+  static constexpr int kShift = 0;
+  static constexpr char kLift = 0;
+};
+
+/// An unpacked chunk of a panel: bytes [groups][16][4], then float32 scales and minimums [blocks][16].
+constexpr int64_t kScales = kChunk * kPanel;
+constexpr int64_t kMinimums = kScales + kBlocks * kPanel * 4;
+constexpr int64_t kUnpacked = kMinimums + kBlocks * kPanel * 4;
+
+template <int kPanels, int kRows, bool kMinimum>
+void block_tile(const Tile& tile) {
+  constexpr int kWidth = kPanels * static_cast<int>(kPanel);
+  const BlockRow row = BlockRow::of(tile.inputs);
+  __m512 y[kRows][kPanels];
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p) {
+      y[r][p] = tile.begin == 0 ? _mm512_setzero_ps() : _mm512_load_ps(tile.sums + r * kWidth + 16 * p);
+    }
+  }
+  const std::byte* x = tile.activations + tile.begin;
+  const std::byte* scale = tile.activations + row.scale + tile.begin / 8;
+  const int64_t to_bias = row.bias - row.scale;
+  const int64_t to_sum = row.sum - row.scale;
+  const std::byte* w = tile.weights;
+  const std::byte* w_scale = tile.weights + kScales;
+  for (int64_t left = tile.length; left > 0; left -= 32) {
+    __m512i s[kRows][kPanels];
+    for (int r = 0; r < kRows; ++r) {
+      const __m512i start = kMinimum ? _mm512_setzero_si512() : broadcast(scale + to_bias + r * tile.activation_bytes);
+      for (int p = 0; p < kPanels; ++p) s[r][p] = start;
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; ++g) {
+      __m512i weight[kPanels];
+      for (int p = 0; p < kPanels; ++p) weight[p] = _mm512_load_si512(w + p * kUnpacked + 64 * g);
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i a = broadcast(x + r * tile.activation_bytes + 4 * g);
+        for (int p = 0; p < kPanels; ++p) s[r][p] = _mm512_dpbusd_epi32(s[r][p], weight[p], a);
+      }
+    }
+    for (int p = 0; p < kPanels; ++p) {
+      const __m512 d = _mm512_load_ps(w_scale + p * kUnpacked);
+      for (int r = 0; r < kRows; ++r) {
+        const std::byte* at = scale + r * tile.activation_bytes;
+        __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s[r][p]), d);
+        if constexpr (kMinimum) {
+          const __m512 m = _mm512_load_ps(w_scale + (kMinimums - kScales) + p * kUnpacked);
+          product = _mm512_fmadd_ps(broadcast_float(at + to_sum), m, product);
+        }
+        y[r][p] = _mm512_fmadd_ps(product, broadcast_float(at), y[r][p]);
+      }
+    }
+    x += 32;
+    scale += 4;
+    w += 512;
+    w_scale += 64;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p) _mm512_store_ps(tile.sums + r * kWidth + 16 * p, y[r][p]);
+  }
+}
+
+template <class Codec>
+struct BlockKernel {
+  static constexpr int64_t kPanels = 2;
+  static constexpr int64_t kRows = 6;
+
+  static int64_t chunk(const WeightLayout&) { return kChunk; }
+  static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
+
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, packed + panel * layout.panel_bytes, index);
+    const __m512i lift = _mm512_set1_epi8(Codec::kLift);
+    for (int64_t b = 0; b < chunk.blocks; ++b) {
+      Group8 w;
+      Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
+      for (int j = 0; j < 8; ++j) {
+        _mm512_store_si512(out + 512 * b + 64 * j, Codec::kLift == 0 ? w[j] : _mm512_add_epi8(w[j], lift));
+      }
+      _mm512_store_ps(out + kScales + 64 * b, half_scales(chunk.scale + 32 * b));
+      if (Codec::kMinimum) _mm512_store_ps(out + kMinimums + 64 * b, half_scales(chunk.minimum + 32 * b));
+    }
+  }
+
+  template <int kCount>
+  static void tile_of(int64_t rows, const Tile& tile) {
+    using Function = void (*)(const Tile&);
+    static constexpr Function kTable[] = {
+        block_tile<kCount, 1, Codec::kMinimum>, block_tile<kCount, 2, Codec::kMinimum>,
+        block_tile<kCount, 3, Codec::kMinimum>, block_tile<kCount, 4, Codec::kMinimum>,
+        block_tile<kCount, 5, Codec::kMinimum>, block_tile<kCount, 6, Codec::kMinimum>};
+    kTable[rows - 1](tile);
+  }
+  static void tile(int64_t panels, int64_t rows, const Tile& tile) {
+    panels == kPanels ? tile_of<kPanels>(rows, tile) : tile_of<1>(rows, tile);
+  }
+};
+
+/// One row, unpacked in registers: `kCount` panels side by side are as many streams from memory.
+template <class Codec, int kCount>
+void one_row_group(const LinearArgs& args, int64_t panel) {
+  constexpr int64_t kAhead = 2048;
+  const WeightLayout& layout = *args.layout;
+  const BlockRow row = BlockRow::of(layout.inputs);
+  const std::byte* base = args.packed + panel * layout.panel_bytes;
+  __m512 y[kCount];
+  for (int p = 0; p < kCount; ++p) y[p] = _mm512_setzero_ps();
+  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
+    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
+    for (int64_t b = 0; b < chunk.blocks; ++b) {
+      const int64_t at = index * kBlocks + b;
+      const std::byte* x = args.activations + 32 * at;
+      const std::byte* scale = args.activations + row.scale + 4 * at;
+      const __m512i start = Codec::kMinimum
+                                ? _mm512_setzero_si512()
+                                : _mm512_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
+      const __m512 d = broadcast_float(scale);
+      for (int p = 0; p < kCount; ++p) {
+        const int64_t shift = p * layout.panel_bytes;
+        const std::byte* low = chunk.low + b * Codec::kLow + shift;
+        for (int64_t line = 0; line < Codec::kLow + Codec::kHigh; line += 64)
+          _mm_prefetch(low + kAhead + line, _MM_HINT_T0);
+        Group8 w;
+        Codec::read(low, chunk.high + b * Codec::kHigh + shift, w);
+        __m512i s = start;
+        for (int g = 0; g < 8; ++g) s = _mm512_dpbusd_epi32(s, w[g], broadcast(x + 4 * g));
+        __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s), half_scales(chunk.scale + 32 * b + shift));
+        if constexpr (Codec::kMinimum) {
+          const __m512 sum = broadcast_float(scale + (row.sum - row.scale));
+          product = _mm512_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b + shift), product);
+        }
+        y[p] = _mm512_fmadd_ps(product, d, y[p]);
+      }
+    }
+  }
+  alignas(64) float sums[kCount * kPanel];
+  for (int p = 0; p < kCount; ++p) _mm512_store_ps(sums + 16 * p, y[p]);
+  finish_rows(args, panel, kCount, 0, 1, sums);
+}
+
+template <class Codec>
+void run_block(const LinearArgs& args) {
+  if (args.rows != 1) return run_tiled<BlockKernel<Codec>>(args);
+  int64_t panel = args.panel_begin;
+  for (; panel + 2 <= args.panel_end; panel += 2) one_row_group<Codec, 2>(args, panel);
+  if (panel < args.panel_end) one_row_group<Codec, 1>(args, panel);
+}
+
+template <class Codec>
+constexpr LinearVariant block_row(std::string_view codec) {
+  return {codec, core::Isa::kAvx512Vnni, Activation::kInt8Block, run_block<Codec>,
+          tiled_scratch_bytes<BlockKernel<Codec>>};
+}
+
+constexpr std::array kRows{
+    block_row<Bytes8>("q8_0"), block_row<Nibbles0>("q4_0"), block_row<Nibbles1>("q4_1"),
+    block_row<Fives0>("q5_0"), block_row<Fives1>("q5_1"),
+};
+
+}  // namespace
+
+std::span<const LinearVariant> linear_avx512vnni() {
+  return kRows;
+}
+
+}  // namespace lamina::kernels
