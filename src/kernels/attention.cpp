@@ -1,0 +1,79 @@
+#include "kernels/attention.h"
+
+#include <array>
+
+#include "kernels/variant.h"
+
+namespace lamina::kernels {
+
+namespace ref {
+void load_key(CacheFormat format, int64_t head_size, const std::byte* chunk, int64_t index, float* key);
+void load_value(CacheFormat format, int64_t value_size, const std::byte* chunk, int64_t index, float* value);
+}  // namespace ref
+
+std::span<const AttentionVariant* const> attention_variants() {
+  static constexpr std::array kRows{&ref::kAttention};
+  return kRows;
+}
+
+namespace {
+
+struct FormatRow {
+  std::string_view name;
+  int64_t bytes;
+};
+constexpr std::array kFormats{FormatRow{"f32", 4}, FormatRow{"f16", 2}, FormatRow{"bf16", 2}};
+
+const AttentionVariant& chosen() {
+  static const AttentionVariant& row = strongest_row(attention_variants());
+  return row;
+}
+
+}  // namespace
+
+std::string_view cache_format_name(CacheFormat format) {
+  return kFormats[static_cast<size_t>(format)].name;
+}
+
+int64_t cache_number_bytes(CacheFormat format) {
+  return kFormats[static_cast<size_t>(format)].bytes;
+}
+
+int64_t key_chunk_bytes(CacheFormat format, int64_t head_size) {
+  return kChunkKeys * head_size * cache_number_bytes(format);
+}
+
+int64_t value_chunk_bytes(CacheFormat format, int64_t value_size) {
+  return kChunkKeys * value_stride(value_size) * cache_number_bytes(format);
+}
+
+void store_key(CacheFormat format, int64_t head_size, const float* key, std::byte* chunk, int64_t index) {
+  chosen().store_key(format, head_size, key, chunk, index);
+}
+
+void store_value(CacheFormat format, int64_t value_size, const float* value, std::byte* chunk, int64_t index) {
+  chosen().store_value(format, value_size, value, chunk, index);
+}
+
+void load_key(CacheFormat format, int64_t head_size, const std::byte* chunk, int64_t index, float* key) {
+  ref::load_key(format, head_size, chunk, index, key);
+}
+
+void load_value(CacheFormat format, int64_t value_size, const std::byte* chunk, int64_t index, float* value) {
+  ref::load_value(format, value_size, chunk, index, value);
+}
+
+void attention(const AttentionArgs& args) {
+  chosen().attention(args);
+}
+
+void attention_segments(const AttentionArgs& args, int64_t begin, int64_t end, float* partial) {
+  chosen().attention_segments(args, begin, end, partial);
+}
+
+void attention_merge(const AttentionArgs& args, int64_t segments, const float* partial, int64_t row_begin,
+                     int64_t row_end) {
+  chosen().attention_merge(args, segments, partial, row_begin, row_end);
+}
+
+}  // namespace lamina::kernels

@@ -1,0 +1,138 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+/// Sixteen float32 lanes in two registers; see lanes_avx512.h, which this repeats operation by operation.
+namespace lamina::kernels::cpu {
+namespace {
+
+struct Avx2Lanes {
+  struct V {
+    __m256 low;
+    __m256 high;
+  };
+  using Mask = V;
+  static constexpr int kGroups = 1;  ///< 16-lane registers of B in a 6-row tile
+
+  static V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static V load(const float* p, int64_t n) {
+    return {_mm256_maskload_ps(p, first(n)), n > 8 ? _mm256_maskload_ps(p + 8, first(n - 8)) : _mm256_setzero_ps()};
+  }
+  static void store(float* p, V v) {
+    _mm256_storeu_ps(p, v.low);
+    _mm256_storeu_ps(p + 8, v.high);
+  }
+  static void store(float* p, V v, int64_t n) {
+    _mm256_maskstore_ps(p, first(n), v.low);
+    if (n > 8) _mm256_maskstore_ps(p + 8, first(n - 8), v.high);
+  }
+  static V all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static V zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+
+  static V add(V a, V b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+  static V sub(V a, V b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
+  static V mul(V a, V b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
+  static V div(V a, V b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+  static V fma(V a, V b, V c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+  }
+  /// c - a * b
+  static V fnma(V a, V b, V c) {
+    return {_mm256_fnmadd_ps(a.low, b.low, c.low), _mm256_fnmadd_ps(a.high, b.high, c.high)};
+  }
+  /// a < b ? b : a
+  static V max(V a, V b) { return {_mm256_max_ps(b.low, a.low), _mm256_max_ps(b.high, a.high)}; }
+
+  static Mask less(V a, V b) {
+    return {_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ)};
+  }
+  static V select(Mask m, V yes, V no) {
+    return {_mm256_blendv_ps(no.low, yes.low, m.low), _mm256_blendv_ps(no.high, yes.high, m.high)};
+  }
+  static uint32_t equal_bits(V a, V b) {
+    const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_EQ_OQ));
+    const int high = _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_EQ_OQ));
+    return static_cast<uint32_t>(low) | static_cast<uint32_t>(high) << 8;
+  }
+  /// Lanes begin <= i < end.
+  static Mask between(int64_t begin, int64_t end) {
+    const __m256i low = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    return {inside(low, begin, end), inside(_mm256_add_epi32(low, _mm256_set1_epi32(8)), begin, end)};
+  }
+  static V abs(V v) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_andnot_ps(sign, v.low), _mm256_andnot_ps(sign, v.high)};
+  }
+  static V copy_sign(V magnitude, V sign) {
+    const __m256 bit = _mm256_set1_ps(-0.0F);
+    return {_mm256_or_ps(_mm256_andnot_ps(bit, magnitude.low), _mm256_and_ps(bit, sign.low)),
+            _mm256_or_ps(_mm256_andnot_ps(bit, magnitude.high), _mm256_and_ps(bit, sign.high))};
+  }
+  /// 2^n from the float that holds n in its low bits.
+  static V power(V t) { return {power8(t.low), power8(t.high)}; }
+
+  static float fold(V v) {
+    const __m256 a = _mm256_add_ps(v.low, v.high);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  static float top(V v) {
+    const __m256 a = _mm256_max_ps(v.low, v.high);
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+  }
+
+  static V load_f16(const std::byte* p) {
+    const auto* half = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(half)), _mm256_cvtph_ps(_mm_loadu_si128(half + 1))};
+  }
+  static V load_bf16(const std::byte* p) {
+    const auto* half = reinterpret_cast<const __m128i*>(p);
+    return {widen(_mm_loadu_si128(half)), widen(_mm_loadu_si128(half + 1))};
+  }
+  static void to_f16(V v, uint16_t* out) {
+    auto* half = reinterpret_cast<__m128i*>(out);
+    _mm_storeu_si128(half, _mm256_cvtps_ph(v.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128(half + 1, _mm256_cvtps_ph(v.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+
+  /// Even and odd numbers of the 32 in a then b, and back.
+  static V even(V a, V b) { return {pick(a.low, a.high, 0x88), pick(b.low, b.high, 0x88)}; }
+  static V odd(V a, V b) { return {pick(a.low, a.high, 0xdd), pick(b.low, b.high, 0xdd)}; }
+  static V zip_low(V a, V b) { return zip8(a.low, b.low); }
+  static V zip_high(V a, V b) { return zip8(a.high, b.high); }
+
+ private:
+  static __m256i first(int64_t n) {
+    const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lanes);
+  }
+  static __m256 inside(__m256i lanes, int64_t begin, int64_t end) {
+    const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(end)), lanes);
+    const __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(begin)), lanes);
+    return _mm256_castsi256_ps(_mm256_andnot_si256(before, below));
+  }
+  static __m256 power8(__m256 t) {
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(0x3f800000)));
+  }
+  static __m256 widen(__m128i half) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16)); }
+  static __m256 pick(__m256 a, __m256 b, int odd) {
+    const __m256 mixed = odd == 0x88 ? _mm256_shuffle_ps(a, b, 0x88) : _mm256_shuffle_ps(a, b, 0xdd);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+  }
+  static V zip8(__m256 a, __m256 b) {
+    const __m256 low = _mm256_unpacklo_ps(a, b);
+    const __m256 high = _mm256_unpackhi_ps(a, b);
+    return {_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)};
+  }
+};
+
+}  // namespace
+}  // namespace lamina::kernels::cpu

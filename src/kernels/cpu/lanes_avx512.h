@@ -1,0 +1,105 @@
+#pragma once
+
+// GCC 12's own header starts some intrinsics from a register it leaves undefined on purpose (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+/// Sixteen float32 lanes as the kernel bodies use them. The unnamed namespace keeps each file's copy to itself, so that
+/// code made for one instruction set is never linked into the path of another.
+namespace lamina::kernels::cpu {
+namespace {
+
+struct Avx512Lanes {
+  using V = __m512;
+  using Mask = __mmask16;
+  static constexpr int kGroups = 4;  ///< registers of B in a 6-row tile
+
+  static Mask first(int64_t n) { return static_cast<Mask>((1U << n) - 1U); }
+
+  static V load(const float* p) { return _mm512_loadu_ps(p); }
+  static V load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+  static void store(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+  static V all(float x) { return _mm512_set1_ps(x); }
+  static V zero() { return _mm512_setzero_ps(); }
+
+  static V add(V a, V b) { return _mm512_add_ps(a, b); }
+  static V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+  static V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+  static V div(V a, V b) { return _mm512_div_ps(a, b); }
+  static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  /// c - a * b
+  static V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+  /// a < b ? b : a
+  static V max(V a, V b) { return _mm512_max_ps(b, a); }
+
+  static Mask less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static V select(Mask m, V yes, V no) { return _mm512_mask_blend_ps(m, no, yes); }
+  static uint32_t equal_bits(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+  /// Lanes begin <= i < end.
+  static Mask between(int64_t begin, int64_t end) {
+    const auto below = [](int64_t n) { return n <= 0 ? 0U : n >= 16 ? 0xffffU : (1U << n) - 1U; };
+    return static_cast<Mask>(below(end) & ~below(begin));
+  }
+  static V abs(V v) { return _mm512_abs_ps(v); }
+  static V copy_sign(V magnitude, V sign) {
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(magnitude), _mm512_castps_si512(sign),
+                                                         _mm512_set1_epi32(INT32_MIN), 0xe4));
+  }
+  /// 2^n from the float that holds n in its low bits.
+  static V power(V t) {
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3f800000)));
+  }
+
+  static float fold(V v) {
+    const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  static float top(V v) {
+    const __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+  }
+
+  static V load_f16(const std::byte* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static V load_bf16(const std::byte* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+  }
+  static void to_f16(V v, uint16_t* out) {
+    const __m256i half = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), half);
+  }
+
+  /// Even and odd numbers of the 32 in a then b, and back.
+  static V even(V a, V b) { return _mm512_permutex2var_ps(a, steps(0, 2), b); }
+  static V odd(V a, V b) { return _mm512_permutex2var_ps(a, steps(1, 2), b); }
+  static V zip_low(V a, V b) { return _mm512_permutex2var_ps(a, zip(0), b); }
+  static V zip_high(V a, V b) { return _mm512_permutex2var_ps(a, zip(8), b); }
+
+ private:
+  static __m512i steps(int first, int step) {
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_add_epi32(_mm512_mullo_epi32(lanes, _mm512_set1_epi32(step)), _mm512_set1_epi32(first));
+  }
+  static __m512i zip(int first) {
+    const __m512i lanes = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_add_epi32(lanes, _mm512_set1_epi32(first));
+  }
+};
+
+}  // namespace
+}  // namespace lamina::kernels::cpu

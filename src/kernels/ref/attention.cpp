@@ -1,0 +1,194 @@
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/ref/half.h"
+#include "kernels/ref/math.h"
+
+namespace lamina::kernels::ref {
+
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+template <typename Number>
+Number number_at(const std::byte* data, int64_t index) {
+  Number number;
+  std::memcpy(&number, data + index * static_cast<int64_t>(sizeof(Number)), sizeof(Number));
+  return number;
+}
+
+float read(CacheFormat format, const std::byte* data, int64_t index) {
+  switch (format) {
+    case CacheFormat::kF32:
+      return number_at<float>(data, index);
+    case CacheFormat::kF16:
+      return half_to_float(number_at<uint16_t>(data, index));
+    case CacheFormat::kBf16:
+      return bfloat_to_float(number_at<uint16_t>(data, index));
+  }
+  return 0;
+}
+
+void write(CacheFormat format, std::byte* data, int64_t index, float value) {
+  if (format == CacheFormat::kF32) {
+    std::memcpy(data + index * 4, &value, 4);
+    return;
+  }
+  const uint16_t number = format == CacheFormat::kF16 ? float_to_half(value) : float_to_bfloat(value);
+  std::memcpy(data + index * 2, &number, 2);
+}
+
+int64_t key_place(int64_t head_size, int64_t index, int64_t dimension) {
+  return (index / 16 * head_size + dimension) * 16 + index % 16;
+}
+
+void store_key(CacheFormat format, int64_t head_size, const float* key, std::byte* chunk, int64_t index) {
+  for (int64_t d = 0; d < head_size; ++d) write(format, chunk, key_place(head_size, index, d), key[d]);
+}
+
+void store_value(CacheFormat format, int64_t value_size, const float* value, std::byte* chunk, int64_t index) {
+  const int64_t stride = value_stride(value_size);
+  for (int64_t d = 0; d < stride; ++d) {
+    write(format, chunk, index * stride + d, d < value_size ? value[d] : 0.0F);
+  }
+}
+
+/// Softmax state: maximum, sum, and `stride` weighted sums of values.
+struct State {
+  float* maximum;
+  float* sum;
+  float* out;
+};
+
+State state_at(float* data) {
+  return {data, data + 1, data + 16};
+}
+
+void clear(const State& state, int64_t stride) {
+  *state.maximum = kMinusInfinity;
+  *state.sum = 0;
+  std::fill_n(state.out, stride, 0.0F);
+}
+
+float score(const AttentionArgs& args, const AttentionRow& row, const std::byte* keys, int64_t index) {
+  float s = 0;
+  for (int64_t d = 0; d < args.head_size; ++d) {
+    s = std::fma(row.query[d], read(args.format, keys, key_place(args.head_size, index, d)), s);
+  }
+  s = s * args.scale;
+  return args.soft_cap > 0 ? args.soft_cap * ref::tanh(s / args.soft_cap) : s;
+}
+
+void add_chunk(const AttentionArgs& args, const AttentionRow& row, int64_t chunk, const State& state) {
+  const int64_t begin = std::max<int64_t>(row.first_key - chunk * kChunkKeys, 0);
+  const int64_t end = std::min<int64_t>(row.last_key - chunk * kChunkKeys, kChunkKeys - 1) + 1;
+  if (begin >= end) return;
+  float p[kChunkKeys] = {};
+  float maximum = *state.maximum;
+  for (int64_t i = begin; i < end; ++i) {
+    p[i] = score(args, row, args.key_chunks[chunk], i);
+    maximum = maximum < p[i] ? p[i] : maximum;
+  }
+  const float alpha = ref::exp(*state.maximum - maximum);
+  float lanes[16] = {};
+  for (int64_t i = begin; i < end; ++i) p[i] = ref::exp(p[i] - maximum);
+  for (int64_t i = 0; i < kChunkKeys; ++i) lanes[i % 16] += p[i];
+  *state.maximum = maximum;
+  *state.sum = std::fma(*state.sum, alpha, fold16(lanes));
+  const int64_t stride = value_stride(args.value_size);
+  for (int64_t d = 0; d < args.value_size; ++d) {
+    float o = state.out[d] * alpha;
+    for (int64_t i = begin; i < end; ++i) {
+      o = std::fma(p[i], read(args.format, args.value_chunks[chunk], i * stride + d), o);
+    }
+    state.out[d] = o;
+  }
+}
+
+void run_segment(const AttentionArgs& args, const AttentionRow& row, int64_t segment, const State& state) {
+  constexpr int64_t kChunks = kSegmentKeys / kChunkKeys;
+  clear(state, value_stride(args.value_size));
+  const int64_t first = std::max(segment * kChunks, row.first_key / kChunkKeys);
+  const int64_t last = std::min((segment + 1) * kChunks - 1, row.last_key / kChunkKeys);
+  for (int64_t chunk = first; row.last_key >= row.first_key && chunk <= last; ++chunk) {
+    add_chunk(args, row, chunk, state);
+  }
+}
+
+/// Adds a segment's state to the running one.
+void merge(const State& running, const State& segment, int64_t value_size) {
+  if (*segment.sum == 0.0F) return;
+  const float maximum = *running.maximum < *segment.maximum ? *segment.maximum : *running.maximum;
+  const float a = ref::exp(*running.maximum - maximum);
+  const float b = ref::exp(*segment.maximum - maximum);
+  *running.maximum = maximum;
+  *running.sum = std::fma(*running.sum, a, *segment.sum * b);
+  for (int64_t d = 0; d < value_size; ++d) running.out[d] = std::fma(running.out[d], a, segment.out[d] * b);
+}
+
+void finish(const AttentionRow& row, const State& running, int64_t value_size) {
+  float sum = *running.sum;
+  float factor = 1.0F;
+  if (row.sink > kMinusInfinity) {
+    const float maximum = *running.maximum < row.sink ? row.sink : *running.maximum;
+    factor = ref::exp(*running.maximum - maximum);
+    sum = std::fma(sum, factor, ref::exp(row.sink - maximum));
+  }
+  const float inverse = sum == 0.0F ? 0.0F : 1.0F / sum;
+  for (int64_t d = 0; d < value_size; ++d) row.out[d] = running.out[d] * factor * inverse + 0.0F;
+}
+
+void attention_segments(const AttentionArgs& args, int64_t begin, int64_t end, float* partial) {
+  const int64_t size = attention_state_floats(args.value_size);
+  for (int64_t segment = begin; segment < end; ++segment) {
+    for (int64_t i = 0; i < args.rows; ++i) {
+      run_segment(args, args.row_list[i], segment, state_at(partial + ((segment - begin) * args.rows + i) * size));
+    }
+  }
+}
+
+void attention_merge(const AttentionArgs& args, int64_t segments, const float* partial, int64_t row_begin,
+                     int64_t row_end) {
+  const int64_t size = attention_state_floats(args.value_size);
+  const State running = state_at(args.scratch);
+  for (int64_t i = row_begin; i < row_end; ++i) {
+    clear(running, value_stride(args.value_size));
+    for (int64_t segment = 0; segment < segments; ++segment) {
+      // A state is only read here.
+      merge(running, state_at(const_cast<float*>(partial) + (segment * args.rows + i) * size), args.value_size);
+    }
+    finish(args.row_list[i], running, args.value_size);
+  }
+}
+
+void attention(const AttentionArgs& args) {
+  const State running = state_at(args.scratch);
+  const State segment_state = state_at(args.scratch + attention_state_floats(args.value_size));
+  for (int64_t i = 0; i < args.rows; ++i) {
+    const AttentionRow& row = args.row_list[i];
+    clear(running, value_stride(args.value_size));
+    for (int64_t segment = row.first_key / kSegmentKeys; segment * kSegmentKeys <= row.last_key; ++segment) {
+      run_segment(args, row, segment, segment_state);
+      merge(running, segment_state, args.value_size);
+    }
+    finish(row, running, args.value_size);
+  }
+}
+
+}  // namespace
+
+const AttentionVariant kAttention{core::Isa::kScalar, attention, attention_segments,
+                                  attention_merge,    store_key, store_value};
+
+void load_key(CacheFormat format, int64_t head_size, const std::byte* chunk, int64_t index, float* key) {
+  for (int64_t d = 0; d < head_size; ++d) key[d] = read(format, chunk, key_place(head_size, index, d));
+}
+
+void load_value(CacheFormat format, int64_t value_size, const std::byte* chunk, int64_t index, float* value) {
+  const int64_t stride = value_stride(value_size);
+  for (int64_t d = 0; d < value_size; ++d) value[d] = read(format, chunk, index * stride + d);
+}
+
+}  // namespace lamina::kernels::ref

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/cpu.h"
+
+namespace lamina::kernels {
+
+/// out[i] = exp(x[i] - max) / sum. `out` may be `x`. The sum runs in 16 lanes (index mod 16), folded 8-4-2-1.
+void softmax(const float* x, int64_t size, float* out);
+/// ln(sum(exp(x[i]))), from lane sums over 4096 numbers that are then added in double precision, ascending.
+double log_sum_exp(const float* x, int64_t size);
+/// Index of the largest number, the lowest index on ties; NaN never wins. size >= 1; 0 if all are NaN.
+int64_t argmax(const float* x, int64_t size);
+
+/// A row of the table of these kernels. All rows give the same bits.
+struct SoftmaxVariant {
+  core::Isa isa = core::Isa::kScalar;
+  decltype(&kernels::softmax) softmax = nullptr;
+  decltype(&kernels::log_sum_exp) log_sum_exp = nullptr;
+  decltype(&kernels::argmax) argmax = nullptr;
+};
+
+/// Weakest first; rows that this machine lacks are listed too, so check core::cpu_has before calling one.
+std::span<const SoftmaxVariant* const> softmax_variants();
+
+namespace ref {
+extern const SoftmaxVariant kSoftmax;
+}
+namespace cpu {
+extern const SoftmaxVariant kSoftmaxAvx2;
+extern const SoftmaxVariant kSoftmaxAvx512;
+}  // namespace cpu
+
+}  // namespace lamina::kernels
