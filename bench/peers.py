@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Runs `lamina bench` and llama.cpp's `llama-bench` in turn on the same files and writes a table of both.
+
+    bench/peers.py MODEL.gguf... [--threads 1,2] [--prompt 512] [--generate 128] [--depth 0] [--rounds 5]
+
+A round runs both programs once per model and thread count, in alternating order; ratios are taken within a round.
+The path of llama-bench is --llama-bench, or is looked for under $LLAMA_CPP. The table goes to standard output and,
+unless --no-write is given, between the markers in docs/performance.md. CPU time that other processes took while a
+program ran is in every row: rows above --busy are marked, and are lower bounds.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
+
+
+class BenchError(Exception):
+    """One line for the user: what ran, and what is wrong with it."""
+
+
+@dataclass
+class Samples:
+    """Tokens per second of one test on both sides, one entry a round, and others' share of the CPU meanwhile."""
+
+    lamina: list = field(default_factory=list)
+    peer: list = field(default_factory=list)
+    foreign: list = field(default_factory=list)
+    isa: str = ""
+
+
+def read_jiffies():
+    """Returns (busy, total) jiffies of all processors since boot; time stolen by the host counts as busy."""
+    fields = [int(part) for part in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, sum(fields)
+
+
+def run_json(command, timeout):
+    """Runs a program; returns (its JSON, the share of all CPU time that others took while it ran)."""
+    busy, total = read_jiffies()
+    own = resource.getrusage(resource.RUSAGE_CHILDREN)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except OSError as error:
+        raise BenchError(f"{command[0]}: cannot be run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{' '.join(command)}: no answer within {timeout} s") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BenchError(f"{' '.join(command)}: exit status {done.returncode}: {last}")
+    after_busy, after_total = read_jiffies()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = used.ru_utime + used.ru_stime - own.ru_utime - own.ru_stime
+    foreign = after_busy - busy - seconds * os.sysconf("SC_CLK_TCK")
+    share = max(0.0, foreign / max(1, after_total - total))
+    try:
+        return json.loads(done.stdout), share
+    except json.JSONDecodeError as error:
+        raise BenchError(f"{' '.join(command)}: its output is not JSON: {error}") from error
+
+
+def test_name(prompt, generate, depth):
+    name = f"pp{prompt}" if prompt else f"tg{generate}"
+    return f"{name} at {depth}" if depth else name
+
+
+def parse_lamina(report):
+    """`lamina bench --json` -> {test: (median tokens per second, isa)}."""
+    rows = {}
+    try:
+        for row in report["rows"]:
+            if row["batch"] == 1:
+                depth = row["depth"]
+                name = f"{row['test']} at {depth}" if depth else row["test"]
+                rows[name] = (float(row["median_tps"]), row["isa"])
+    except (KeyError, TypeError) as error:
+        raise BenchError(f"lamina bench: its JSON lacks {error}; rows[] with test, depth, batch, median_tps, isa expected")
+    return rows
+
+
+def parse_llama_bench(report):
+    """`llama-bench -o json` -> {test: median tokens per second}."""
+    try:
+        return {
+            test_name(row["n_prompt"], row["n_gen"], row["n_depth"]): statistics.median(row["samples_ts"])
+            for row in report
+        }
+    except (KeyError, TypeError) as error:
+        raise BenchError(f"llama-bench: its JSON lacks {error}; a list with n_prompt, n_gen, n_depth, samples_ts expected")
+
+
+def lamina_command(options, model, threads):
+    command = [str(options.lamina), "bench", str(model), "-p", str(options.prompt), "-n", str(options.generate)]
+    return [*command, "-d", str(options.depth), "-b", "1", "-r", "1", "--threads", str(threads), "--json"]
+
+
+def peer_command(options, model, threads):
+    command = [str(options.llama_bench), "-m", str(model), "-p", str(options.prompt), "-n", str(options.generate)]
+    command += ["-d", str(options.depth), "-r", "1", "-t", str(threads), "-ngl", "0", "-o", "json"]
+    return command + (["-fa", options.flash] if options.flash else [])
+
+
+def run_pair(options, model, threads, peer_first, table):
+    """Runs both programs once and files their figures under (model, threads, test)."""
+    reports = {}
+    for side in ("peer", "lamina") if peer_first else ("lamina", "peer"):
+        make = lamina_command if side == "lamina" else peer_command
+        reports[side] = run_json(make(options, model, threads), options.timeout)
+    ours, theirs = parse_lamina(reports["lamina"][0]), parse_llama_bench(reports["peer"][0])
+    if set(ours) != set(theirs):
+        raise BenchError(f"the two ran different tests: lamina {sorted(ours)}, llama-bench {sorted(theirs)}")
+    for test, (speed, isa) in ours.items():
+        samples = table.setdefault((model, threads, test), Samples())
+        samples.lamina.append(speed)
+        samples.peer.append(theirs[test])
+        samples.foreign.append(max(reports["lamina"][1], reports["peer"][1]))
+        samples.isa = isa
+
+
+def spread(values, digits):
+    """`median [least–most]`."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.{digits}f} [{low:.{digits}f}–{high:.{digits}f}]"
+
+
+def format_row(key, samples, busy):
+    model, threads, test = key
+    ratios = [ours / theirs for ours, theirs in zip(samples.lamina, samples.peer)]
+    foreign = statistics.median(samples.foreign)
+    mark = " (busy)" if foreign > busy else ""
+    cells = [model.name, test, str(threads), spread(samples.lamina, 1), spread(samples.peer, 1)]
+    cells += [spread(ratios, 2), f"{foreign:.0%}, most {max(samples.foreign):.0%}{mark}", samples.isa]
+    return "| " + " | ".join(cells) + " |"
+
+
+def describe_machine():
+    """One line: processor, how many of it, the instruction sets that matter here, memory, kernel."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+
+    def first(key):
+        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "unknown")
+
+    known = ["avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"]
+    flags = [flag for flag in known if flag in first("flags").split()]
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
+    isa = ", ".join(flags) or "no listed instruction set"
+    return f"{first('model name')}, {os.cpu_count()} processors ({isa}), {memory:.0f} GiB, Linux {os.uname().release}"
+
+
+def first_line(command):
+    """First line that a program prints, or an empty string if it does not run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0] if lines and done.returncode == 0 else ""
+
+
+def describe_versions(options):
+    ours = first_line(["git", "describe", "--always", "--dirty"]) or "unknown"
+    theirs = options.peer_version or first_line([str(options.llama_bench), "--version"]) or "version unknown"
+    return f"Lamina {ours}; llama.cpp {theirs.removeprefix('version: ')}"
+
+
+def format_table(table, options):
+    lines = [
+        f"Machine: {describe_machine()}. {describe_versions(options)}. {datetime.date.today().isoformat()}, "
+        f"{options.rounds} interleaved rounds, flash attention of llama.cpp: {options.flash or 'its default'}.",
+        "Tokens per second and ratio: median [least–most]. Foreign CPU: share of all processors that other processes "
+        "took during the run.",
+        "",
+        "| model | test | threads | Lamina | llama.cpp | ratio | foreign CPU | Lamina ISA |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    return "\n".join(lines + [format_row(key, table[key], options.busy) for key in table])
+
+
+def write_between_markers(path, text):
+    """Replaces what stands between the markers of a page."""
+    page = path.read_text() if path.exists() else ""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise BenchError(f"{path}: needs one line {BEGIN} and after it one line {END}")
+    head, tail = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
+    path.write_text(f"{head}\n{text}\n{tail}")
+
+
+def find_llama_bench(given):
+    if given:
+        return given
+    base = os.environ.get("LLAMA_CPP")
+    if not base:
+        raise BenchError("where is llama-bench? Give --llama-bench PATH or set LLAMA_CPP to llama.cpp's folder")
+    for part in ("llama-bench", "bin/llama-bench", "build/bin/llama-bench"):
+        if (Path(base) / part).is_file():
+            return Path(base) / part
+    raise BenchError(f"LLAMA_CPP={base}: no llama-bench in it, in bin/ or in build/bin/")
+
+
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--threads", default=str(os.cpu_count()), help="thread counts, as in 1,2")
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--generate", type=int, default=128)
+    parser.add_argument("--depth", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--busy", type=float, default=0.05, help="foreign CPU share above which a row is marked")
+    parser.add_argument("--flash", choices=["on", "off", "auto"], help="llama.cpp's flash attention")
+    parser.add_argument("--lamina", type=Path, default=ROOT / "build" / "lamina")
+    parser.add_argument("--llama-bench", type=Path)
+    parser.add_argument("--peer-version", help="text that names the peer's version if its program does not know it")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run of one program")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    parser.add_argument("--no-write", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = parse_arguments(arguments)
+    table = {}
+    try:
+        options.llama_bench = find_llama_bench(options.llama_bench)
+        for number in range(options.rounds):
+            for model in options.models:
+                for threads in (int(part) for part in options.threads.split(",")):
+                    print(f"round {number + 1} of {options.rounds}: {model.name}, {threads} threads", file=sys.stderr)
+                    run_pair(options, model, threads, number % 2 == 1, table)
+        text = format_table(table, options)
+        print(text)
+        if not options.no_write:
+            write_between_markers(options.page, text)
+    except BenchError as error:
+        print(f"peers: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
