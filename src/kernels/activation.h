@@ -15,8 +15,8 @@ enum class Activation { kIdentity, kSilu, kGeluTanh, kGeluErf, kGeluQuick, kRelu
 /// The name as configuration files of models spell it ("silu", "gelu_pytorch_tanh", "gelu", ...).
 std::string_view activation_name(Activation activation);
 
-/// out[i] = activation(x[i]). `out` may be `x`. Errors against exact arithmetic: silu, sigmoid, tanh, gelu_quick 4 ulp;
-/// gelu_tanh and gelu_erf 4 ulp for x >= 0 and, below 0, 3e-7 * |x| at most.
+/// out[i] = activation(x[i]). `out` may be `x`. Errors against exact arithmetic, at most: silu, sigmoid and tanh 3 ulp;
+/// gelu_tanh, gelu_erf and gelu_quick 3 ulp for x >= 0 and 1.2e-7 * |x| below 0.
 void activate(Activation activation, const float* x, int64_t size, float* out);
 /// out[i] = activation(gate[i]) * up[i]. `out` may be either input.
 void activate_multiply(Activation activation, const float* gate, const float* up, int64_t size, float* out);

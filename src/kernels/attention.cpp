@@ -12,7 +12,7 @@ void load_value(CacheFormat format, int64_t value_size, const std::byte* chunk, 
 }  // namespace ref
 
 std::span<const AttentionVariant* const> attention_variants() {
-  static constexpr std::array kRows{&ref::kAttention};
+  static constexpr std::array kRows{&ref::kAttention, LAMINA_X86_ROWS(&cpu::kAttentionAvx2, &cpu::kAttentionAvx512)};
   return kRows;
 }
 
@@ -45,6 +45,12 @@ int64_t key_chunk_bytes(CacheFormat format, int64_t head_size) {
 
 int64_t value_chunk_bytes(CacheFormat format, int64_t value_size) {
   return kChunkKeys * value_stride(value_size) * cache_number_bytes(format);
+}
+
+int64_t attention_scratch_floats(int64_t head_size, int64_t value_size) {
+  const int64_t block_scores = 6 * kChunkKeys;
+  return (kAttentionTileRows + kChunkKeys) * head_size + kChunkKeys * value_stride(value_size) + block_scores +
+         2 * kAttentionTileRows * attention_state_floats(value_size);
 }
 
 void store_key(CacheFormat format, int64_t head_size, const float* key, std::byte* chunk, int64_t index) {

@@ -63,6 +63,8 @@ struct AttentionArgs {
   float* scratch = nullptr;  ///< attention_scratch_floats numbers, 64-byte aligned, one scratch per thread
 };
 
+/// Rows that a vector variant works on together.
+inline constexpr int64_t kAttentionTileRows = 48;
 /// Numbers of scratch that one call needs, whatever the rows.
 int64_t attention_scratch_floats(int64_t head_size, int64_t value_size);
 

@@ -7,9 +7,10 @@
 
 namespace lamina::kernels {
 
-/// out[i] = exp(x[i] - max) / sum. `out` may be `x`. The sum runs in 16 lanes (index mod 16), folded 8-4-2-1.
+/// out[i] = exp(x[i] - max) / sum. `out` may be `x`. Sums run over 512 numbers in 16 lanes (index mod 16), folded
+/// 8-4-2-1, and those sums are added in double precision, ascending.
 void softmax(const float* x, int64_t size, float* out);
-/// ln(sum(exp(x[i]))), from lane sums over 4096 numbers that are then added in double precision, ascending.
+/// ln(sum(exp(x[i]))), summed likewise.
 double log_sum_exp(const float* x, int64_t size);
 /// Index of the largest number, the lowest index on ties; NaN never wins. size >= 1; 0 if all are NaN.
 int64_t argmax(const float* x, int64_t size);

@@ -16,7 +16,8 @@ struct Avx2Lanes {
     __m256 high;
   };
   using Mask = V;
-  static constexpr int kGroups = 1;  ///< 16-lane registers of B in a 6-row tile
+  /// Groups of 16 lanes that a product tile of so many rows keeps in registers.
+  static constexpr int groups(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 
   static V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
   static V load(const float* p, int64_t n) {
@@ -102,6 +103,12 @@ struct Avx2Lanes {
     _mm_storeu_si128(half + 1, _mm256_cvtps_ph(v.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
 
+  static void to_bf16(V v, uint16_t* out) {
+    // Pack works on halves of registers: 0-3, 8-11, 4-7, 12-15 come out, put right by the permutation.
+    const __m256i packed = _mm256_packus_epi32(narrow8(v.low), narrow8(v.high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(packed, 0xd8));
+  }
+
   /// Even and odd numbers of the 32 in a then b, and back.
   static V even(V a, V b) { return {pick(a.low, a.high, 0x88), pick(b.low, b.high, 0x88)}; }
   static V odd(V a, V b) { return {pick(a.low, a.high, 0xdd), pick(b.low, b.high, 0xdd)}; }
@@ -123,6 +130,15 @@ struct Avx2Lanes {
         _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(0x3f800000)));
   }
   static __m256 widen(__m128i half) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16)); }
+  static __m256i narrow8(__m256 v) {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i top = _mm256_srli_epi32(bits, 16);
+    const __m256i even = _mm256_and_si256(top, _mm256_set1_epi32(1));
+    const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), even);
+    const __m256i quiet = _mm256_or_si256(top, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), quiet, nan);
+  }
   static __m256 pick(__m256 a, __m256 b, int odd) {
     const __m256 mixed = odd == 0x88 ? _mm256_shuffle_ps(a, b, 0x88) : _mm256_shuffle_ps(a, b, 0xdd);
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));

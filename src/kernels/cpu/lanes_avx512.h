@@ -19,7 +19,8 @@ namespace {
 struct Avx512Lanes {
   using V = __m512;
   using Mask = __mmask16;
-  static constexpr int kGroups = 4;  ///< registers of B in a 6-row tile
+  /// Groups of 16 lanes that a product tile of so many rows keeps in registers.
+  static constexpr int groups(int) { return 4; }
 
   static Mask first(int64_t n) { return static_cast<Mask>((1U << n) - 1U); }
 
@@ -51,7 +52,7 @@ struct Avx512Lanes {
   static V abs(V v) { return _mm512_abs_ps(v); }
   static V copy_sign(V magnitude, V sign) {
     return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(magnitude), _mm512_castps_si512(sign),
-                                                         _mm512_set1_epi32(INT32_MIN), 0xe4));
+                                                         _mm512_set1_epi32(INT32_MIN), 0xd8));
   }
   /// 2^n from the float that holds n in its low bits.
   static V power(V t) {
@@ -82,6 +83,17 @@ struct Avx512Lanes {
   static void to_f16(V v, uint16_t* out) {
     const __m256i half = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), half);
+  }
+
+  static void to_bf16(V v, uint16_t* out) {
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i top = _mm512_srli_epi32(bits, 16);
+    const __m512i even = _mm512_and_si512(top, _mm512_set1_epi32(1));
+    const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), even);
+    const __m512i quiet = _mm512_or_si512(top, _mm512_set1_epi32(0x40));
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    const __m512i result = _mm512_mask_blend_epi32(nan, _mm512_srli_epi32(sum, 16), quiet);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(result));
   }
 
   /// Even and odd numbers of the 32 in a then b, and back.

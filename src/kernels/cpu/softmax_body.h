@@ -8,6 +8,8 @@
 namespace lamina::kernels::cpu {
 namespace {
 
+constexpr int64_t kSumChunk = 512;
+
 template <typename L>
 float row_maximum(const float* x, int64_t size) {
   using V = typename L::V;
@@ -36,22 +38,29 @@ float exp_sum(const float* x, int64_t size, float top, float* out) {
   return L::fold(sums);
 }
 
+/// exp_sum over any length: sums of 512 numbers are added in double precision.
+template <typename L>
+double long_exp_sum(const float* x, int64_t size, float top, float* out) {
+  double total = 0;
+  for (int64_t begin = 0; begin < size; begin += kSumChunk) {
+    const int64_t left = size - begin;
+    float* part = out == nullptr ? nullptr : out + begin;
+    total += static_cast<double>(exp_sum<L>(x + begin, left < kSumChunk ? left : kSumChunk, top, part));
+  }
+  return total;
+}
+
 template <typename L>
 void softmax_row(const float* x, int64_t size, float* out) {
-  const float sum = exp_sum<L>(x, size, row_maximum<L>(x, size), out);
-  const auto factor = L::all(1.0F / sum);
+  const double sum = long_exp_sum<L>(x, size, row_maximum<L>(x, size), out);
+  const auto factor = L::all(1.0F / static_cast<float>(sum));
   for_lanes(size, [&](int64_t i, int64_t n) { store_some<L>(out + i, L::mul(load_some<L>(out + i, n), factor), n); });
 }
 
 template <typename L>
 double log_sum_exp_row(const float* x, int64_t size) {
   const float top = row_maximum<L>(x, size);
-  double total = 0;
-  for (int64_t begin = 0; begin < size; begin += 4096) {
-    const int64_t left = size - begin;
-    total += static_cast<double>(exp_sum<L>(x + begin, left < 4096 ? left : 4096, top, nullptr));
-  }
-  return static_cast<double>(top) + __builtin_log(total);
+  return static_cast<double>(top) + __builtin_log(long_exp_sum<L>(x, size, top, nullptr));
 }
 
 template <typename L>

@@ -17,26 +17,29 @@ float maximum(const float* x, int64_t size) {
   return best;
 }
 
-void softmax(const float* x, int64_t size, float* out) {
-  const float top = maximum(x, size);
-  float lanes[16] = {};
-  for (int64_t i = 0; i < size; ++i) {
-    out[i] = ref::exp(x[i] - top);
-    lanes[i % 16] += out[i];
+/// Sum of exp(x - top), each also to `out` unless that is null.
+double exp_sum(const float* x, int64_t size, float top, float* out) {
+  double total = 0;
+  for (int64_t begin = 0; begin < size; begin += 512) {
+    float lanes[16] = {};
+    for (int64_t i = begin; i < std::min(size, begin + 512); ++i) {
+      const float e = ref::exp(x[i] - top);
+      if (out != nullptr) out[i] = e;
+      lanes[i % 16] += e;
+    }
+    total += static_cast<double>(fold16(lanes));
   }
-  const float factor = 1.0F / fold16(lanes);
+  return total;
+}
+
+void softmax(const float* x, int64_t size, float* out) {
+  const float factor = 1.0F / static_cast<float>(exp_sum(x, size, maximum(x, size), out));
   for (int64_t i = 0; i < size; ++i) out[i] *= factor;
 }
 
 double log_sum_exp(const float* x, int64_t size) {
   const float top = maximum(x, size);
-  double total = 0;
-  for (int64_t begin = 0; begin < size; begin += 4096) {
-    float lanes[16] = {};
-    for (int64_t i = begin; i < std::min(size, begin + 4096); ++i) lanes[i % 16] += ref::exp(x[i] - top);
-    total += static_cast<double>(fold16(lanes));
-  }
-  return static_cast<double>(top) + std::log(total);
+  return static_cast<double>(top) + std::log(exp_sum(x, size, top, nullptr));
 }
 
 int64_t argmax(const float* x, int64_t size) {

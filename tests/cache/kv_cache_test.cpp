@@ -1,0 +1,209 @@
+#include "cache/kv_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "core/thread_pool.h"
+
+namespace lamina::cache {
+namespace {
+
+using kernels::CacheFormat;
+
+KvCacheOptions options(int64_t tokens, int32_t sequences) {
+  KvCacheOptions options;
+  options.visits = {{3, 16, 8, CacheFormat::kF32}, {0, 0, 0, CacheFormat::kF32}, {2, 24, 24, CacheFormat::kF16}};
+  options.tokens = tokens;
+  options.sequences = sequences;
+  return options;
+}
+
+KvCache make(const KvCacheOptions& options) {
+  auto cache = KvCache::create(options);
+  EXPECT_TRUE(cache.has_value()) << cache.error().text();
+  return std::move(*cache);
+}
+
+/// A number that names its place and is exact in f16.
+float mark(int64_t visit, SequenceId id, int64_t position, int64_t number) {
+  return static_cast<float>((visit * 7 + id.index * 131 + position * 3 + number) % 2048);
+}
+
+void write(KvCache& cache, int64_t visit, SequenceId id, int64_t position, float shift = 0) {
+  const VisitShape shape = cache.visits()[static_cast<size_t>(visit)];
+  std::vector<float> keys;
+  std::vector<float> values;
+  for (int64_t i = 0; i < shape.kv_heads * shape.key_size; ++i) keys.push_back(mark(visit, id, position, i) + shift);
+  for (int64_t i = 0; i < shape.kv_heads * shape.value_size; ++i) {
+    values.push_back(-mark(visit, id, position, i) - shift);
+  }
+  cache.write(visit, id, position, keys.data(), values.data());
+}
+
+void expect(const KvCache& cache, int64_t visit, SequenceId id, SequenceId writer, int64_t position) {
+  const VisitShape shape = cache.visits()[static_cast<size_t>(visit)];
+  std::vector<float> key(static_cast<size_t>(shape.key_size));
+  std::vector<float> value(static_cast<size_t>(shape.value_size));
+  const auto chunk = static_cast<size_t>(position / 64);
+  for (int64_t head = 0; head < shape.kv_heads; ++head) {
+    kernels::load_key(shape.format, shape.key_size, cache.key_chunks(visit, id, head)[chunk], position % 64,
+                      key.data());
+    kernels::load_value(shape.format, shape.value_size, cache.value_chunks(visit, id, head)[chunk], position % 64,
+                        value.data());
+    for (size_t d = 0; d < key.size(); ++d) {
+      ASSERT_EQ(key[d], mark(visit, writer, position, head * shape.key_size + static_cast<int64_t>(d)));
+    }
+    for (size_t d = 0; d < value.size(); ++d) {
+      ASSERT_EQ(value[d], -mark(visit, writer, position, head * shape.value_size + static_cast<int64_t>(d)));
+    }
+  }
+}
+
+void fill(KvCache& cache, SequenceId id, int64_t from, int64_t to) {
+  ASSERT_TRUE(cache.reserve(id, to).has_value());
+  for (int64_t p = from; p < to; ++p) {
+    write(cache, 0, id, p);
+    write(cache, 2, id, p);
+  }
+  cache.set_length(id, to);
+}
+
+void expect_all(const KvCache& cache, SequenceId id, SequenceId writer, int64_t length) {
+  for (int64_t p = 0; p < length; ++p) {
+    expect(cache, 0, id, writer, p);
+    expect(cache, 2, id, writer, p);
+  }
+}
+
+TEST(KvCache, InterleavedSequencesKeepTheirOwnNumbers) {
+  KvCache cache = make(options(1000, 3));
+  std::vector<SequenceId> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(*cache.open());
+  for (int64_t p = 0; p < 300; p += 50) {
+    for (const SequenceId id : ids) fill(cache, id, p, p + 50);
+  }
+  for (const SequenceId id : ids) {
+    EXPECT_EQ(cache.length(id), 300);
+    expect_all(cache, id, id, 300);
+  }
+}
+
+TEST(KvCache, LimitsAreErrorsThatNameBothNumbersAndChangeNothing) {
+  KvCache cache = make(options(128, 2));
+  EXPECT_EQ(cache.block_count(), 3);
+  const SequenceId a = *cache.open();
+  const SequenceId b = *cache.open();
+  const auto full = cache.open();
+  ASSERT_FALSE(full.has_value());
+  EXPECT_EQ(full.error().code, core::ErrorCode::kLimit);
+  const auto longer = cache.reserve(a, 129);
+  ASSERT_FALSE(longer.has_value());
+  EXPECT_EQ(longer.error().text(), "cache: 129 tokens wanted; a sequence holds at most 128");
+  ASSERT_TRUE(cache.reserve(a, 128).has_value());
+  const auto none = cache.reserve(b, 65);
+  ASSERT_FALSE(none.has_value());
+  EXPECT_EQ(none.error().code, core::ErrorCode::kLimit);
+  EXPECT_EQ(none.error().text(), "cache: 128 more tokens wanted; 64 are free of 192");
+  EXPECT_EQ(cache.reserved(b), 0);
+  ASSERT_TRUE(cache.reserve(b, 64).has_value());
+}
+
+TEST(KvCache, TruncateFreesBlocksAndRewritesWork) {
+  KvCache cache = make(options(256, 2));
+  const SequenceId a = *cache.open();
+  fill(cache, a, 0, 200);
+  EXPECT_EQ(cache.free_blocks(), cache.block_count() - 4);
+  cache.truncate(a, 70);
+  EXPECT_EQ(cache.length(a), 70);
+  EXPECT_EQ(cache.free_blocks(), cache.block_count() - 2);
+  expect_all(cache, a, a, 70);
+  const SequenceId b = *cache.open();
+  fill(cache, b, 0, 130);
+  fill(cache, a, 70, 100);
+  expect_all(cache, a, a, 100);
+  expect_all(cache, b, b, 130);
+  cache.truncate(a, 500);
+  EXPECT_EQ(cache.length(a), 100);
+}
+
+TEST(KvCache, ForkCopiesAndThenGoesItsOwnWay) {
+  KvCache cache = make(options(512, 2));
+  const SequenceId a = *cache.open();
+  fill(cache, a, 0, 130);
+  const auto b = cache.fork(a, 100);
+  ASSERT_TRUE(b.has_value());
+  EXPECT_EQ(cache.length(*b), 100);
+  expect_all(cache, *b, a, 100);
+  write(cache, 0, *b, 99, 5.0F);
+  expect_all(cache, a, a, 130);
+  EXPECT_FALSE(cache.fork(a, 131).has_value());
+}
+
+TEST(KvCache, CloseGivesEverythingBack) {
+  KvCache cache = make(options(256, 1));
+  for (int round = 0; round < 5; ++round) {
+    const SequenceId id = *cache.open();
+    fill(cache, id, 0, 256);
+    expect_all(cache, id, id, 256);
+    cache.close(id);
+    EXPECT_EQ(cache.free_blocks(), cache.block_count());
+  }
+}
+
+TEST(KvCache, ForkThatDoesNotFitLeavesNoTrace) {
+  KvCacheOptions wanted = options(128, 2);
+  KvCache cache = make(wanted);
+  const SequenceId a = *cache.open();
+  fill(cache, a, 0, 128);
+  const auto copy = cache.fork(a, 128);
+  ASSERT_FALSE(copy.has_value());
+  EXPECT_EQ(copy.error().code, core::ErrorCode::kLimit);
+  EXPECT_EQ(cache.free_blocks(), 1);
+  EXPECT_TRUE(cache.open().has_value());
+}
+
+TEST(KvCache, PointerTablesStayWhereTheyAre) {
+  KvCache cache = make(options(512, 1));
+  const SequenceId id = *cache.open();
+  ASSERT_TRUE(cache.reserve(id, 1).has_value());
+  const auto before = cache.key_chunks(2, id, 1);
+  const std::byte* first = before[0];
+  ASSERT_TRUE(cache.reserve(id, 512).has_value());
+  const auto after = cache.key_chunks(2, id, 1);
+  EXPECT_EQ(after.data(), before.data());
+  EXPECT_EQ(after.size(), 8U);
+  EXPECT_EQ(after[0], first);
+  for (const std::byte* chunk : after) EXPECT_EQ(reinterpret_cast<uintptr_t>(chunk) % 64, 0U);
+}
+
+TEST(KvCache, ThreadsWriteDifferentPositionsAtOnce) {
+  KvCache cache = make(options(512, 1));
+  const SequenceId id = *cache.open();
+  ASSERT_TRUE(cache.reserve(id, 512).has_value());
+  core::ThreadPool pool(4);
+  pool.run([&](int index, int count) {
+    for (int64_t p = index; p < 512; p += count) {
+      write(cache, 0, id, p);
+      write(cache, 2, id, p);
+    }
+  });
+  cache.set_length(id, 512);
+  expect_all(cache, id, id, 512);
+}
+
+TEST(KvCache, PlanIsCheckedAndCountsItsBytes) {
+  KvCacheOptions bad = options(0, 1);
+  EXPECT_EQ(KvCache::create(bad).error().code, core::ErrorCode::kInvalid);
+  bad = options(64, 1);
+  bad.visits[0].value_size = 0;
+  EXPECT_EQ(KvCache::create(bad).error().code, core::ErrorCode::kInvalid);
+  // Two blocks of visit 0 (3 heads of 16 + 16 padded floats) and visit 2 (2 heads of 24 + 32 padded halves).
+  const int64_t block = 64 * (3 * (16 + 16) * 4 + 2 * (24 + 32) * 2);
+  EXPECT_GE(KvCache::bytes(options(128, 1)), 2 * block);
+  EXPECT_LE(KvCache::bytes(options(128, 1)), 2 * block + 1024);
+}
+
+}  // namespace
+}  // namespace lamina::cache

@@ -1,0 +1,307 @@
+#include "kernels/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "core/memory.h"
+#include "core/thread_pool.h"
+
+namespace lamina::kernels {
+namespace {
+
+constexpr float kNoSink = -std::numeric_limits<float>::infinity();
+
+struct Shape {
+  CacheFormat format = CacheFormat::kF32;
+  int64_t head_size = 64;
+  int64_t value_size = 64;
+  int64_t keys = 0;
+  float soft_cap = 0;
+};
+
+core::AlignedBuffer buffer(int64_t bytes) {
+  auto made = core::AlignedBuffer::allocate(static_cast<size_t>(std::max<int64_t>(bytes, 64)));
+  EXPECT_TRUE(made.has_value());
+  return std::move(*made);
+}
+
+/// One kv head's cache filled with random numbers, and what was read back from it as plain rows.
+class Fixture {
+ public:
+  Fixture(const Shape& shape, unsigned seed) : shape_(shape), random_(seed) {
+    const int64_t chunks = (shape.keys + kChunkKeys - 1) / kChunkKeys;
+    scratch_ = buffer(attention_scratch_floats(shape.head_size, shape.value_size) * 4);
+    for (int64_t c = 0; c < chunks; ++c) {
+      keys_.push_back(buffer(key_chunk_bytes(shape.format, shape.head_size)));
+      values_.push_back(buffer(value_chunk_bytes(shape.format, shape.value_size)));
+      // Places that no row may see hold NaN.
+      std::memset(keys_.back().data(), 0xff, static_cast<size_t>(key_chunk_bytes(shape.format, shape.head_size)));
+      std::memset(values_.back().data(), 0xff, static_cast<size_t>(value_chunk_bytes(shape.format, shape.value_size)));
+      key_chunks_.push_back(keys_.back().data());
+      value_chunks_.push_back(values_.back().data());
+    }
+    for (int64_t i = 0; i < shape.keys; ++i) {
+      const auto key = numbers(shape.head_size, 1.0F);
+      const auto value = numbers(shape.value_size, 1.0F);
+      const auto chunk = static_cast<size_t>(i / kChunkKeys);
+      store_key(shape.format, shape.head_size, key.data(), keys_[chunk].data(), i % kChunkKeys);
+      store_value(shape.format, shape.value_size, value.data(), values_[chunk].data(), i % kChunkKeys);
+    }
+  }
+
+  std::vector<float> numbers(int64_t count, float spread) {
+    std::normal_distribution<float> normal(0.0F, spread);
+    std::vector<float> v(static_cast<size_t>(count));
+    for (float& x : v) x = normal(random_);
+    return v;
+  }
+
+  void add_row(int64_t first_key, int64_t last_key, float sink = kNoSink) {
+    queries_.push_back(numbers(shape_.head_size, 2.0F));
+    visible_.push_back({nullptr, nullptr, first_key, last_key, sink});
+  }
+
+  AttentionArgs args(std::vector<AttentionRow>& rows, std::vector<float>& out) {
+    rows = visible_;
+    out.assign(rows.size() * static_cast<size_t>(shape_.value_size), -7.0F);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i].query = queries_[i].data();
+      rows[i].out = out.data() + i * static_cast<size_t>(shape_.value_size);
+    }
+    // A poisoned scratch must not show.
+    std::memset(scratch_.data(), 0xff, scratch_.size());
+    AttentionArgs args;
+    args.format = shape_.format;
+    args.head_size = shape_.head_size;
+    args.value_size = shape_.value_size;
+    args.scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_size));
+    args.soft_cap = shape_.soft_cap;
+    args.key_chunks = key_chunks_.data();
+    args.value_chunks = value_chunks_.data();
+    args.rows = static_cast<int64_t>(rows.size());
+    args.row_list = rows.data();
+    args.scratch = scratch_.as<float>();
+    return args;
+  }
+
+  std::vector<float> run(const AttentionVariant& variant) {
+    std::vector<AttentionRow> rows;
+    std::vector<float> out;
+    variant.attention(args(rows, out));
+    return out;
+  }
+
+  /// One call for each row.
+  std::vector<float> run_alone(const AttentionVariant& variant) {
+    std::vector<AttentionRow> rows;
+    std::vector<float> out;
+    AttentionArgs one = args(rows, out);
+    one.rows = 1;
+    for (const AttentionRow& row : rows) {
+      one.row_list = &row;
+      variant.attention(one);
+    }
+    return out;
+  }
+
+  /// Segments in separate calls of `step` segments, then merged.
+  std::vector<float> run_split(const AttentionVariant& variant, int64_t step) {
+    std::vector<AttentionRow> rows;
+    std::vector<float> out;
+    const AttentionArgs all = args(rows, out);
+    const int64_t segments = (shape_.keys + kSegmentKeys - 1) / kSegmentKeys;
+    const int64_t floats = attention_state_floats(shape_.value_size);
+    core::AlignedBuffer partial = buffer(segments * all.rows * floats * 4);
+    for (int64_t begin = 0; begin < segments; begin += step) {
+      variant.attention_segments(all, begin, std::min(begin + step, segments),
+                                 partial.as<float>() + begin * all.rows * floats);
+    }
+    variant.attention_merge(all, segments, partial.as<float>(), 0, all.rows / 2);
+    variant.attention_merge(all, segments, partial.as<float>(), all.rows / 2, all.rows);
+    return out;
+  }
+
+  /// Softmax attention in double precision from what the cache holds.
+  std::vector<double> truth() const {
+    std::vector<double> out;
+    for (size_t i = 0; i < visible_.size(); ++i) {
+      const auto row = truth_row(visible_[i], queries_[i]);
+      out.insert(out.end(), row.begin(), row.end());
+    }
+    return out;
+  }
+
+ private:
+  std::vector<double> truth_row(const AttentionRow& row, const std::vector<float>& query) const {
+    const double scale = static_cast<double>(1.0F / std::sqrt(static_cast<float>(shape_.head_size)));
+    std::vector<double> out(static_cast<size_t>(shape_.value_size));
+    std::vector<double> scores;
+    std::vector<float> key(query.size());
+    std::vector<float> value(out.size());
+    double top = static_cast<double>(row.sink);
+    for (int64_t k = row.first_key; k <= row.last_key; ++k) {
+      load_key(shape_.format, shape_.head_size, key_chunks_[static_cast<size_t>(k / 64)], k % 64, key.data());
+      double s = 0;
+      for (size_t d = 0; d < key.size(); ++d) s += static_cast<double>(query[d]) * static_cast<double>(key[d]);
+      s *= scale;
+      if (shape_.soft_cap > 0)
+        s = static_cast<double>(shape_.soft_cap) * std::tanh(s / static_cast<double>(shape_.soft_cap));
+      scores.push_back(s);
+      top = std::max(top, s);
+    }
+    double sum = std::exp(static_cast<double>(row.sink) - top);
+    for (double& s : scores) sum += s = std::exp(s - top);
+    for (int64_t k = row.first_key; k <= row.last_key; ++k) {
+      load_value(shape_.format, shape_.value_size, value_chunks_[static_cast<size_t>(k / 64)], k % 64, value.data());
+      const double p = scores[static_cast<size_t>(k - row.first_key)] / sum;
+      for (size_t d = 0; d < value.size(); ++d) out[d] += p * static_cast<double>(value[d]);
+    }
+    return out;
+  }
+
+  Shape shape_;
+  std::mt19937 random_;
+  core::AlignedBuffer scratch_;
+  std::vector<core::AlignedBuffer> keys_;
+  std::vector<core::AlignedBuffer> values_;
+  std::vector<const std::byte*> key_chunks_;
+  std::vector<const std::byte*> value_chunks_;
+  std::vector<std::vector<float>> queries_;
+  std::vector<AttentionRow> visible_;
+};
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+double worst_error(const std::vector<float>& got, const std::vector<double>& truth) {
+  double worst = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double error = std::fabs(static_cast<double>(got[i]) - truth[i]);
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+
+std::vector<Shape> shapes() {
+  std::vector<Shape> list;
+  for (const auto format : {CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16}) {
+    list.push_back({format, 64, 64, 1100, 0});
+    list.push_back({format, 80, 80, 600, 0});
+    list.push_back({format, 128, 96, 200, 30.0F});
+    list.push_back({format, 24, 40, 130, 0});
+    list.push_back({format, 7, 5, 70, 5.0F});
+  }
+  return list;
+}
+
+/// Rows whose last key lies around every border, with and without windows and sinks, and rows that see nothing.
+void add_rows(Fixture& fixture, const Shape& shape) {
+  for (const int64_t last : {int64_t{0}, int64_t{1}, int64_t{15}, int64_t{16}, int64_t{62}, int64_t{63}, int64_t{64},
+                             int64_t{65}, int64_t{127}, int64_t{510}, int64_t{511}, int64_t{512}, int64_t{513},
+                             int64_t{1023}, int64_t{1024}, shape.keys - 1}) {
+    if (last >= shape.keys) continue;
+    fixture.add_row(0, last);
+    fixture.add_row(std::max<int64_t>(last - 39, 0), last);
+    fixture.add_row(last, last, 1.5F);
+    fixture.add_row(last + 1, last);
+  }
+  // A prompt of neighbouring tokens with three heads each.
+  for (int64_t token = 0; token < 40; ++token) {
+    for (int head = 0; head < 3; ++head) fixture.add_row(0, std::min(shape.keys - 1, 30 + token));
+  }
+}
+
+class Attention : public testing::Test {
+ protected:
+  void SetUp() override { core::set_float_mode(); }
+};
+
+TEST_F(Attention, MatchesDoublePrecisionInEveryVariantAndFormat) {
+  for (const Shape& shape : shapes()) {
+    Fixture fixture(shape, 1);
+    add_rows(fixture, shape);
+    const auto truth = fixture.truth();
+    for (const auto* variant : attention_variants()) {
+      if (!core::cpu_has(variant->isa)) continue;
+      EXPECT_LT(worst_error(fixture.run(*variant), truth), 3e-6)
+          << core::isa_name(variant->isa) << " " << cache_format_name(shape.format) << " " << shape.head_size;
+    }
+  }
+}
+
+TEST_F(Attention, VariantsGroupingAndSplitsGiveTheSameBits) {
+  for (const Shape& shape : shapes()) {
+    Fixture fixture(shape, 2);
+    add_rows(fixture, shape);
+    const auto expected = fixture.run_alone(*attention_variants().front());
+    for (const auto* variant : attention_variants()) {
+      if (!core::cpu_has(variant->isa)) continue;
+      SCOPED_TRACE(testing::Message() << core::isa_name(variant->isa) << " " << cache_format_name(shape.format) << " "
+                                      << shape.head_size);
+      EXPECT_TRUE(same_bits(fixture.run(*variant), expected));
+      EXPECT_TRUE(same_bits(fixture.run_alone(*variant), expected));
+      EXPECT_TRUE(same_bits(fixture.run_split(*variant, 1), expected));
+      EXPECT_TRUE(same_bits(fixture.run_split(*variant, 2), expected));
+    }
+  }
+}
+
+TEST_F(Attention, LargeScoresAndZeroValuesKeepTheirBits) {
+  Fixture fixture({CacheFormat::kF32, 64, 64, 300, 0}, 3);
+  for (int64_t i = 0; i < 20; ++i) fixture.add_row(i, 200 + i, i % 2 == 0 ? 300.0F : kNoSink);
+  const auto expected = fixture.run_alone(*attention_variants().front());
+  for (const float x : expected) EXPECT_FALSE(std::signbit(x) && x == 0.0F);
+  for (const auto* variant : attention_variants()) {
+    if (!core::cpu_has(variant->isa)) continue;
+    EXPECT_TRUE(same_bits(fixture.run(*variant), expected));
+  }
+}
+
+TEST_F(Attention, RowThatSeesNothingIsZero) {
+  Fixture fixture({CacheFormat::kF16, 64, 64, 64, 0}, 4);
+  fixture.add_row(5, 4);
+  for (const auto* variant : attention_variants()) {
+    if (!core::cpu_has(variant->isa)) continue;
+    for (const float x : fixture.run(*variant)) EXPECT_EQ(x, 0.0F);
+  }
+}
+
+TEST_F(Attention, StoresRoundTheSameInEveryVariant) {
+  std::mt19937 random(5);
+  for (const auto format : {CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16}) {
+    const int64_t size = 37;
+    std::vector<float> numbers(static_cast<size_t>(size));
+    for (int round = 0; round < 2000; ++round) {
+      for (float& x : numbers) x = std::bit_cast<float>(static_cast<uint32_t>(random()));
+      const auto bytes = static_cast<size_t>(value_chunk_bytes(format, size));
+      std::vector<std::byte> expected_keys(bytes), expected_values(bytes), keys(bytes), values(bytes);
+      attention_variants()[0]->store_key(format, size, numbers.data(), expected_keys.data(), round % 64);
+      attention_variants()[0]->store_value(format, size, numbers.data(), expected_values.data(), round % 64);
+      for (const auto* variant : attention_variants().subspan(1)) {
+        if (!core::cpu_has(variant->isa)) continue;
+        variant->store_key(format, size, numbers.data(), keys.data(), round % 64);
+        variant->store_value(format, size, numbers.data(), values.data(), round % 64);
+        ASSERT_EQ(keys, expected_keys) << core::isa_name(variant->isa) << " " << cache_format_name(format);
+        ASSERT_EQ(values, expected_values) << core::isa_name(variant->isa) << " " << cache_format_name(format);
+      }
+    }
+  }
+}
+
+TEST_F(Attention, HalfRoundsToNearestEven) {
+  const std::vector<float> known{1.0F, -2.0F, 65504.0F, 0x1p-24F, 0x1.ffcp-15F, 1.0F / 3.0F, 70000.0F, 0x1p-26F};
+  const std::vector<float> rounded{1.0F, -2.0F, 65504.0F, 0x1p-24F, 0x1p-14F, 0x1.554p-2F, INFINITY, 0.0F};
+  std::vector<std::byte> chunk(static_cast<size_t>(value_chunk_bytes(CacheFormat::kF16, 8)));
+  std::vector<float> back(8);
+  store_value(CacheFormat::kF16, 8, known.data(), chunk.data(), 3);
+  load_value(CacheFormat::kF16, 8, chunk.data(), 3, back.data());
+  EXPECT_EQ(back, rounded);
+}
+
+}  // namespace
+}  // namespace lamina::kernels
