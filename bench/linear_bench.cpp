@@ -81,7 +81,7 @@ void bench(benchmark::State& state, const LinearVariant& variant, const PanelFor
 void bench_quantize(benchmark::State& state, Activation kind) {
   constexpr int64_t kInputs = 1536;
   constexpr int64_t kRows = 64;
-  const int64_t bytes = kind == Activation::kInt8Block ? BlockRow::of(kInputs).bytes : SuperRow::of(kInputs).bytes;
+  const int64_t bytes = kind == InputForm::kInt8Block ? BlockRow::of(kInputs).bytes : SuperRow::of(kInputs).bytes;
   std::vector<float> x(kInputs * kRows);
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
@@ -112,8 +112,8 @@ void bench_read(benchmark::State& state) {
 
 void register_all() {
   benchmark::RegisterBenchmark("read", bench_read);
-  benchmark::RegisterBenchmark("quantize/block", bench_quantize, Activation::kInt8Block);
-  benchmark::RegisterBenchmark("quantize/super", bench_quantize, Activation::kInt8Super);
+  benchmark::RegisterBenchmark("quantize/block", bench_quantize, InputForm::kInt8Block);
+  benchmark::RegisterBenchmark("quantize/super", bench_quantize, InputForm::kInt8Super);
   constexpr Shape kShapes[] = {{576, 576}, {576, 1536}, {1536, 576}, {896, 4864}, {49152, 576}, {1024, 2048}};
   for (const LinearVariant& variant : linear_variants()) {
     const PanelFormat* format = find_panel_format(variant.codec);

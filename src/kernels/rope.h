@@ -27,6 +27,8 @@ struct RopeOptions {
   double attention_factor = 0;      ///< 0: what yarn or longrope define, else this
   /// Divisors of the inverse frequencies, rotary/2 or none: longrope's short or long list, or a GGUF file's rope_freqs.
   std::vector<double> factors;
+
+  bool operator==(const RopeOptions&) const = default;
 };
 
 /// What the table is made from: frequencies[rotary / 2] in radians per position, and a factor on cosines and sines.

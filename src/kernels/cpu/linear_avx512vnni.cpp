@@ -240,7 +240,7 @@ void run_block(const LinearArgs& args) {
 
 template <class Codec>
 constexpr LinearVariant block_row(std::string_view codec) {
-  return {codec, core::Isa::kAvx512Vnni, Activation::kInt8Block, run_block<Codec>,
+  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Block, run_block<Codec>,
           tiled_scratch_bytes<BlockKernel<Codec>>};
 }
 

@@ -1,0 +1,105 @@
+// A row's logits depend on that row's sequence alone: not on batch, threads, chunking or the instruction set.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "run/model_runs.h"
+
+namespace lamina::run {
+namespace {
+
+constexpr int64_t kTokens = 96;
+
+std::vector<int32_t> tokens_of(int sequence, int64_t vocabulary) {
+  std::vector<int32_t> tokens(kTokens);
+  for (int64_t i = 0; i < kTokens; ++i) tokens[static_cast<size_t>(i)] = static_cast<int32_t>((i * i * 7 + i * 31 + sequence * 13 + 5) % vocabulary);
+  return tokens;
+}
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+class BitEquality : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  std::filesystem::path path() const { return golden_folder() / std::get<0>(GetParam()) / "model.gguf"; }
+  std::string recipe() const { return std::get<1>(GetParam()); }
+  std::vector<float> expected() const {
+    ModelRun run = ModelRun::open(path(), {.threads = 1, .max_rows = kTokens, .recipe = recipe()});
+    return run.logits(tokens_of(0, run.model->vocabulary()), {kTokens});
+  }
+};
+
+TEST_P(BitEquality, ThreadsAndChunksChangeNothing) {
+  const std::vector<float> wanted = expected();
+  for (const int threads : {1, 2, 5}) {
+    ModelRun run = ModelRun::open(path(), {.threads = threads, .max_rows = kTokens, .recipe = recipe()});
+    const auto tokens = tokens_of(0, run.model->vocabulary());
+    for (const std::vector<int64_t>& pieces : {std::vector<int64_t>{kTokens}, {1}, {7}, {64, 1, 31}, {63, 2, 17, 3}, {33}}) {
+      EXPECT_TRUE(same_bits(run.logits(tokens, pieces), wanted)) << threads << " threads, pieces of " << pieces[0];
+    }
+  }
+}
+
+TEST_P(BitEquality, TheBatchChangesNothing) {
+  const std::vector<float> wanted = expected();
+  for (const int size : {7, 32}) {
+    ModelRun run = ModelRun::open(path(), {.threads = 2, .sequences = size, .max_rows = kTokens * size, .recipe = recipe()});
+    const int64_t vocabulary = run.model->vocabulary();
+    std::vector<cache::SequenceId> sequences;
+    for (int i = 0; i < size; ++i) sequences.push_back(run.runner->open().value());
+    const int mine = size / 2;  // the sequence that is compared rides in the middle, and out of step with the others
+    std::vector<float> found;
+    for (int64_t at = 0; at < kTokens; at += 8) {
+      std::vector<BatchRow> rows;
+      for (int i = 0; i < size; ++i) {
+        const auto tokens = tokens_of(i == mine ? 0 : i + 1, vocabulary);
+        const int64_t length = run.runner->length(sequences[static_cast<size_t>(i)]);
+        const int64_t count = i == mine ? 8 : 1 + i % 5;
+        for (int64_t j = length; j < std::min(length + count, kTokens); ++j) {
+          rows.push_back({.token = tokens[static_cast<size_t>(j)], .sequence = sequences[static_cast<size_t>(i)], .wants_logits = i == mine || j % 3 == 0});
+        }
+      }
+      std::vector<float> logits(rows.size() * static_cast<size_t>(vocabulary));
+      ASSERT_TRUE(run.runner->step(rows, logits));
+      size_t row = 0;
+      for (const BatchRow& entry : rows) {
+        if (!entry.wants_logits) continue;
+        const auto one = std::span(logits).subspan(row++ * static_cast<size_t>(vocabulary), static_cast<size_t>(vocabulary));
+        if (entry.sequence == sequences[static_cast<size_t>(mine)]) found.insert(found.end(), one.begin(), one.end());
+      }
+    }
+    EXPECT_TRUE(same_bits(found, wanted)) << "batch of " << size;
+  }
+}
+
+TEST_P(BitEquality, ForgettingAndComputingAgainChangesNothing) {
+  const std::vector<float> wanted = expected();
+  ModelRun run = ModelRun::open(path(), {.threads = 2, .max_rows = kTokens, .recipe = recipe()});
+  const auto vocabulary = static_cast<size_t>(run.model->vocabulary());
+  const auto tokens = tokens_of(0, run.model->vocabulary());
+  const auto sequence = run.runner->open().value();
+  std::vector<float> logits(tokens.size() * vocabulary);
+  const auto feed = [&](size_t begin) {
+    std::vector<BatchRow> rows;
+    for (size_t i = begin; i < tokens.size(); ++i) rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
+    ASSERT_TRUE(run.runner->step(rows, logits));
+  };
+  feed(0);
+  for (const int64_t keep : {95, 64, 63, 1, 0}) {
+    run.runner->truncate(sequence, keep);
+    feed(static_cast<size_t>(keep));
+    const auto rows = tokens.size() - static_cast<size_t>(keep);
+    EXPECT_TRUE(same_bits(std::span(logits).first(rows * vocabulary), std::span(wanted).subspan(static_cast<size_t>(keep) * vocabulary))) << keep;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
+                         testing::Combine(testing::Values("codec", "gqa", "biases"), testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" + std::to_string(info.index);
+                         });
+
+}  // namespace
+}  // namespace lamina::run
