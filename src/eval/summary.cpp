@@ -32,7 +32,7 @@ Status check(const Windows& samples, const Bootstrap& bootstrap) {
 
 /// A point between two neighbours; equal neighbours may be infinite.
 double interpolate(double low, double high, double share) {
-  if (low == high || share == 0) return low;
+  if (low == high || share == 0 || std::isinf(low)) return low;
   return low + (high - low) * share;
 }
 
@@ -139,10 +139,10 @@ std::span<const double> Windows::window(size_t index) const {
 Result<Estimate> mean(const Windows& samples, const Bootstrap& bootstrap) {
   LAMINA_CHECK_OK(check(samples, bootstrap));
   const Totals totals = totals_of(samples);
-  const std::vector<uint32_t> once(samples.windows(), 1);
-  return Estimate{totals.mean(once), interval_of(samples.windows(), bootstrap, [&](std::span<const uint32_t> counts) {
-                    return totals.mean(counts);
-                  })};
+  const double value = totals.mean(std::vector<uint32_t>(samples.windows(), 1));
+  if (std::isnan(value)) return fail(ErrorCode::kInvalid, "summary", "values of both infinities have no mean");
+  return Estimate{value, interval_of(samples.windows(), bootstrap,
+                                     [&](std::span<const uint32_t> counts) { return totals.mean(counts); })};
 }
 
 Result<Estimate> quantile(const Windows& samples, double share, const Bootstrap& bootstrap) {
