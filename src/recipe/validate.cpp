@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "recipe/technique.h"
@@ -153,7 +154,8 @@ bool starts_after(const LayerRange& range, const LayerRange& other) {
 /// Checks that no layer is named twice, and sorts.
 Status sort_selector(Checked& checked) {
   checked.sorted = checked.clause->where.layers;
-  std::ranges::stable_sort(checked.sorted, {}, &LayerRange::first);
+  std::ranges::sort(checked.sorted, {},
+                    [](const LayerRange& range) { return std::pair(range.first, range.position.character); });
   for (size_t i = 1; i < checked.sorted.size(); ++i) {
     const LayerRange& range = checked.sorted[i];
     const LayerRange& before = checked.sorted[i - 1];

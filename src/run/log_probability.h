@@ -11,11 +11,13 @@ struct TokenLogProbability {
   double log_probability = 0;
 };
 
-/// ln(sum(exp(logits))) in double, added in index order, so that the bits depend on the logits alone. NaN counts as
-/// -infinity; the result is -infinity if nothing is above it, +infinity if a logit is.
+// As in the sampler, NaN counts as -infinity and +infinity as the largest float.
+
+/// ln(sum(exp(logits))) in double, added in index order, so that the bits depend on the logits alone; -infinity if
+/// nothing is above it.
 double log_sum_exp(std::span<const float> logits);
 
-/// out[i] = ln softmax(logits)[ids[i]] for each id. Ids outside the logits, and NaN logits, give -infinity.
+/// out[i] = ln softmax(logits)[ids[i]] for each id; -infinity for ids outside the logits. out: as long as ids.
 void log_probabilities(std::span<const float> logits, std::span<const int32_t> ids, std::span<double> out);
 
 /// The `n` most likely tokens, most likely first, the lower id first among equals; fewer if fewer are above -infinity.

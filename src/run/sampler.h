@@ -46,28 +46,35 @@ class Sampler {
   const SamplingOptions& options() const { return options_; }
 
  private:
+  static constexpr size_t kBlock = 64;
   struct Candidate {
     float logit;
     int32_t id;
     double weight;
   };
 
-  void adjust(std::span<const int32_t> history);
+  void load(std::span<const float> logits);
+  void penalize(std::span<const int32_t> history);
+  void measure_blocks();
+  int32_t most_likely() const;
   void collect();
   void keep_top_k();
   void keep_typical();
   void keep_top_p();
   void keep_min_p();
+  void keep_reaching(double target, bool count);
   void weigh(double temperature);
+  double total_weight() const;
   int32_t draw();
 
   SamplingOptions options_;
   int vocabulary_;
   uint64_t step_ = 0;
-  std::vector<float> logits_;
-  std::vector<uint32_t> counts_;
-  std::vector<Candidate> candidates_;
-  std::vector<uint32_t> keys_;
+  std::vector<float> logits_;          ///< after bias and penalties
+  std::vector<float> block_maxima_;    ///< of each kBlock logits
+  std::vector<uint32_t> counts_;       ///< how often each token was seen; zero between calls
+  std::vector<Candidate> candidates_;  ///< by rising id
+  std::vector<uint32_t> keys_;         ///< what a selection orders by
 };
 
 }  // namespace lamina::run
