@@ -5,6 +5,16 @@
 #include "codec/codec.h"
 #include "codec/f16.h"
 #include "codec/f32.h"
+#include "codec/iq1_m.h"
+#include "codec/iq1_s.h"
+#include "codec/iq2_s.h"
+#include "codec/iq2_xs.h"
+#include "codec/iq2_xxs.h"
+#include "codec/iq3_s.h"
+#include "codec/iq3_xxs.h"
+#include "codec/iq4_nl.h"
+#include "codec/iq4_xs.h"
+#include "codec/mxfp4.h"
 #include "codec/q2_k.h"
 #include "codec/q3_k.h"
 #include "codec/q4_0.h"
@@ -15,6 +25,8 @@
 #include "codec/q5_k.h"
 #include "codec/q6_k.h"
 #include "codec/q8_0.h"
+#include "codec/tq1_0.h"
+#include "codec/tq2_0.h"
 
 namespace lamina::codec {
 
@@ -43,6 +55,18 @@ constexpr std::array kCodecs{
     row<BlockQ4_0>("q4_0", 2),
     row<BlockQ3_K>("q3_k", 11),
     row<BlockQ2_K>("q2_k", 10),
+    row<BlockIq4Xs>("iq4_xs", 23),
+    row<BlockIq4Nl>("iq4_nl", 20),
+    row<BlockMxfp4>("mxfp4", 39),
+    row<BlockIq3S>("iq3_s", 21),
+    row<BlockIq3Xxs>("iq3_xxs", 18),
+    row<BlockIq2S>("iq2_s", 22),
+    row<BlockIq2Xs>("iq2_xs", 17),
+    row<BlockIq2Xxs>("iq2_xxs", 16),
+    row<BlockIq1M>("iq1_m", 29),
+    row<BlockIq1S>("iq1_s", 19),
+    row<BlockTq2_0>("tq2_0", 35),
+    row<BlockTq1_0>("tq1_0", 34),
 };
 
 template <typename Matches>

@@ -14,13 +14,9 @@ struct StoredType {
 };
 
 constexpr std::array kStoredTypes{
-    StoredType{9, {"q8_1", 32, 40}},      StoredType{15, {"q8_k", 256, 292}},   StoredType{16, {"iq2_xxs", 256, 66}},
-    StoredType{17, {"iq2_xs", 256, 74}},  StoredType{18, {"iq3_xxs", 256, 98}}, StoredType{19, {"iq1_s", 256, 50}},
-    StoredType{20, {"iq4_nl", 32, 18}},   StoredType{21, {"iq3_s", 256, 110}},  StoredType{22, {"iq2_s", 256, 82}},
-    StoredType{23, {"iq4_xs", 256, 136}}, StoredType{24, {"i8", 1, 1}},         StoredType{25, {"i16", 1, 2}},
-    StoredType{26, {"i32", 1, 4}},        StoredType{27, {"i64", 1, 8}},        StoredType{28, {"f64", 1, 8}},
-    StoredType{29, {"iq1_m", 256, 56}},   StoredType{34, {"tq1_0", 256, 54}},   StoredType{35, {"tq2_0", 256, 66}},
-    StoredType{39, {"mxfp4", 32, 17}},    StoredType{40, {"nvfp4", 64, 36}},    StoredType{41, {"q1_0", 128, 18}},
+    StoredType{9, {"q8_1", 32, 40}}, StoredType{15, {"q8_k", 256, 292}}, StoredType{24, {"i8", 1, 1}},
+    StoredType{25, {"i16", 1, 2}},   StoredType{26, {"i32", 1, 4}},      StoredType{27, {"i64", 1, 8}},
+    StoredType{28, {"f64", 1, 8}},   StoredType{40, {"nvfp4", 64, 36}},  StoredType{41, {"q1_0", 128, 18}},
 };
 
 struct RemovedType {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "codec/codec.h"
@@ -84,7 +85,8 @@ Result<Declared> read_declared(const std::string& name, const json& entry, const
 
 /// The data must be covered without holes or overlap, as the format demands.
 Status check_cover(std::vector<Declared>& all, uint64_t data_bytes, const std::string& place) {
-  std::ranges::stable_sort(all, {}, [](const Declared& d) { return std::pair(d.begin, d.end); });
+  // Tensors without elements share their place; the name decides then.
+  std::ranges::sort(all, {}, [](const Declared& d) { return std::tie(d.begin, d.end, d.name); });
   uint64_t covered = 0;
   for (const Declared& declared : all) {
     if (declared.end > data_bytes) {

@@ -1,6 +1,5 @@
 #include "format/safetensors_writer.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "format/checked.h"
@@ -34,9 +33,11 @@ Status SafetensorsWriter::add_tensor(std::string_view name, const core::TensorVi
 
 Status SafetensorsWriter::write(const std::filesystem::path& path) const {
   std::vector<const PendingTensor*> order;
-  for (const PendingTensor& tensor : tensors_) order.push_back(&tensor);
-  std::ranges::stable_sort(order, std::ranges::greater{},
-                           [](const PendingTensor* tensor) { return tensor->shape.format->block_bytes; });
+  for (const int64_t width : {8, 4, 2, 1}) {
+    for (const PendingTensor& tensor : tensors_) {
+      if (tensor.shape.format->block_bytes == width) order.push_back(&tensor);
+    }
+  }
   nlohmann::ordered_json root = nlohmann::ordered_json::object();
   if (!metadata_.empty()) root["__metadata__"] = metadata_;
   int64_t offset = 0;

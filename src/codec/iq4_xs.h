@@ -1,0 +1,31 @@
+#pragma once
+
+#include "codec/iq4_nl.h"
+
+namespace lamina::codec {
+
+/// iq4_nl in 8 groups of 32 with 6-bit scales: value = d * (scale - 32) * kIq4Values[q].
+struct BlockIq4Xs {
+  static constexpr int kElements = 256;
+  uint16_t d;           ///< scale, f16
+  uint16_t scales_h;    ///< upper two bits of the scale of group g in bits 2g, 2g + 1
+  uint8_t scales_l[4];  ///< low nibbles, groups 2i and 2i + 1 in byte i
+  uint8_t qs[128];      ///< 16 bytes a group, nibbles as in q4_0
+};
+static_assert(sizeof(BlockIq4Xs) == 136);
+
+inline void decode_block(const BlockIq4Xs& block, float* out) {
+  const float d = half_to_float(block.d);
+  for (int group = 0; group < 8; ++group, out += 32) {
+    const int low = block.scales_l[group / 2] >> (group % 2 * 4) & 15;
+    const int high = block.scales_h >> (2 * group) & 3;
+    const float scale = d * static_cast<float>((low | high << 4) - 32);
+    for (int i = 0; i < 16; ++i) {
+      const uint8_t pair = block.qs[group * 16 + i];
+      out[i] = scale * static_cast<float>(kIq4Values[pair & 15]);
+      out[i + 16] = scale * static_cast<float>(kIq4Values[pair >> 4]);
+    }
+  }
+}
+
+}  // namespace lamina::codec
