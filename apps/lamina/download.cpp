@@ -195,10 +195,10 @@ Result<Url> parse_url(std::string_view text) {
   };
   const size_t scheme = text.find("://");
   if (scheme == std::string_view::npos) return wrong("not an address");
-  if (text.substr(0, scheme) != "http" && text.substr(0, scheme) != "https") return wrong("unknown scheme");
   const size_t end = std::min(text.find_first_of("/?#", scheme + 3), text.size());
   std::string origin(text.substr(0, end));
   std::transform(origin.begin(), origin.end(), origin.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (!origin.starts_with("http://") && !origin.starts_with("https://")) return wrong("unknown scheme");
   if (end == scheme + 3) return wrong("no host");
   for (const char c : text) {
     if (static_cast<unsigned char>(c) <= 0x20 || c == 0x7f) return wrong("blank or control character");
