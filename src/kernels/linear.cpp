@@ -31,6 +31,7 @@ std::span<const LinearVariant> linear_variants() {
     add(linear_avx2());
     add(linear_avx512());
     add(linear_avx512vnni());
+    add(linear_super_avx512vnni());
 #endif
     return all;
   }();
