@@ -28,7 +28,10 @@ std::span<const LinearVariant> linear_variants() {
     const auto add = [&all](std::span<const LinearVariant> rows) { all.insert(all.end(), rows.begin(), rows.end()); };
     add(linear_portable());
 #if defined(__x86_64__) && !defined(LAMINA_SCALAR_BUILD)
+    add(linear_avx2());
+    add(linear_avx512());
     add(linear_avx512vnni());
+    add(linear_super_avx512vnni());
 #endif
     return all;
   }();

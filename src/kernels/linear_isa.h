@@ -11,5 +11,6 @@ std::span<const LinearVariant> linear_portable();
 std::span<const LinearVariant> linear_avx2();
 std::span<const LinearVariant> linear_avx512();
 std::span<const LinearVariant> linear_avx512vnni();
+std::span<const LinearVariant> linear_super_avx512vnni();
 
 }  // namespace lamina::kernels

@@ -188,54 +188,43 @@ struct BlockKernel {
   }
 };
 
-/// One row, unpacked in registers: `kCount` panels side by side are as many streams from memory.
-template <class Codec, int kCount>
-void one_row_group(const LinearArgs& args, int64_t panel) {
-  constexpr int64_t kAhead = 2048;
+/// One row, unpacked in registers. One panel at a time: a single ascending stream is what the prefetchers follow best
+/// (two side by side ran at half the bandwidth).
+template <class Codec>
+void one_row_panel(const LinearArgs& args, int64_t panel) {
   const WeightLayout& layout = *args.layout;
   const BlockRow row = BlockRow::of(layout.inputs);
   const std::byte* base = args.packed + panel * layout.panel_bytes;
-  __m512 y[kCount];
-  for (int p = 0; p < kCount; ++p) y[p] = _mm512_setzero_ps();
+  const std::byte* x = args.activations;
+  const std::byte* scale = args.activations + row.scale;
+  __m512 y = _mm512_setzero_ps();
   for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
     const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
     for (int64_t b = 0; b < chunk.blocks; ++b) {
-      const int64_t at = index * kBlocks + b;
-      const std::byte* x = args.activations + 32 * at;
-      const std::byte* scale = args.activations + row.scale + 4 * at;
-      const __m512i start = Codec::kMinimum
-                                ? _mm512_setzero_si512()
-                                : _mm512_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
-      const __m512 d = broadcast_float(scale);
-      for (int p = 0; p < kCount; ++p) {
-        const int64_t shift = p * layout.panel_bytes;
-        const std::byte* low = chunk.low + b * Codec::kLow + shift;
-        for (int64_t line = 0; line < Codec::kLow + Codec::kHigh; line += 64)
-          _mm_prefetch(low + kAhead + line, _MM_HINT_T0);
-        Group8 w;
-        Codec::read(low, chunk.high + b * Codec::kHigh + shift, w);
-        __m512i s = start;
-        for (int g = 0; g < 8; ++g) s = _mm512_dpbusd_epi32(s, w[g], broadcast(x + 4 * g));
-        __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s), half_scales(chunk.scale + 32 * b + shift));
-        if constexpr (Codec::kMinimum) {
-          const __m512 sum = broadcast_float(scale + (row.sum - row.scale));
-          product = _mm512_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b + shift), product);
-        }
-        y[p] = _mm512_fmadd_ps(product, d, y[p]);
+      Group8 w;
+      Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
+      __m512i s = _mm512_setzero_si512();
+      if (!Codec::kMinimum) s = _mm512_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
+      for (int g = 0; g < 8; ++g) s = _mm512_dpbusd_epi32(s, w[g], broadcast(x + 4 * g));
+      __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s), half_scales(chunk.scale + 32 * b));
+      if constexpr (Codec::kMinimum) {
+        const __m512 sum = broadcast_float(scale + (row.sum - row.scale));
+        product = _mm512_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b), product);
       }
+      y = _mm512_fmadd_ps(product, broadcast_float(scale), y);
+      x += 32;
+      scale += 4;
     }
   }
-  alignas(64) float sums[kCount * kPanel];
-  for (int p = 0; p < kCount; ++p) _mm512_store_ps(sums + 16 * p, y[p]);
-  finish_rows(args, panel, kCount, 0, 1, sums);
+  alignas(64) float sums[kPanel];
+  _mm512_store_ps(sums, y);
+  finish_rows(args, panel, 1, 0, 1, sums);
 }
 
 template <class Codec>
 void run_block(const LinearArgs& args) {
   if (args.rows != 1) return run_tiled<BlockKernel<Codec>>(args);
-  int64_t panel = args.panel_begin;
-  for (; panel + 2 <= args.panel_end; panel += 2) one_row_group<Codec, 2>(args, panel);
-  if (panel < args.panel_end) one_row_group<Codec, 1>(args, panel);
+  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) one_row_panel<Codec>(args, panel);
 }
 
 template <class Codec>

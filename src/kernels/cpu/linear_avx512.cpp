@@ -1,0 +1,47 @@
+#include <immintrin.h>
+
+#include <array>
+
+#include "kernels/cpu/linear_float_body.h"
+#include "kernels/linear_isa.h"
+
+namespace lamina::kernels {
+
+namespace {
+
+struct Lanes512 {
+  using Vector = __m512;
+  static constexpr int64_t kTilePanels = 4;
+
+  static Vector zero() { return _mm512_setzero_ps(); }
+  static Vector load(const float* from) { return _mm512_loadu_ps(from); }
+  static void store(float* to, Vector v) { _mm512_storeu_ps(to, v); }
+  static Vector broadcast(const std::byte* from) {
+    float value;
+    std::memcpy(&value, from, sizeof(value));
+    return _mm512_set1_ps(value);
+  }
+  static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  static Vector load_f16(const std::byte* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  static Vector load_bf16(const std::byte* from) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  }
+};
+
+constexpr std::array kRows{
+    decoded_row<Lanes512>(core::Isa::kAvx512),
+    float_row<Lanes512, F32>("f32", core::Isa::kAvx512),
+    float_row<Lanes512, F16>("f16", core::Isa::kAvx512),
+    float_row<Lanes512, Bf16>("bf16", core::Isa::kAvx512),
+};
+
+}  // namespace
+
+std::span<const LinearVariant> linear_avx512() {
+  return kRows;
+}
+
+}  // namespace lamina::kernels

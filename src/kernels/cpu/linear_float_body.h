@@ -1,0 +1,139 @@
+#pragma once
+
+#include "kernels/linear_decode.h"
+#include "kernels/linear_driver.h"
+
+/// The float family, written once over `Lanes`: one vector per panel (16 outputs), one fma per input in ascending
+/// order. Included by each instruction set's file, hence internal linkage.
+namespace lamina::kernels {
+namespace {
+
+template <class Lanes, int kCount, int kRows>
+void float_tile(const Tile& tile, int64_t panel_bytes) {
+  using Vector = typename Lanes::Vector;
+  constexpr int kWidth = kCount * static_cast<int>(kPanel);
+  Vector y[kRows][kCount];
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kCount; ++p) {
+      y[r][p] = tile.begin == 0 ? Lanes::zero() : Lanes::load(tile.sums + r * kWidth + 16 * p);
+    }
+  }
+  const std::byte* x = tile.activations + 4 * tile.begin;
+  const std::byte* w = tile.weights;
+  for (int64_t k = 0; k < tile.length; ++k) {
+    Vector weight[kCount];
+    for (int p = 0; p < kCount; ++p) weight[p] = Lanes::load(reinterpret_cast<const float*>(w + p * panel_bytes));
+    for (int r = 0; r < kRows; ++r) {
+      const auto a = Lanes::broadcast(x + r * tile.activation_bytes);
+      for (int p = 0; p < kCount; ++p) y[r][p] = Lanes::fma(weight[p], a, y[r][p]);
+    }
+    x += 4;
+    w += 4 * kPanel;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kCount; ++p) Lanes::store(tile.sums + r * kWidth + 16 * p, y[r][p]);
+  }
+}
+
+template <class Lanes, int kCount>
+void float_tile_of(int64_t rows, const Tile& tile, int64_t panel_bytes) {
+  using Function = void (*)(const Tile&, int64_t);
+  static constexpr Function kTable[] = {float_tile<Lanes, kCount, 1>, float_tile<Lanes, kCount, 2>,
+                                        float_tile<Lanes, kCount, 3>, float_tile<Lanes, kCount, 4>,
+                                        float_tile<Lanes, kCount, 5>, float_tile<Lanes, kCount, 6>};
+  kTable[rows - 1](tile, panel_bytes);
+}
+
+struct F32 {
+  static constexpr int64_t kBytes = 4;
+  template <class Lanes>
+  static typename Lanes::Vector load(const std::byte* from) {
+    return Lanes::load(reinterpret_cast<const float*>(from));
+  }
+};
+struct F16 {
+  static constexpr int64_t kBytes = 2;
+  template <class Lanes>
+  static typename Lanes::Vector load(const std::byte* from) {
+    return Lanes::load_f16(from);
+  }
+};
+struct Bf16 {
+  static constexpr int64_t kBytes = 2;
+  template <class Lanes>
+  static typename Lanes::Vector load(const std::byte* from) {
+    return Lanes::load_bf16(from);
+  }
+};
+
+/// Chunks of 64 inputs widened to float32: the panels of one tile then share the first cache level with the rows.
+template <class Lanes, class Number>
+struct FloatKernel {
+  static constexpr int64_t kPanels = Lanes::kTilePanels;
+  static constexpr int64_t kRows = 6;
+  static constexpr int64_t kInputs = 64;
+
+  static int64_t chunk(const WeightLayout&) { return kInputs; }
+  static int64_t unpacked_bytes(const WeightLayout&) { return kInputs * kPanel * 4; }
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    const std::byte* from = packed + panel * layout.panel_bytes + index * kInputs * kPanel * Number::kBytes;
+    const int64_t length = smaller(kInputs, layout.inputs - index * kInputs);
+    for (int64_t k = 0; k < length; ++k) {
+      const auto w = Number::template load<Lanes>(from + k * kPanel * Number::kBytes);
+      Lanes::store(reinterpret_cast<float*>(out) + k * kPanel, w);
+    }
+  }
+  static void tile(int64_t panels, int64_t rows, const Tile& tile) {
+    panels == kPanels ? float_tile_of<Lanes, kPanels>(rows, tile, kInputs * kPanel * 4)
+                      : float_tile_of<Lanes, 1>(rows, tile, kInputs * kPanel * 4);
+  }
+};
+
+/// Any codec: its own decoder, then the float family.
+template <class Lanes>
+struct DecodedKernel {
+  static constexpr int64_t kPanels = 1;
+  static constexpr int64_t kRows = 6;
+
+  static int64_t chunk(const WeightLayout& layout) { return decoded_chunk(layout); }
+  static int64_t unpacked_bytes(const WeightLayout& layout) { return decoded_chunk(layout) * (kPanel + 1) * 4; }
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    auto* floats = reinterpret_cast<float*>(out);
+    decode_panel_chunk(layout, packed, panel, index, floats + decoded_chunk(layout) * kPanel, floats);
+  }
+  static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) { float_tile_of<Lanes, 1>(rows, tile, 0); }
+};
+
+/// One row straight from the packed panel, one ascending stream.
+template <class Lanes, class Number>
+void float_one_row(const LinearArgs& args, int64_t panel) {
+  const std::byte* w = args.packed + panel * args.layout->panel_bytes;
+  const std::byte* x = args.activations;
+  auto y = Lanes::zero();
+  for (int64_t k = 0; k < args.layout->inputs; ++k) {
+    y = Lanes::fma(Number::template load<Lanes>(w + k * kPanel * Number::kBytes), Lanes::broadcast(x + 4 * k), y);
+  }
+  alignas(64) float sums[kPanel];
+  Lanes::store(sums, y);
+  finish_rows(args, panel, 1, 0, 1, sums);
+}
+
+template <class Lanes, class Number>
+void run_float(const LinearArgs& args) {
+  if (args.rows != 1) return run_tiled<FloatKernel<Lanes, Number>>(args);
+  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) float_one_row<Lanes, Number>(args, panel);
+}
+
+template <class Lanes, class Number>
+constexpr LinearVariant float_row(std::string_view codec, core::Isa isa) {
+  return {codec, isa, Activation::kFloat, run_float<Lanes, Number>, tiled_scratch_bytes<FloatKernel<Lanes, Number>>};
+}
+template <class Lanes>
+constexpr LinearVariant decoded_row(core::Isa isa) {
+  return {"*", isa, Activation::kFloat, run_tiled<DecodedKernel<Lanes>>, tiled_scratch_bytes<DecodedKernel<Lanes>>};
+}
+
+}  // namespace
+}  // namespace lamina::kernels

@@ -1,0 +1,334 @@
+#include <immintrin.h>
+
+#include <array>
+#include <type_traits>
+
+#include "kernels/linear_driver.h"
+#include "kernels/linear_isa.h"
+
+// Super-blocks of 256: activations are unsigned (q + 128), weights signed bytes. What the 128 adds to a sum depends on
+// the weights alone; unpack() computes it once and the sums start from its negative.
+namespace lamina::kernels {
+
+namespace {
+
+__m512i load(const std::byte* from) {
+  return _mm512_loadu_si512(from);
+}
+__m128i load16(const std::byte* from) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+}
+__m512 half_scales(const std::byte* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+__m512i broadcast(const std::byte* from) {
+  int32_t value;
+  std::memcpy(&value, from, sizeof(value));
+  return _mm512_set1_epi32(value);
+}
+__m512 broadcast_float(const std::byte* from) {
+  float value;
+  std::memcpy(&value, from, sizeof(value));
+  return _mm512_set1_ps(value);
+}
+
+using Group8 = __m512i[8];
+
+/// 32 inputs from a nibble plane, as unsigned bytes.
+void read_nibbles(const std::byte* low, Group8& w) {
+  const __m512i mask = _mm512_set1_epi8(15);
+  for (int j = 0; j < 4; ++j) {
+    const __m512i both = load(low + 64 * j);
+    w[j] = _mm512_and_si512(both, mask);
+    w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+  }
+}
+/// 32 inputs from a plane of 2 bits.
+void read_pairs(const std::byte* low, Group8& w) {
+  const __m512i mask = _mm512_set1_epi8(3);
+  for (int j = 0; j < 2; ++j) {
+    const __m512i four = load(low + 64 * j);
+    w[j] = _mm512_and_si512(four, mask);
+    w[j + 2] = _mm512_and_si512(_mm512_srli_epi16(four, 2), mask);
+    w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(four, 4), mask);
+    w[j + 6] = _mm512_and_si512(_mm512_srli_epi16(four, 6), mask);
+  }
+}
+/// Adds `value` where the plane of single bits is set.
+void add_bits(const std::byte* high, char value, Group8& w) {
+  for (int j = 0; j < 8; ++j) {
+    uint64_t bits;
+    std::memcpy(&bits, high + 8 * j, sizeof(bits));
+    w[j] = _mm512_mask_add_epi8(w[j], _cvtu64_mask64(bits), w[j], _mm512_set1_epi8(value));
+  }
+}
+/// Products modulo 256 of signed bytes with a factor per 32-bit lane.
+__m512i multiply_bytes(__m512i bytes, __m512i factor16) {
+  const __m512i even = _mm512_and_si512(_mm512_mullo_epi16(bytes, factor16), _mm512_set1_epi16(0xff));
+  const __m512i odd = _mm512_slli_epi16(_mm512_mullo_epi16(_mm512_srli_epi16(bytes, 8), factor16), 8);
+  return _mm512_or_si512(even, odd);
+}
+/// Six bits of entry `index`; the counterpart of the packer.
+template <int kIndex>
+__m128i six_bits(const std::byte* scales) {
+  const __m128i low =
+      _mm_and_si128(_mm_srli_epi16(load16(scales + kIndex / 2 * 16), kIndex % 2 * 4), _mm_set1_epi8(15));
+  const __m128i high = _mm_srli_epi16(load16(scales + 128 + kIndex / 4 * 16), kIndex % 4 * 2);
+  return _mm_or_si128(low, _mm_slli_epi16(_mm_and_si128(high, _mm_set1_epi8(3)), 4));
+}
+/// Pairs of minimums as 16-bit lanes, as vpdpwssd reads them.
+__m512i minimum_pair(__m128i first, __m128i second) {
+  return _mm512_or_si512(_mm512_cvtepu8_epi32(first), _mm512_slli_epi32(_mm512_cvtepu8_epi32(second), 16));
+}
+
+/// An unpacked panel: signed bytes [64 groups][16][4], int32 scales [16][16], int16 minimum pairs [8][16][2], the
+/// start of the sums int32 [16], float32 d and dmin [16].
+constexpr int64_t kScales = kChunk * kPanel;
+constexpr int64_t kMinimums = kScales + 16 * 64;
+constexpr int64_t kStart = kMinimums + 8 * 64;
+constexpr int64_t kD = kStart + 64;
+constexpr int64_t kDmin = kD + 64;
+constexpr int64_t kUnpacked = kDmin + 64;
+
+/// kSub: inputs per scale that the tile multiplies (256: the bytes hold it); kPairs: pairs of minimums.
+struct Super4 {
+  static constexpr int kSub = 32;
+  static constexpr int kPairs = 4;
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) { read_nibbles(unit.low + 256 * b, w); }
+  template <int kIndex>
+  static void scale(const std::byte* scales, std::byte* out) {
+    _mm512_store_si512(out + kScales + 64 * kIndex, _mm512_cvtepu8_epi32(six_bits<2 * kIndex>(scales)));
+  }
+  template <int kPair>
+  static void minimum(const std::byte* scales, std::byte* out) {
+    _mm512_store_si512(out + kMinimums + 64 * kPair,
+                       minimum_pair(six_bits<4 * kPair + 1>(scales), six_bits<4 * kPair + 3>(scales)));
+  }
+  static void scales(const SuperUnit& unit, std::byte* out) {
+    scale<0>(unit.scale, out), scale<1>(unit.scale, out), scale<2>(unit.scale, out), scale<3>(unit.scale, out);
+    scale<4>(unit.scale, out), scale<5>(unit.scale, out), scale<6>(unit.scale, out), scale<7>(unit.scale, out);
+    minimum<0>(unit.scale, out), minimum<1>(unit.scale, out), minimum<2>(unit.scale, out);
+    minimum<3>(unit.scale, out);
+  }
+};
+struct Super5 : Super4 {
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+    read_nibbles(unit.low + 256 * b, w);
+    add_bits(unit.high + 64 * b, 16, w);
+  }
+};
+struct Super6 {
+  static constexpr int kSub = 16;
+  static constexpr int kPairs = 0;
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+    Group8 high;
+    read_nibbles(unit.low + 256 * b, w);
+    read_pairs(unit.high + 128 * b, high);
+    const __m512i zero = _mm512_set1_epi8(32);
+    for (int j = 0; j < 8; ++j) {
+      w[j] = _mm512_sub_epi8(_mm512_or_si512(w[j], _mm512_slli_epi16(high[j], 4)), zero);
+    }
+  }
+  static void scales(const SuperUnit& unit, std::byte* out) {
+    for (int64_t s = 0; s < 16; ++s) {
+      _mm512_store_si512(out + kScales + 64 * s, _mm512_cvtepi8_epi32(load16(unit.scale + 16 * s)));
+    }
+  }
+};
+struct Super2 {
+  static constexpr int kSub = 256;
+  static constexpr int kPairs = 8;
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+    read_pairs(unit.low + 128 * b, w);
+    for (int j = 0; j < 8; ++j) {
+      const __m128i both = load16(unit.scale + 16 * (2 * b + j / 4));
+      const __m512i scale = _mm512_cvtepu8_epi32(_mm_and_si128(both, _mm_set1_epi8(15)));
+      w[j] = multiply_bytes(w[j], _mm512_or_si512(scale, _mm512_slli_epi32(scale, 16)));
+    }
+  }
+  static void scales(const SuperUnit& unit, std::byte* out) {
+    const auto minimum = [&](int64_t s) {
+      return _mm_and_si128(_mm_srli_epi16(load16(unit.scale + 16 * s), 4), _mm_set1_epi8(15));
+    };
+    for (int64_t s = 0; s < 8; ++s) {
+      _mm512_store_si512(out + kMinimums + 64 * s, minimum_pair(minimum(2 * s), minimum(2 * s + 1)));
+    }
+  }
+};
+/// The bytes hold (32 - scale) * (raw - 4), which fits -128..124; d is negated to match.
+struct Super3 {
+  static constexpr int kSub = 256;
+  static constexpr int kPairs = 0;
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+    read_pairs(unit.low + 128 * b, w);
+    add_bits(unit.high + 64 * b, 4, w);
+    for (int64_t j = 0; j < 8; ++j) {
+      const int64_t s = 2 * b + j / 4;
+      const __m128i low = _mm_srli_epi16(load16(unit.scale + s / 2 * 16), static_cast<int>(s % 2 * 4));
+      const __m128i high = _mm_srli_epi16(load16(unit.scale + 128 + s / 4 * 16), static_cast<int>(s % 4 * 2));
+      const __m128i six =
+          _mm_or_si128(_mm_and_si128(low, _mm_set1_epi8(15)), _mm_slli_epi16(_mm_and_si128(high, _mm_set1_epi8(3)), 4));
+      const __m512i scale =
+          _mm512_and_si512(_mm512_cvtepi8_epi32(_mm_sub_epi8(_mm_set1_epi8(32), six)), _mm512_set1_epi32(0xffff));
+      const __m512i q = _mm512_sub_epi8(w[j], _mm512_set1_epi8(4));
+      w[j] = multiply_bytes(q, _mm512_or_si512(scale, _mm512_slli_epi32(scale, 16)));
+    }
+  }
+  static void scales(const SuperUnit& /*unit*/, std::byte* /*out*/) {}
+};
+
+/// -128 times the sum of scale * weight: where the sums start.
+template <class Codec>
+void write_start(std::byte* out) {
+  const __m512i bias = _mm512_set1_epi8(static_cast<char>(0x80));
+  __m512i all = _mm512_setzero_si512();
+  for (int64_t s = 0; s < 256 / Codec::kSub; ++s) {
+    __m512i even = _mm512_setzero_si512();
+    __m512i odd = _mm512_setzero_si512();
+    for (int64_t g = 0; g < Codec::kSub / 4; g += 2) {
+      even = _mm512_dpbusd_epi32(even, bias, _mm512_load_si512(out + 64 * (s * (Codec::kSub / 4) + g)));
+      odd = _mm512_dpbusd_epi32(odd, bias, _mm512_load_si512(out + 64 * (s * (Codec::kSub / 4) + g + 1)));
+    }
+    __m512i sum = _mm512_add_epi32(even, odd);
+    if (Codec::kSub != 256) sum = _mm512_mullo_epi32(sum, _mm512_load_si512(out + kScales + 64 * s));
+    all = _mm512_add_epi32(all, sum);
+  }
+  _mm512_store_si512(out + kStart, _mm512_sub_epi32(_mm512_setzero_si512(), all));
+}
+
+/// S1 of every row and panel: exact integers.
+template <class Codec, int kCount, int kRows>
+inline __attribute__((always_inline)) void super_dots(const std::byte* w, const std::byte* x, int64_t stride,
+                                                      __m512i (&all)[kRows][kCount]) {
+  constexpr int kGroups = Codec::kSub == 256 ? 8 : Codec::kSub / 4;
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kCount; ++p) all[r][p] = _mm512_load_si512(w + p * kUnpacked + kStart);
+  }
+  const std::byte* scale = w + kScales;
+  for (int s = 0; s < 64 / kGroups; ++s) {
+    __m512i sub[kRows][kCount];
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+      __m512i weight[kCount];
+      for (int p = 0; p < kCount; ++p) weight[p] = _mm512_load_si512(w + p * kUnpacked + 64 * g);
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i a = broadcast(x + r * stride + 4 * g);
+        for (int p = 0; p < kCount; ++p) {
+          if constexpr (Codec::kSub == 256) {
+            all[r][p] = _mm512_dpbusd_epi32(all[r][p], a, weight[p]);
+          } else {
+            sub[r][p] = _mm512_dpbusd_epi32(g == 0 ? _mm512_setzero_si512() : sub[r][p], a, weight[p]);
+          }
+        }
+      }
+    }
+    if constexpr (Codec::kSub != 256) {
+      for (int p = 0; p < kCount; ++p) {
+        const __m512i factor = _mm512_load_si512(scale + p * kUnpacked);
+        for (int r = 0; r < kRows; ++r) {
+          all[r][p] = _mm512_add_epi32(all[r][p], _mm512_mullo_epi32(sub[r][p], factor));
+        }
+      }
+    }
+    w += 64 * kGroups;
+    x += 4 * kGroups;
+    scale += 64;
+  }
+}
+
+template <class Codec, int kCount, int kRows>
+void super_tile(const Tile& tile) {
+  constexpr int kWidth = kCount * static_cast<int>(kPanel);
+  const SuperRow row = SuperRow::of(tile.inputs);
+  const int64_t stride = tile.activation_bytes;
+  const int64_t block = tile.begin / kChunk;
+  __m512i all[kRows][kCount];
+  super_dots<Codec, kCount, kRows>(tile.weights, tile.activations + tile.begin, stride, all);
+  const std::byte* scale = tile.activations + row.scale + 4 * block;
+  const std::byte* sums =
+      Codec::kPairs == 8 ? tile.activations + row.sum16 + 32 * block : tile.activations + row.sum32 + 16 * block;
+  for (int r = 0; r < kRows; ++r) {
+    const __m512 d = broadcast_float(scale + r * stride);
+    for (int p = 0; p < kCount; ++p) {
+      float* at = tile.sums + r * kWidth + 16 * p;
+      const std::byte* panel = tile.weights + p * kUnpacked;
+      __m512 y = tile.begin == 0 ? _mm512_setzero_ps() : _mm512_load_ps(at);
+      y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all[r][p]), _mm512_mul_ps(_mm512_load_ps(panel + kD), d), y);
+      if constexpr (Codec::kPairs != 0) {
+        __m512i low = _mm512_setzero_si512();
+        for (int j = 0; j < Codec::kPairs; ++j) {
+          low = _mm512_dpwssd_epi32(low, _mm512_load_si512(panel + kMinimums + 64 * j),
+                                    broadcast(sums + r * stride + 4 * j));
+        }
+        y = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(low), _mm512_mul_ps(_mm512_load_ps(panel + kDmin), d), y);
+      }
+      _mm512_store_ps(at, y);
+    }
+  }
+}
+
+template <class Codec>
+struct SuperKernel {
+  static constexpr int64_t kPanels = 2;
+  static constexpr int64_t kRows = 6;
+
+  static int64_t chunk(const WeightLayout&) { return kChunk; }
+  static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    const SuperUnit unit = super_unit(*layout.format, packed + panel * layout.panel_bytes, index);
+    for (int64_t b = 0; b < 8; ++b) {
+      Group8 w;
+      Codec::quants(unit, b, w);
+      for (int j = 0; j < 8; ++j) _mm512_store_si512(out + 512 * b + 64 * j, w[j]);
+    }
+    Codec::scales(unit, out);
+    const __m512 d = half_scales(unit.d);
+    const bool negate = std::is_same_v<Codec, Super3>;
+    _mm512_store_ps(out + kD, negate ? _mm512_sub_ps(_mm512_set1_ps(-0.0F), d) : d);
+    if (Codec::kPairs != 0) _mm512_store_ps(out + kDmin, half_scales(unit.dmin));
+    write_start<Codec>(out);
+  }
+  template <int kCount>
+  static void tile_of(int64_t rows, const Tile& tile) {
+    using Function = void (*)(const Tile&);
+    static constexpr Function kTable[] = {super_tile<Codec, kCount, 1>, super_tile<Codec, kCount, 2>,
+                                          super_tile<Codec, kCount, 3>, super_tile<Codec, kCount, 4>,
+                                          super_tile<Codec, kCount, 5>, super_tile<Codec, kCount, 6>};
+    kTable[rows - 1](tile);
+  }
+  static void tile(int64_t panels, int64_t rows, const Tile& tile) {
+    panels == kPanels ? tile_of<kPanels>(rows, tile) : tile_of<1>(rows, tile);
+  }
+};
+
+/// One row reads one panel at a time: one ascending stream.
+template <class Codec>
+struct OneRowKernel : SuperKernel<Codec> {
+  static constexpr int64_t kPanels = 1;
+  static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) { super_tile<Codec, 1, 1>(tile); }
+};
+
+template <class Codec>
+void run_super(const LinearArgs& args) {
+  args.rows == 1 ? run_tiled<OneRowKernel<Codec>>(args) : run_tiled<SuperKernel<Codec>>(args);
+}
+
+template <class Codec>
+constexpr LinearVariant super_row(std::string_view codec) {
+  return {codec, core::Isa::kAvx512Vnni, Activation::kInt8Super, run_super<Codec>,
+          tiled_scratch_bytes<SuperKernel<Codec>>};
+}
+
+constexpr std::array kRows{
+    super_row<Super2>("q2_k"), super_row<Super3>("q3_k"), super_row<Super4>("q4_k"),
+    super_row<Super5>("q5_k"), super_row<Super6>("q6_k"),
+};
+
+}  // namespace
+
+std::span<const LinearVariant> linear_super_avx512vnni() {
+  return kRows;
+}
+
+}  // namespace lamina::kernels
