@@ -48,9 +48,9 @@ int64_t value_chunk_bytes(CacheFormat format, int64_t value_size) {
 }
 
 int64_t attention_scratch_floats(int64_t head_size, int64_t value_size) {
-  const int64_t block_scores = 6 * kChunkKeys;
-  return (kAttentionTileRows + kChunkKeys) * head_size + kChunkKeys * value_stride(value_size) + block_scores +
-         2 * kAttentionTileRows * attention_state_floats(value_size);
+  const int64_t chunks = kChunkKeys * (head_size + value_stride(value_size));
+  const int64_t rows = head_size + kChunkKeys + 2 * attention_state_floats(value_size);
+  return chunks + kAttentionTileRows * rows;
 }
 
 void store_key(CacheFormat format, int64_t head_size, const float* key, std::byte* chunk, int64_t index) {

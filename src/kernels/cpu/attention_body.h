@@ -34,7 +34,8 @@ struct Tile {
   const AttentionArgs* args = nullptr;
   const AttentionRow* rows = nullptr;
   int64_t count = 0;
-  int64_t stride = 0;  ///< of values
+  int64_t stride = 0;        ///< of values
+  int64_t whole_chunks = 0;  ///< up to the last key that some row sees
   float* queries = nullptr;
   float* keys = nullptr;
   float* values = nullptr;
@@ -55,11 +56,12 @@ Tile make_tile(const AttentionArgs& args, int64_t first_row) {
   tile.keys = tile.queries + kAttentionTileRows * args.head_size;
   tile.values = tile.keys + kChunkKeys * args.head_size;
   tile.scores = tile.values + kChunkKeys * tile.stride;
-  tile.states = tile.scores + kBlockRows * kChunkKeys;
+  tile.states = tile.scores + kAttentionTileRows * kChunkKeys;
   tile.running = tile.states + kAttentionTileRows * tile.state_floats();
   for (int64_t i = 0; i < tile.count; ++i) {
     __builtin_memcpy(tile.queries + i * args.head_size, tile.rows[i].query,
                      static_cast<size_t>(args.head_size) * sizeof(float));
+    tile.whole_chunks = greater(tile.whole_chunks, (tile.rows[i].last_key + 1) / kChunkKeys);
   }
   return tile;
 }
@@ -75,6 +77,8 @@ void clear_states(float* states, int64_t count, int64_t floats) {
 struct ChunkView {
   const std::byte* keys = nullptr;
   const std::byte* values = nullptr;
+  const std::byte* next_values = nullptr;  ///< to prefetch while keys are read
+  const std::byte* next_keys = nullptr;    ///< to prefetch while values are read
 };
 
 /// Scales, caps and masks the scores of one row and returns the largest.
@@ -142,7 +146,7 @@ void update_states(const Tile& tile, Block& block) {
   for (int r = 0; r < block.rows; ++r) {
     if (block.keys[r].empty()) continue;
     const float* state = tile.states + (block.first + r) * tile.state_floats();
-    const float top = prepare_scores<L>(*tile.args, tile.scores + r * kChunkKeys, block.keys[r]);
+    const float top = prepare_scores<L>(*tile.args, tile.scores + (block.first + r) * kChunkKeys, block.keys[r]);
     maximums[r] = state[0] < top ? top : state[0];
     block.decay[r] = state[0] - maximums[r];
   }
@@ -150,7 +154,7 @@ void update_states(const Tile& tile, Block& block) {
   for (int r = 0; r < block.rows; ++r) {
     if (block.keys[r].empty()) continue;
     float* state = tile.states + (block.first + r) * tile.state_floats();
-    const float sum = exponentials<L>(tile.scores + r * kChunkKeys, maximums[r], block.keys[r]);
+    const float sum = exponentials<L>(tile.scores + (block.first + r) * kChunkKeys, maximums[r], block.keys[r]);
     state[0] = maximums[r];
     state[1] = __builtin_fmaf(state[1], block.decay[r], sum);
   }
@@ -158,14 +162,15 @@ void update_states(const Tile& tile, Block& block) {
 
 /// Adds p.v over `keys` to the sums of rows [row, row + rows) of the block.
 template <typename L, typename Number>
-void add_values(const Tile& tile, const Block& block, const std::byte* values, Keys keys, int row, int rows) {
+void add_values(const Tile& tile, const Block& block, const ChunkView& view, Keys keys, int row, int rows) {
   if (keys.empty()) return;
   TileArgs product;
-  product.a = tile.scores + row * kChunkKeys + keys.begin;
+  product.a = tile.scores + (block.first + row) * kChunkKeys + keys.begin;
   product.a_step = kChunkKeys;
   product.b_step = tile.stride * Number::kBytes;
   product.b_group = 16 * Number::kBytes;
-  product.b = values + keys.begin * product.b_step;
+  product.b = view.values + keys.begin * product.b_step;
+  product.next = view.next_keys;
   product.count = keys.end - keys.begin;
   product.c = tile.states + (block.first + row) * tile.state_floats() + kStateHead;
   product.c_step = tile.state_floats();
@@ -176,43 +181,53 @@ void add_values(const Tile& tile, const Block& block, const std::byte* values, K
 /// p.v of all rows: together over the keys that all see, one by one before and after, so that no row ever touches a
 /// value that it does not see.
 template <typename L, typename Number>
-void add_block_values(const Tile& tile, Block& block, const std::byte* values) {
+void add_block_values(const Tile& tile, Block& block, const ChunkView& view) {
   const bool together = !block.common.empty();
   for (int r = 0; r < block.rows; ++r) {
     const Keys keys = block.keys[r];
     const Keys before{keys.begin, together ? block.common.begin : keys.end};
     if (before.empty()) continue;
-    add_values<L, Number>(tile, block, values, before, r, 1);
+    add_values<L, Number>(tile, block, view, before, r, 1);
     block.decay[r] = 1.0F;
   }
   if (!together) return;
-  add_values<L, Number>(tile, block, values, block.common, 0, block.rows);
+  add_values<L, Number>(tile, block, view, block.common, 0, block.rows);
   for (int r = 0; r < block.rows; ++r) {
     block.decay[r] = 1.0F;
-    add_values<L, Number>(tile, block, values, {block.common.end, block.keys[r].end}, r, 1);
+    add_values<L, Number>(tile, block, view, {block.common.end, block.keys[r].end}, r, 1);
   }
 }
 
+/// scores = q.k of the rows of a block with the groups of keys that some row sees.
+template <typename L, typename Number>
+void score_block(const Tile& tile, const Block& block, const ChunkView& view) {
+  const int64_t head_size = tile.args->head_size;
+  const int64_t group = block.any.begin / 16;
+  TileArgs product;
+  product.a = tile.queries + block.first * head_size;
+  product.a_step = head_size;
+  product.b_step = 16 * Number::kBytes;
+  product.b_group = head_size * product.b_step;
+  product.b = view.keys + group * product.b_group;
+  product.next = view.next_values;
+  product.count = head_size;
+  product.c = tile.scores + block.first * kChunkKeys + group * 16;
+  product.c_step = kChunkKeys;
+  multiply_groups<L, Number>(product, block.rows, (block.any.end + 15) / 16 - group);
+}
+
+/// All rows with the keys first and then all with the values: each of the two fits a first-level cache, both do not.
 template <typename L, typename Number>
 void add_chunk(const Tile& tile, int64_t chunk, const ChunkView& view) {
-  const int64_t head_size = tile.args->head_size;
+  Block blocks[kAttentionTileRows / kBlockRows];
+  int64_t count = 0;
   for (int64_t first = 0; first < tile.count; first += kBlockRows) {
-    Block block = make_block(tile, first, chunk);
-    if (block.any.empty()) continue;
-    const int64_t group = block.any.begin / 16;
-    TileArgs product;
-    product.a = tile.queries + first * head_size;
-    product.a_step = head_size;
-    product.b_step = 16 * Number::kBytes;
-    product.b_group = head_size * product.b_step;
-    product.b = view.keys + group * product.b_group;
-    product.count = head_size;
-    product.c = tile.scores + group * 16;
-    product.c_step = kChunkKeys;
-    multiply_groups<L, Number>(product, block.rows, (block.any.end + 15) / 16 - group);
-    update_states<L>(tile, block);
-    add_block_values<L, Number>(tile, block, view.values);
+    blocks[count] = make_block(tile, first, chunk);
+    if (!blocks[count].any.empty()) ++count;
   }
+  for (int64_t i = 0; i < count; ++i) score_block<L, Number>(tile, blocks[i], view);
+  for (int64_t i = 0; i < count; ++i) update_states<L>(tile, blocks[i]);
+  for (int64_t i = 0; i < count; ++i) add_block_values<L, Number>(tile, blocks[i], view);
 }
 
 /// Converts numbers [begin, end) of a chunk to float32.
@@ -223,15 +238,25 @@ void widen(const std::byte* chunk, int64_t begin, int64_t end, float* out) {
 
 template <typename L, typename Number>
 void add_chunk_of(const Tile& tile, int64_t chunk, Keys any) {
-  ChunkView view{tile.args->key_chunks[chunk], tile.args->value_chunks[chunk]};
-  if (Number::kBytes == 4 || tile.count <= kBlockRows) {
+  ChunkView view;
+  view.keys = tile.args->key_chunks[chunk];
+  view.values = tile.args->value_chunks[chunk];
+  if (tile.count <= kBlockRows) {
+    // Few rows wait for memory, and chunks are too short for the processor to see the stream.
+    if (chunk < tile.whole_chunks) view.next_values = view.values;
+    if (chunk + 1 < tile.whole_chunks) view.next_keys = tile.args->key_chunks[chunk + 1];
+    add_chunk<L, Number>(tile, chunk, view);
+    return;
+  }
+  if (Number::kBytes == 4) {
     add_chunk<L, Number>(tile, chunk, view);
     return;
   }
   const int64_t group = 16 * tile.args->head_size;
   widen<L, Number>(view.keys, any.begin / 16 * group, (any.end + 15) / 16 * group, tile.keys);
   widen<L, Number>(view.values, any.begin * tile.stride, any.end * tile.stride, tile.values);
-  view = {reinterpret_cast<const std::byte*>(tile.keys), reinterpret_cast<const std::byte*>(tile.values)};
+  view.keys = reinterpret_cast<const std::byte*>(tile.keys);
+  view.values = reinterpret_cast<const std::byte*>(tile.values);
   add_chunk<L, NumberF32<L>>(tile, chunk, view);
 }
 

@@ -42,7 +42,11 @@ struct TileArgs {
   float* c = nullptr;   ///< [rows][c_step]
   int64_t c_step = 0;
   const float* decay = nullptr;
+  /// What is read after b, asked for at the speed at which b is read; null: nothing.
+  const std::byte* next = nullptr;
 };
+
+constexpr int64_t kLine = 64;
 
 template <typename L, typename Number, int kRows, int kGroups>
 void multiply_tile(const TileArgs& args) {
@@ -61,7 +65,15 @@ void multiply_tile(const TileArgs& args) {
   const int64_t a_step = args.a_step;
   const int64_t b_step = args.b_step;
   const int64_t b_group = args.b_group;
+  // Bytes of b for one k are 16 * kGroups * kBytes: this many lines.
+  constexpr int64_t kLines = kGroups * Number::kBytes / 4;
+  const std::byte* next = args.next;
   for (int64_t k = args.count; k > 0; --k, ++a, b += b_step) {
+    if (kLines > 0 && next != nullptr) {
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < kLines; ++i) __builtin_prefetch(next + i * kLine);
+      next += kLines * kLine;
+    }
     V lanes[kGroups];
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) lanes[g] = Number::load(b + g * b_group);
@@ -113,6 +125,7 @@ void multiply_groups(TileArgs args, int rows, int64_t groups) {
     tile(args);
     args.b += width * args.b_group;
     args.c += 16 * width;
+    if (args.next != nullptr) args.next += args.count * width * 16 * Number::kBytes;
     groups -= width;
   }
 }
