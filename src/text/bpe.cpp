@@ -1,7 +1,5 @@
 #include "text/bpe.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <climits>
 #include <queue>
@@ -64,10 +62,7 @@ void BpeModel::index_bytes(const std::vector<std::pair<std::string, int32_t>>& v
                  options_.end_suffix.empty();
   } else if (options_.byte_fallback) {
     for (const auto& [key, id] : vocabulary) {
-      if (key.size() != 6 || !key.starts_with("<0x") || key[5] != '>') continue;
-      for (size_t byte = 0; byte < 256; ++byte) {
-        if (key == fmt::format("<0x{:02X}>", byte)) byte_[byte] = id;
-      }
+      if (const auto byte = byte_token(key)) byte_[*byte] = id;
     }
   }
 }

@@ -20,4 +20,7 @@ std::string to_byte_characters(std::string_view bytes);
 /// The bytes that valid UTF-8 `text` stands for; nothing if one of its characters is not in the alphabet.
 std::optional<std::string> from_byte_characters(std::string_view text);
 
+/// The byte that a byte-fallback token "<0xNN>" (upper-case digits) stands for, if `token` is one.
+std::optional<uint8_t> byte_token(std::string_view token);
+
 }  // namespace lamina::text

@@ -35,17 +35,7 @@ class ByteLevelStep final : public DecodeStep {
 class ByteFallbackStep final : public DecodeStep {
  public:
   core::Status apply(std::string& token, bool /*first*/) const override {
-    if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return {};
-    int value = 0;
-    for (const char c : {token[3], token[4]}) {
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                               : -1;
-      if (digit < 0) return {};
-      value = value * 16 + digit;
-    }
-    token = std::string(1, static_cast<char>(value));
+    if (const auto byte = byte_token(token)) token = std::string(1, static_cast<char>(*byte));
     return {};
   }
 };

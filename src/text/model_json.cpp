@@ -5,7 +5,8 @@
 #include "text/bpe.h"
 #include "text/json_fields.h"
 #include "text/tokenizer_parts.h"
-#include "text/utf8.h"
+#include "text/unigram.h"
+#include "text/wordpiece.h"
 
 namespace lamina::text {
 namespace {
@@ -110,6 +111,48 @@ Made make_bpe(ModelSpec& spec) {
   return BpeModel::make(text_entries(spec), merges, std::move(options));
 }
 
+Made make_word_piece(ModelSpec& spec) {
+  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
+  WordPieceOptions options;
+  options.unknown = spec.unknown;
+  LAMINA_ASSIGN(options.continuing_prefix, string_field(spec.model, "continuing_subword_prefix", "##", "model"));
+  LAMINA_ASSIGN(options.max_characters, int_field(spec.model, "max_input_chars_per_word", 100, "model"));
+  return WordPieceModel::make(text_entries(spec), std::move(options));
+}
+
+Made make_word_level(ModelSpec& spec) {
+  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
+  return WordLevelModel::make(text_entries(spec), spec.unknown);
+}
+
+Made make_unigram(ModelSpec& spec) {
+  const json& list = member(spec.model, "vocab");
+  if (!list.is_array() || list.empty() || list.size() > static_cast<size_t>(kMaxVocabulary)) {
+    return core::fail(core::ErrorCode::kCorrupt, "model", "\"vocab\" must be a list of 1 to {} pieces", kMaxVocabulary);
+  }
+  UnigramOptions options;
+  LAMINA_ASSIGN(options.byte_fallback, bool_field(spec.model, "byte_fallback", false, "model"));
+  LAMINA_ASSIGN(const int64_t unknown, int_field(spec.model, "unk_id", -1, "model"));
+  if (unknown < -1 || unknown >= static_cast<int64_t>(list.size())) {
+    return core::fail(core::ErrorCode::kCorrupt, "model", "unk_id {} for {} pieces", unknown, list.size());
+  }
+  options.unknown = spec.unknown = static_cast<int32_t>(unknown);
+  std::vector<UnigramPiece> pieces;
+  pieces.reserve(list.size());
+  for (const json& item : list) {
+    const auto id = static_cast<int32_t>(spec.vocabulary.size());
+    if (!item.is_array() || item.size() != 2 || !item[0].is_string() || !item[1].is_number()) {
+      return core::fail(core::ErrorCode::kCorrupt, "model vocab", "piece {} must be [text, score]", id);
+    }
+    spec.vocabulary.emplace_back(item[0].get<std::string>(), id);
+    pieces.push_back({item[0].get<std::string>(), item[1].get<double>(), id});
+  }
+  const auto forbidden = [&](const UnigramPiece& piece) { return is_special(spec, piece.id); };
+  return UnigramModel::make(std::move(pieces), forbidden, options);
+}
+
 struct Maker {
   std::string_view type;
   Made (*make)(ModelSpec& spec);
@@ -117,9 +160,12 @@ struct Maker {
 
 constexpr Maker kMakers[] = {
     {"BPE", make_bpe},
+    {"Unigram", make_unigram},
+    {"WordPiece", make_word_piece},
+    {"WordLevel", make_word_level},
 };
 
-/// Files before version 0.10 of the format may lack the type; the members tell it.
+/// Old files may lack the type; the members tell it.
 std::string guess_type(const json& model) {
   if (member(model, "merges").is_array()) return "BPE";
   if (member(model, "vocab").is_array()) return "Unigram";
