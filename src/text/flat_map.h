@@ -1,0 +1,126 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace lamina::text {
+
+/// Map from 64-bit keys (any but ~0) to 64-bit values: open addressing, one cache line per look-up most of the time.
+class FlatMap {
+ public:
+  void reserve(size_t count) {
+    if (count * 2 > slots_.size()) rehash(std::bit_ceil(count * 2 + 2));
+  }
+
+  /// Adds the key if it is new and says whether it was.
+  bool insert(uint64_t key, uint64_t value) {
+    reserve(size_ + 1);
+    Slot& slot = slots_[locate(key)];
+    if (slot.key != kEmpty) return false;
+    slot = {key, value};
+    ++size_;
+    return true;
+  }
+
+  /// The value of `key`, or null.
+  const uint64_t* find(uint64_t key) const {
+    if (slots_.empty()) return nullptr;
+    const Slot& slot = slots_[locate(key)];
+    return slot.key == kEmpty ? nullptr : &slot.value;
+  }
+
+  size_t size() const { return size_; }
+
+ private:
+  static constexpr uint64_t kEmpty = ~uint64_t{0};
+  struct Slot {
+    uint64_t key = kEmpty;
+    uint64_t value = 0;
+  };
+
+  size_t locate(uint64_t key) const {
+    const size_t mask = slots_.size() - 1;
+    uint64_t mixed = (key ^ (key >> 32)) * 0x9E3779B97F4A7C15ULL;
+    mixed ^= mixed >> 29;
+    size_t index = mixed & mask;
+    while (slots_[index].key != kEmpty && slots_[index].key != key) index = (index + 1) & mask;
+    return index;
+  }
+
+  void rehash(size_t count) {
+    std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(count));
+    for (const Slot& slot : old) {
+      if (slot.key != kEmpty) slots_[locate(slot.key)] = slot;
+    }
+  }
+
+  std::vector<Slot> slots_;
+  size_t size_ = 0;
+};
+
+/// Map from strings to token ids. Keys lie in one block of memory.
+class StringMap {
+ public:
+  /// Adds the key if it is new and says whether it was.
+  bool insert(std::string_view key, int32_t value) {
+    if ((size_ + 1) * 2 > slots_.size()) rehash(std::bit_ceil((size_ + 1) * 2 + 14));
+    const uint32_t hash = hash_of(key);
+    Slot& slot = slots_[locate(key, hash)];
+    if (slot.value >= 0) return false;
+    slot = {static_cast<uint64_t>(keys_.size()), static_cast<uint32_t>(key.size()), hash, value};
+    keys_.append(key);
+    ++size_;
+    return true;
+  }
+
+  /// The id of `key`, or -1.
+  int32_t find(std::string_view key) const { return slots_.empty() ? -1 : slots_[locate(key, hash_of(key))].value; }
+
+  size_t size() const { return size_; }
+
+ private:
+  struct Slot {
+    uint64_t offset = 0;
+    uint32_t length = 0;
+    uint32_t hash = 0;
+    int32_t value = -1;
+  };
+
+  static uint32_t hash_of(std::string_view key) {
+    const uint64_t hash = std::hash<std::string_view>{}(key);
+    return static_cast<uint32_t>(hash ^ (hash >> 32));
+  }
+
+  size_t locate(std::string_view key, uint32_t hash) const {
+    const size_t mask = slots_.size() - 1;
+    size_t index = hash & mask;
+    while (slots_[index].value >= 0) {
+      const Slot& slot = slots_[index];
+      if (slot.hash == hash && std::string_view(keys_).substr(slot.offset, slot.length) == key) break;
+      index = (index + 1) & mask;
+    }
+    return index;
+  }
+
+  void rehash(size_t count) {
+    std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(count));
+    const size_t mask = count - 1;
+    for (const Slot& slot : old) {
+      if (slot.value < 0) continue;
+      size_t index = slot.hash & mask;
+      while (slots_[index].value >= 0) index = (index + 1) & mask;
+      slots_[index] = slot;
+    }
+  }
+
+  std::string keys_;
+  std::vector<Slot> slots_;
+  size_t size_ = 0;
+};
+
+}  // namespace lamina::text

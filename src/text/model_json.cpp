@@ -1,0 +1,186 @@
+#include "text/model_json.h"
+
+#include <algorithm>
+
+#include "text/bpe.h"
+#include "text/json_fields.h"
+#include "text/tokenizer_parts.h"
+#include "text/unigram.h"
+#include "text/wordpiece.h"
+
+namespace lamina::text {
+namespace {
+
+using Made = core::Result<std::unique_ptr<TokenModel>>;
+
+bool is_special(const ModelSpec& spec, int32_t id) {
+  return std::ranges::binary_search(spec.special, id);
+}
+
+/// Reads an object of token -> id.
+core::Status read_vocabulary(ModelSpec& spec) {
+  const json& vocabulary = member(spec.model, "vocab");
+  if (!vocabulary.is_object()) return core::fail(core::ErrorCode::kCorrupt, "model", "\"vocab\" must be an object");
+  spec.vocabulary.reserve(vocabulary.size());
+  for (const auto& [key, value] : vocabulary.items()) {
+    if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() >= kMaxVocabulary) {
+      return core::fail(core::ErrorCode::kCorrupt, "model vocab", "the id of \"{}\" is {}; 0 to {} expected", key,
+                        value.dump(), kMaxVocabulary - 1);
+    }
+    spec.vocabulary.emplace_back(key, value.get<int32_t>());
+  }
+  return {};
+}
+
+/// The entries that text may become: all but the special ones.
+VocabularyList text_entries(const ModelSpec& spec) {
+  VocabularyList out;
+  out.reserve(spec.vocabulary.size());
+  for (const auto& entry : spec.vocabulary) {
+    if (!is_special(spec, entry.second)) out.push_back(entry);
+  }
+  return out;
+}
+
+core::Result<int32_t> unknown_token(const ModelSpec& spec) {
+  LAMINA_ASSIGN(const std::string name, string_field(spec.model, "unk_token", "", "model"));
+  if (member(spec.model, "unk_token").is_null()) return -1;
+  for (const auto& [key, id] : spec.vocabulary) {
+    if (key == name) return id;
+  }
+  return core::fail(core::ErrorCode::kCorrupt, "model", "unk_token \"{}\" is not in the vocabulary", name);
+}
+
+/// A merge is "left right" or ["left", "right"].
+core::Result<std::pair<std::string, std::string>> read_merge(const json& value, size_t rank) {
+  if (value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string()) {
+    return std::pair(value[0].get<std::string>(), value[1].get<std::string>());
+  }
+  if (value.is_string()) {
+    const auto& text = value.get_ref<const std::string&>();
+    const size_t space = text.find(' ');
+    if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos) {
+      return std::pair(text.substr(0, space), text.substr(space + 1));
+    }
+  }
+  return core::fail(core::ErrorCode::kCorrupt, "model merges", "merge {} is {}; two tokens expected", rank,
+                    value.dump(-1, ' ', true, json::error_handler_t::replace));
+}
+
+core::Result<std::vector<BpeMerge>> read_merges(const ModelSpec& spec, std::string_view prefix) {
+  const json& list = member(spec.model, "merges");
+  if (!list.is_array()) return core::fail(core::ErrorCode::kCorrupt, "model", "\"merges\" must be a list");
+  StringMap ids;
+  for (const auto& [key, id] : spec.vocabulary) ids.insert(key, id);
+  std::vector<BpeMerge> merges;
+  merges.reserve(list.size());
+  for (size_t rank = 0; rank < list.size(); ++rank) {
+    LAMINA_ASSIGN(const auto pair, read_merge(list[rank], rank));
+    const auto& [left, right] = pair;
+    const std::string_view tail = right.starts_with(prefix) ? std::string_view(right).substr(prefix.size()) : right;
+    const std::string merged = left + std::string(tail);
+    const BpeMerge merge{ids.find(left), ids.find(right), ids.find(merged)};
+    for (const auto& [id, text] :
+         {std::pair<int32_t, const std::string&>{merge.left, left}, {merge.right, right}, {merge.merged, merged}}) {
+      if (id >= 0) continue;
+      return core::fail(core::ErrorCode::kCorrupt, "model merges",
+                        "merge {} needs \"{}\", which is not in the vocabulary", rank, text);
+    }
+    if (!is_special(spec, merge.merged)) merges.push_back(merge);
+  }
+  return merges;
+}
+
+Made make_bpe(ModelSpec& spec) {
+  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
+  BpeOptions options;
+  options.raw_bytes = spec.raw_bytes;
+  options.unknown = spec.unknown;
+  LAMINA_ASSIGN(options.byte_fallback, bool_field(spec.model, "byte_fallback", false, "model"));
+  LAMINA_ASSIGN(options.fuse_unknown, bool_field(spec.model, "fuse_unk", false, "model"));
+  LAMINA_ASSIGN(options.ignore_merges, bool_field(spec.model, "ignore_merges", false, "model"));
+  LAMINA_ASSIGN(options.continuing_prefix, string_field(spec.model, "continuing_subword_prefix", "", "model"));
+  LAMINA_ASSIGN(options.end_suffix, string_field(spec.model, "end_of_word_suffix", "", "model"));
+  const json& dropout = member(spec.model, "dropout");
+  if (dropout.is_number() && dropout.get<double>() != 0.0) {
+    return core::fail(core::ErrorCode::kUnsupported, "model", "dropout {} makes ids random; 0 expected",
+                      dropout.get<double>());
+  }
+  LAMINA_ASSIGN(const auto merges, read_merges(spec, options.continuing_prefix));
+  return BpeModel::make(text_entries(spec), merges, std::move(options));
+}
+
+Made make_word_piece(ModelSpec& spec) {
+  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
+  WordPieceOptions options;
+  options.unknown = spec.unknown;
+  LAMINA_ASSIGN(options.continuing_prefix, string_field(spec.model, "continuing_subword_prefix", "##", "model"));
+  LAMINA_ASSIGN(options.max_characters, int_field(spec.model, "max_input_chars_per_word", 100, "model"));
+  return WordPieceModel::make(text_entries(spec), std::move(options));
+}
+
+Made make_word_level(ModelSpec& spec) {
+  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
+  return WordLevelModel::make(text_entries(spec), spec.unknown);
+}
+
+Made make_unigram(ModelSpec& spec) {
+  const json& list = member(spec.model, "vocab");
+  if (!list.is_array() || list.empty() || list.size() > static_cast<size_t>(kMaxVocabulary)) {
+    return core::fail(core::ErrorCode::kCorrupt, "model", "\"vocab\" must be a list of 1 to {} pieces", kMaxVocabulary);
+  }
+  UnigramOptions options;
+  LAMINA_ASSIGN(options.byte_fallback, bool_field(spec.model, "byte_fallback", false, "model"));
+  LAMINA_ASSIGN(const int64_t unknown, int_field(spec.model, "unk_id", -1, "model"));
+  if (unknown < -1 || unknown >= static_cast<int64_t>(list.size())) {
+    return core::fail(core::ErrorCode::kCorrupt, "model", "unk_id {} for {} pieces", unknown, list.size());
+  }
+  options.unknown = spec.unknown = static_cast<int32_t>(unknown);
+  std::vector<UnigramPiece> pieces;
+  pieces.reserve(list.size());
+  for (const json& item : list) {
+    const auto id = static_cast<int32_t>(spec.vocabulary.size());
+    if (!item.is_array() || item.size() != 2 || !item[0].is_string() || !item[1].is_number()) {
+      return core::fail(core::ErrorCode::kCorrupt, "model vocab", "piece {} must be [text, score]", id);
+    }
+    spec.vocabulary.emplace_back(item[0].get<std::string>(), id);
+    pieces.push_back({item[0].get<std::string>(), item[1].get<double>(), id});
+  }
+  const auto forbidden = [&](const UnigramPiece& piece) { return is_special(spec, piece.id); };
+  return UnigramModel::make(std::move(pieces), forbidden, options);
+}
+
+struct Maker {
+  std::string_view type;
+  Made (*make)(ModelSpec& spec);
+};
+
+constexpr Maker kMakers[] = {
+    {"BPE", make_bpe},
+    {"Unigram", make_unigram},
+    {"WordPiece", make_word_piece},
+    {"WordLevel", make_word_level},
+};
+
+/// Old files may lack the type; the members tell it.
+std::string guess_type(const json& model) {
+  if (member(model, "merges").is_array()) return "BPE";
+  if (member(model, "vocab").is_array()) return "Unigram";
+  return member(model, "max_input_chars_per_word").is_null() ? "WordLevel" : "WordPiece";
+}
+
+}  // namespace
+
+Made make_model(ModelSpec& spec) {
+  if (!spec.model.is_object()) return core::fail(core::ErrorCode::kCorrupt, "tokenizer.json", "no \"model\"");
+  LAMINA_ASSIGN(const std::string type, string_field(spec.model, "type", guess_type(spec.model), "model"));
+  for (const Maker& maker : kMakers) {
+    if (maker.type == type) return maker.make(spec);
+  }
+  return core::fail(core::ErrorCode::kUnsupported, "model", "unknown type \"{}\"", type);
+}
+
+}  // namespace lamina::text

@@ -1,0 +1,142 @@
+#include <algorithm>
+#include <utility>
+
+#include "text/json_fields.h"
+#include "text/model_json.h"
+#include "text/post_processors.h"
+#include "text/tokenizer_parts.h"
+
+namespace lamina::text {
+namespace {
+
+core::Result<std::vector<AddedToken>> read_added_tokens(const json& root) {
+  std::vector<AddedToken> out;
+  const json& list = member(root, "added_tokens");
+  if (list.is_null()) return out;
+  if (!list.is_array()) return core::fail(core::ErrorCode::kCorrupt, "added_tokens", "must be a list");
+  for (const json& item : list) {
+    const std::string place = "added_tokens[" + std::to_string(out.size()) + "]";
+    AddedToken token;
+    LAMINA_ASSIGN(const int64_t id, int_field(item, "id", -1, place));
+    if (id < 0 || id >= kMaxVocabulary) {
+      return core::fail(core::ErrorCode::kCorrupt, place, "id {}; 0 to {} expected", id, kMaxVocabulary - 1);
+    }
+    token.id = static_cast<int32_t>(id);
+    LAMINA_ASSIGN(token.content, string_field(item, "content", "", place));
+    LAMINA_ASSIGN(token.special, bool_field(item, "special", false, place));
+    LAMINA_ASSIGN(token.normalized, bool_field(item, "normalized", !token.special, place));
+    LAMINA_ASSIGN(token.single_word, bool_field(item, "single_word", false, place));
+    LAMINA_ASSIGN(token.lstrip, bool_field(item, "lstrip", false, place));
+    LAMINA_ASSIGN(token.rstrip, bool_field(item, "rstrip", false, place));
+    out.push_back(std::move(token));
+  }
+  return out;
+}
+
+core::Status put_text(TokenizerParts& parts, int32_t id, const std::string& text) {
+  const auto index = static_cast<size_t>(id);
+  if (index >= parts.texts.size()) {
+    parts.texts.resize(index + 1);
+    parts.types.resize(index + 1, TokenType::kUnused);
+  }
+  if (parts.types[index] != TokenType::kUnused && parts.texts[index] != text) {
+    return core::fail(core::ErrorCode::kCorrupt, "tokenizer.json", "id {} is both \"{}\" and \"{}\"", id,
+                      parts.texts[index], text);
+  }
+  parts.texts[index] = text;
+  parts.types[index] = TokenType::kNormal;
+  return {};
+}
+
+core::Status fill_texts(TokenizerParts& parts, const ModelSpec& spec, const std::vector<AddedToken>& added) {
+  for (const auto& [text, id] : spec.vocabulary) LAMINA_CHECK_OK(put_text(parts, id, text));
+  for (const AddedToken& token : added) {
+    LAMINA_CHECK_OK(put_text(parts, token.id, token.content));
+    parts.types[static_cast<size_t>(token.id)] = token.special ? TokenType::kControl : TokenType::kUserDefined;
+  }
+  for (const int32_t id : parts.frame) {
+    if (id == kTextSlot || parts.in_range(id)) continue;
+    return core::fail(core::ErrorCode::kCorrupt, "post_processor", "id {} is past the vocabulary of {}", id,
+                      parts.texts.size());
+  }
+  return {};
+}
+
+core::Result<LengthSettings> read_lengths(const json& root) {
+  LengthSettings out;
+  if (const json& truncation = member(root, "truncation"); !truncation.is_null()) {
+    LAMINA_ASSIGN(const int64_t length, int_field(truncation, "max_length", 0, "truncation"));
+    LAMINA_ASSIGN(const std::string side, string_field(truncation, "direction", "Right", "truncation"));
+    out.truncate_to = length;
+    out.truncate_left = side == "Left";
+  }
+  if (const json& padding = member(root, "padding"); !padding.is_null()) {
+    out.pads = true;
+    const json& fixed = member(member(padding, "strategy"), "Fixed");
+    if (fixed.is_number_integer()) out.pad_to = fixed.get<int64_t>();
+    LAMINA_ASSIGN(const std::string side, string_field(padding, "direction", "Right", "padding"));
+    LAMINA_ASSIGN(const int64_t id, int_field(padding, "pad_id", 0, "padding"));
+    if (id < 0 || id >= kMaxVocabulary) return core::fail(core::ErrorCode::kCorrupt, "padding", "pad_id {}", id);
+    out.pad_left = side == "Left";
+    out.pad_id = static_cast<int32_t>(id);
+  }
+  return out;
+}
+
+/// tokenizer_config.json names a token by its text or by an object with "content".
+core::Status read_named_tokens(const json& config, TokenizerParts& parts) {
+  const std::pair<const char*, int32_t*> names[] = {
+      {"bos_token", &parts.bos},     {"eos_token", &parts.eos},       {"eot_token", &parts.eot},
+      {"unk_token", &parts.unknown}, {"sep_token", &parts.separator}, {"pad_token", &parts.padding},
+      {"cls_token", &parts.cls},     {"mask_token", &parts.mask},
+  };
+  for (const auto& [name, id] : names) {
+    const json* value = &member(config, name);
+    if (value->is_object()) value = &member(*value, "content");
+    if (value->is_null()) continue;
+    if (!value->is_string()) return wrong_type("tokenizer_config.json", name, "a token", *value);
+    const auto& text = value->get_ref<const std::string&>();
+    // A named token that the vocabulary lacks is one that this model does not have.
+    const auto found = std::ranges::find(parts.texts, text);
+    if (found != parts.texts.end() && !text.empty()) *id = static_cast<int32_t>(found - parts.texts.begin());
+  }
+  return {};
+}
+
+core::Result<json> parse(std::string_view text, std::string_view name) {
+  json root = json::parse(text, nullptr, false);
+  if (root.is_discarded() || !root.is_object()) {
+    return core::fail(core::ErrorCode::kCorrupt, name, "is not a JSON object");
+  }
+  return root;
+}
+
+}  // namespace
+
+core::Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json) {
+  LAMINA_ASSIGN(const json root, parse(tokenizer_json, "tokenizer.json"));
+  auto parts = std::make_unique<TokenizerParts>();
+  LAMINA_ASSIGN(const std::vector<AddedToken> added, read_added_tokens(root));
+  LAMINA_ASSIGN(parts->normalizers, make_normalizers(member(root, "normalizer")));
+  LAMINA_ASSIGN(parts->pre, make_pre_tokenizers(member(root, "pre_tokenizer")));
+  LAMINA_ASSIGN(parts->frame, make_frame(member(root, "post_processor")));
+  LAMINA_ASSIGN(parts->decode, make_decoders(member(root, "decoder")));
+  LAMINA_ASSIGN(parts->lengths, read_lengths(root));
+  ModelSpec spec{.model = member(root, "model"), .raw_bytes = parts->pre.raw_bytes, .special = {}, .vocabulary = {}};
+  for (const AddedToken& token : added) {
+    if (token.special) spec.special.push_back(token.id);
+  }
+  std::ranges::sort(spec.special);
+  LAMINA_ASSIGN(parts->model, make_model(spec));
+  LAMINA_CHECK_OK(fill_texts(*parts, spec, added));
+  LAMINA_CHECK_OK(parts->add_tokens(added));
+  parts->unknown = spec.unknown;
+  if (!tokenizer_config_json.empty()) {
+    LAMINA_ASSIGN(const json config, parse(tokenizer_config_json, "tokenizer_config.json"));
+    LAMINA_CHECK_OK(read_named_tokens(config, *parts));
+  }
+  LAMINA_CHECK_OK(parts->finish());
+  return Tokenizer(std::move(parts));
+}
+
+}  // namespace lamina::text
