@@ -79,7 +79,7 @@ void bench(benchmark::State& state, const LinearVariant& variant, const PanelFor
   state.SetItemsProcessed(state.iterations() * 2 * shape.outputs * shape.inputs * rows);
 }
 
-void bench_quantize(benchmark::State& state, Activation kind) {
+void bench_quantize(benchmark::State& state, InputForm kind) {
   constexpr int64_t kInputs = 1536;
   constexpr int64_t kRows = 64;
   const int64_t bytes = kind == InputForm::kInt8Block ? BlockRow::of(kInputs).bytes : SuperRow::of(kInputs).bytes;

@@ -27,7 +27,13 @@ Status render_template(const TemplateOptions& options) {
   if (!source) return fail(ErrorCode::kUnsupported, path.string(), "has no chat template");
   LAMINA_ASSIGN(const text::ChatTemplate chat_template, text::ChatTemplate::compile(std::move(*source)));
   LAMINA_ASSIGN(const std::string text, read_file(options.messages));
-  LAMINA_ASSIGN(text::ChatTemplateInput input, text::parse_chat_input(text, options.messages));
+  auto parsed = text::parse_messages(text);
+  if (!parsed) return fail(parsed.error().code, options.messages, "{}", parsed.error().text());
+  text::ChatTemplateInput input;
+  input.messages = std::move(parsed->messages);
+  input.tools = std::move(parsed->tools);
+  input.extra = std::move(parsed->extra);
+  input.add_generation_prompt = parsed->add_generation_prompt.value_or(false);
   input.bos_token = tokenizer.token(tokenizer.bos());
   input.eos_token = tokenizer.token(tokenizer.eos());
   LAMINA_ASSIGN(const std::string rendered, chat_template.render(input));

@@ -201,7 +201,7 @@ struct BlockKernel {
 
 template <class Codec>
 constexpr LinearVariant block_row(std::string_view codec) {
-  return {codec, core::Isa::kAvx2, Activation::kInt8Block, run_tiled<BlockKernel<Codec>>,
+  return {codec, core::Isa::kAvx2, InputForm::kInt8Block, run_tiled<BlockKernel<Codec>>,
           tiled_scratch_bytes<BlockKernel<Codec>>};
 }
 

@@ -128,11 +128,11 @@ void run_float(const LinearArgs& args) {
 
 template <class Lanes, class Number>
 constexpr LinearVariant float_row(std::string_view codec, core::Isa isa) {
-  return {codec, isa, Activation::kFloat, run_float<Lanes, Number>, tiled_scratch_bytes<FloatKernel<Lanes, Number>>};
+  return {codec, isa, InputForm::kFloat, run_float<Lanes, Number>, tiled_scratch_bytes<FloatKernel<Lanes, Number>>};
 }
 template <class Lanes>
 constexpr LinearVariant decoded_row(core::Isa isa) {
-  return {"*", isa, Activation::kFloat, run_tiled<DecodedKernel<Lanes>>, tiled_scratch_bytes<DecodedKernel<Lanes>>};
+  return {"*", isa, InputForm::kFloat, run_tiled<DecodedKernel<Lanes>>, tiled_scratch_bytes<DecodedKernel<Lanes>>};
 }
 
 }  // namespace

@@ -316,7 +316,7 @@ void run_super(const LinearArgs& args) {
 
 template <class Codec>
 constexpr LinearVariant super_row(std::string_view codec) {
-  return {codec, core::Isa::kAvx512Vnni, Activation::kInt8Super, run_super<Codec>,
+  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Super, run_super<Codec>,
           tiled_scratch_bytes<SuperKernel<Codec>>};
 }
 

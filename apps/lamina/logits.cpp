@@ -1,0 +1,144 @@
+#include <memory>
+#include <set>
+
+#include "format/npy.h"
+#include "lamina/commands.h"
+#include "lamina/session.h"
+
+namespace lamina::app {
+
+namespace {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+using core::Status;
+
+struct LogitsOptions {
+  CommonOptions common;
+  std::vector<int32_t> tokens;
+  std::string text;
+  std::string file;
+  std::string out;
+  std::string hidden;
+  std::string hidden_out;
+};
+
+/// Keeps the stream after the layers that were asked for.
+class KeepHidden : public run::BorderHook {
+ public:
+  KeepHidden(std::vector<int> layers, int64_t tokens, int64_t hidden)
+      : layers_(std::move(layers)), values_(layers_.size() * static_cast<size_t>(tokens * hidden)), tokens_(tokens) {}
+
+  void at_border(const run::Border& border, float* stream) override {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      if (layers_[i] != border.layer) continue;
+      const auto begin = (static_cast<int64_t>(i) * tokens_ + border.groups.front().first_position) * border.hidden;
+      std::copy_n(stream, border.rows * border.hidden, values_.begin() + begin);
+    }
+  }
+  const std::vector<float>& values() const { return values_; }
+  const std::vector<int>& layers() const { return layers_; }
+
+ private:
+  std::vector<int> layers_;
+  std::vector<float> values_;
+  int64_t tokens_;
+};
+
+Result<std::vector<int>> parse_layers(const std::string& text, int layers) {
+  std::vector<int> chosen;
+  if (text == "all") {
+    for (int i = 0; i < layers; ++i) chosen.push_back(i);
+    return chosen;
+  }
+  for (const std::string& part : CLI::detail::split(text, ',')) {
+    int layer = -1;
+    if (!CLI::detail::lexical_cast(part, layer) || layer < 0 || layer >= layers) {
+      return fail(ErrorCode::kInvalid, "--hidden", "\"{}\" is no layer; \"all\" or layers from 0 to {} expected", part, layers - 1);
+    }
+    chosen.push_back(layer);
+  }
+  return chosen;
+}
+
+Result<std::vector<int32_t>> input_tokens(const LogitsOptions& options, const Session& session) {
+  if (!options.tokens.empty()) return options.tokens;
+  std::string text = options.text;
+  if (!options.file.empty()) {
+    LAMINA_ASSIGN(text, read_file(options.file));
+  }
+  return session.tokenizer->encode(text, {.add_special = true, .parse_special = false});
+}
+
+/// Runs the tokens in steps and writes each step's logits.
+Status write_logits(Session& session, const std::vector<int32_t>& tokens, format::NpyWriter& writer) {
+  LAMINA_ASSIGN(const cache::SequenceId sequence, session.runner->open());
+  const int64_t step = session.runner->options().max_rows;
+  std::vector<run::BatchRow> rows;
+  std::vector<float> logits(static_cast<size_t>(std::min<int64_t>(step, static_cast<int64_t>(tokens.size())) * session.model->vocabulary()));
+  for (size_t at = 0; at < tokens.size(); at += rows.size()) {
+    rows.clear();
+    for (size_t i = at; i < std::min(at + static_cast<size_t>(step), tokens.size()); ++i) {
+      rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
+    }
+    LAMINA_CHECK_OK(session.runner->step(rows, logits));
+    LAMINA_CHECK_OK(writer.write_rows(std::span<const float>(logits).first(rows.size() * static_cast<size_t>(session.model->vocabulary()))));
+  }
+  return writer.finish();
+}
+
+Status write_hidden(const KeepHidden& kept, const std::string& path, int64_t tokens, int64_t hidden) {
+  const std::array<int64_t, 3> shape{static_cast<int64_t>(kept.layers().size()), tokens, hidden};
+  return format::write_npy(path, shape, kept.values());
+}
+
+Status logits_command(const LogitsOptions& options) {
+  const int inputs = (options.tokens.empty() ? 0 : 1) + (options.text.empty() ? 0 : 1) + (options.file.empty() ? 0 : 1);
+  if (inputs != 1) return fail(ErrorCode::kInvalid, "logits", "{} inputs; one of --tokens, --text and --file expected", inputs);
+  if (options.hidden.empty() != options.hidden_out.empty()) {
+    return fail(ErrorCode::kInvalid, "logits", "--hidden and --hidden-out go together; one is missing");
+  }
+  LAMINA_ASSIGN(Session session, open_session(options.common, {.context = int64_t{1} << 24, .max_rows = 64, .tokenizer = options.tokens.empty()}));
+  LAMINA_ASSIGN(const std::vector<int32_t> tokens, input_tokens(options, session));
+  const auto count = static_cast<int64_t>(tokens.size());
+  if (count == 0 || count > session.context()) return fail(ErrorCode::kLimit, "logits", "{} tokens; 1 to {} expected", count, session.context());
+  const int64_t vocabulary = session.model->vocabulary();
+  std::unique_ptr<KeepHidden> hook;
+  if (!options.hidden.empty()) {
+    LAMINA_ASSIGN(std::vector<int> layers, parse_layers(options.hidden, static_cast<int>(session.model->layers().size())));
+    hook = std::make_unique<KeepHidden>(std::move(layers), count, session.model->hidden());
+    session.runner->set_hook(hook.get());
+  }
+  const std::array<int64_t, 1> row{vocabulary};
+  LAMINA_ASSIGN(format::NpyWriter writer, format::NpyWriter::create(options.out, format::NpyType::kFloat32, row));
+  LAMINA_CHECK_OK(write_logits(session, tokens, writer));
+  if (hook) LAMINA_CHECK_OK(write_hidden(*hook, options.hidden_out, count, session.model->hidden()));
+  nlohmann::ordered_json out{{"tokens", count}, {"vocabulary", vocabulary}, {"out", options.out}};
+  if (hook) out["hidden"] = {{"layers", hook->layers()}, {"out", options.hidden_out}};
+  if (options.common.json) {
+    print_json(out);
+  } else {
+    fmt::print("{}: float32 [{}, {}]\n", options.out, count, vocabulary);
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_logits(CLI::App& app, int& exit_status) {
+  auto options = std::make_shared<LogitsOptions>();
+  CLI::App* command = add_command(app, "logits", "write the logits of every position, and the stream after layers",
+                                  "  lamina logits model.gguf --text \"The capital of France is\" --out logits.npy\n"
+                                  "  lamina logits model.gguf --tokens 1,2,3 --out l.npy --hidden 0,5 --hidden-out h.npy");
+  add_model_options(*command, options->common);
+  command->add_option("--tokens", options->tokens, "token ids, 1,2,3")->delimiter(',');
+  command->add_option("--text", options->text, "a text to tokenize");
+  command->add_option("--file", options->file, "a file with the text");
+  command->add_option("--out", options->out, "float32 .npy [tokens, vocabulary]")->required();
+  command->add_option("--hidden", options->hidden, "\"all\", or layers 3,7");
+  command->add_option("--hidden-out", options->hidden_out, "float32 .npy [layers, tokens, hidden]");
+  command->callback([options, &exit_status] { exit_status = exit_status_of(logits_command(*options)); });
+}
+
+}  // namespace lamina::app
