@@ -6,15 +6,20 @@
 namespace lamina::codec {
 
 /// IEEE binary16 to float32, exact, with NaN payloads kept. Safe when the thread flushes denormals: every half
-/// subnormal is a normal float32.
+/// subnormal is a normal float32. The three cases are all computed and one is chosen, which compilers turn into vector
+/// code.
 inline float half_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t rest = half & 0x7fffu;
-  if (rest >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-  if (rest >= 0x0400u) return std::bit_cast<float>(sign | ((rest << 13) + (112u << 23)));
+  const uint32_t special = 0x7f800000u | rest << 13;
+  const uint32_t normal = (rest << 13) + (112u << 23);
   // 0.5 + mantissa * 2^-24 is exact in float32, so the difference is the subnormal's value.
-  const float magnitude = std::bit_cast<float>(0x3f000000u | rest) - 0.5f;
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(0x3f000000u | rest) - 0.5f);
+  // Masks, because signed comparison is what every vector unit has.
+  const auto is_normal = static_cast<uint32_t>(-static_cast<int32_t>(static_cast<int32_t>(rest) > 0x03ff));
+  const auto is_special = static_cast<uint32_t>(-static_cast<int32_t>(static_cast<int32_t>(rest) > 0x7bff));
+  const uint32_t finite = (normal & is_normal) | (subnormal & ~is_normal);
+  return std::bit_cast<float>(sign | (special & is_special) | (finite & ~is_special));
 }
 
 /// float32 to IEEE binary16, to nearest, ties to even; too large becomes infinity, NaN stays NaN.
