@@ -256,13 +256,16 @@ def check_tidy(root, names, limit):
     files = sorted((n for n in files if n in changed), key=lambda n: (root / n).stat().st_size)
     if len(files) > limit:
         print(f"clang-tidy: {limit} of {len(files)} changed files (--tidy-limit)", file=sys.stderr)
+    reported = set()
+
     def run(name):
         return subprocess.run(["clang-tidy-19", "-p", "build", "--quiet", name], cwd=root, capture_output=True, text=True)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, result in zip(files[:limit], pool.map(run, files[:limit])):
             faults = set(re.findall(r"^(.+?):(\d+):\d+: (?:error|warning): (.+)$", result.stdout, re.M))
-            for path, line, what in sorted(faults):
+            for path, line, what in sorted(faults - reported):
                 yield os.path.relpath(path, root) if os.path.isabs(path) else path, int(line), what
+            reported |= faults
             if result.returncode != 0 and not faults:
                 yield name, 1, "clang-tidy-19 failed: " + (result.stderr.strip().splitlines() or ["no output"])[-1]
 
@@ -283,7 +286,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent)
     parser.add_argument("--only", choices=[*RULES, "tidy"], action="append", help="rules to run; all by default")
-    parser.add_argument("--tidy-limit", type=int, default=12)
+    parser.add_argument("--tidy-limit", type=int, default=8)
     arguments = parser.parse_args()
     root = arguments.root.resolve()
     names = tracked(root)

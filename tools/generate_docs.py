@@ -59,7 +59,7 @@ def main():
 
     missing = [name for name in SECTIONS if name not in commands(arguments.lamina)]
     if missing:
-        print(f"skipped: {arguments.lamina} has no subcommand {', '.join(missing)}")
+        print(f"skipped: the program has no subcommand {', '.join(missing)}")
         return 77
     sections = {}
     for name, columns in SECTIONS.items():

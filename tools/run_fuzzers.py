@@ -39,6 +39,10 @@ def main():
     arguments = parser.parse_args()
 
     programs = sorted(p for p in arguments.programs.glob("fuzz_*") if p.is_file() and os.access(p, os.X_OK))
+    if not programs:
+        print(f"not run: no fuzzer in {arguments.programs}")
+        print("0 passed, 0 failed, 1 skipped")
+        return 0
     failures = 0
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, arguments.jobs)) as pool:
         for name, status, log in pool.map(lambda p: run(p, arguments.corpus, arguments.seconds), programs):

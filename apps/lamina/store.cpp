@@ -198,7 +198,8 @@ Result<Stage> Stage::open(const fs::path& root, std::string_view name, void (*wa
   fs::create_directories(folder, error);
   if (error) return std::unexpected(io_error(folder, "cannot be made", error).error());
   const std::string lock_name = folder.string() + ".lock";
-  const int lock = ::open(lock_name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  // Children inherit the lock: one that outlives us keeps the next process waiting.
+  const int lock = ::open(lock_name.c_str(), O_RDWR | O_CREAT, 0644);
   if (lock < 0) return fail(ErrorCode::kIo, lock_name, "cannot be opened");
   if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
     if (waiting != nullptr) waiting();
