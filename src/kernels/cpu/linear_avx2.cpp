@@ -9,33 +9,22 @@ namespace lamina::kernels {
 
 namespace {
 
-/// 16 lanes in two registers.
 struct Lanes256 {
-  struct Vector {
-    __m256 low;
-    __m256 high;
-  };
+  using Vector = __m256;
+  static constexpr int kParts = 2;
   static constexpr int64_t kTilePanels = 1;
 
-  static Vector zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-  static Vector load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
-  static void store(float* to, Vector v) {
-    _mm256_storeu_ps(to, v.low);
-    _mm256_storeu_ps(to + 8, v.high);
-  }
-  static __m256 broadcast(const std::byte* from) { return _mm256_broadcast_ss(reinterpret_cast<const float*>(from)); }
-  static Vector fma(Vector w, __m256 x, Vector y) {
-    return {_mm256_fmadd_ps(w.low, x, y.low), _mm256_fmadd_ps(w.high, x, y.high)};
-  }
-  static __m128i half(const std::byte* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+  static Vector zero() { return _mm256_setzero_ps(); }
+  static Vector load(const float* from) { return _mm256_loadu_ps(from); }
+  static void store(float* to, Vector v) { _mm256_storeu_ps(to, v); }
+  static Vector broadcast(const std::byte* from) { return _mm256_broadcast_ss(reinterpret_cast<const float*>(from)); }
+  static Vector fma(Vector w, Vector x, Vector y) { return _mm256_fmadd_ps(w, x, y); }
   static Vector load_f16(const std::byte* from) {
-    return {_mm256_cvtph_ps(half(from)), _mm256_cvtph_ps(half(from + 16))};
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }
   static Vector load_bf16(const std::byte* from) {
-    const auto widen = [](__m128i bits) {
-      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-    };
-    return {widen(half(from)), widen(half(from + 16))};
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
 };
 
@@ -182,6 +171,7 @@ struct BlockKernel {
     const BlockChunk chunk = block_chunk(format, layout.inputs, packed + panel * layout.panel_bytes, index);
     const auto widen = [](const std::byte* from, std::byte* to) {
       Lanes256::store(reinterpret_cast<float*>(to), Lanes256::load_f16(from));
+      Lanes256::store(reinterpret_cast<float*>(to) + 8, Lanes256::load_f16(from + 16));
     };
     for (int64_t b = 0; b < chunk.blocks; ++b) {
       const int64_t low = kPanel * 32 * format.low_bits / 8;
