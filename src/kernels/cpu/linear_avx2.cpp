@@ -113,11 +113,12 @@ void block_dots(const std::byte* w, const std::byte* x, int64_t stride, __m256i 
   } else {
     for (int part = 0; part < 8; part += Codec::kSafe) {
       __m256i narrow[kRows];
+      for (int r = 0; r < kRows; ++r) narrow[r] = _mm256_setzero_si256();
+#pragma GCC unroll 1  // unrolled, GCC 12 turns the additions into trees and spills
       for (int g = part; g < part + Codec::kSafe; ++g) {
         const __m256i weight = load(w + 64 * g);
         for (int r = 0; r < kRows; ++r) {
-          const __m256i pairs = _mm256_maddubs_epi16(weight, broadcast(x + r * stride + 4 * g));
-          narrow[r] = g == part ? pairs : _mm256_add_epi16(narrow[r], pairs);
+          narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(weight, broadcast(x + r * stride + 4 * g)));
         }
       }
       for (int r = 0; r < kRows; ++r) sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(narrow[r], ones));
@@ -200,7 +201,7 @@ constexpr std::array kRows{
     float_row<Lanes256, F32>("f32", core::Isa::kAvx2),
     float_row<Lanes256, F16>("f16", core::Isa::kAvx2),
     float_row<Lanes256, Bf16>("bf16", core::Isa::kAvx2),
-    block_row<With<Bytes8, false>>("q8_0"),
+    block_row<Bytes8>("q8_0"),
     block_row<With<Nibbles, false>>("q4_0"),
     block_row<With<Nibbles, true>>("q4_1"),
     block_row<With<Fives, false>>("q5_0"),

@@ -16,7 +16,9 @@ void float_tile(const Tile& tile, int64_t panel_bytes) {
   constexpr int kVectors = kCount * kParts;
   constexpr int kLanes = static_cast<int>(kPanel) / kParts;
   Vector y[kRows][kVectors];
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       y[r][v] = tile.begin == 0 ? Lanes::zero() : Lanes::load(tile.sums + r * kWidth + kLanes * v);
     }
@@ -26,18 +28,23 @@ void float_tile(const Tile& tile, int64_t panel_bytes) {
   const std::byte* w = tile.weights;
   for (int64_t left = tile.length; left > 0; --left) {
     Vector weight[kVectors];
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const std::byte* from = w + v / kParts * panel_bytes + v % kParts * kLanes * 4;
       weight[v] = Lanes::load(reinterpret_cast<const float*>(from));
     }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const Vector a = Lanes::broadcast(x + r * stride);
+#pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) y[r][v] = Lanes::fma(weight[v], a, y[r][v]);
     }
     x += 4;
     w += 4 * kPanel;
   }
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) Lanes::store(tile.sums + r * kWidth + kLanes * v, y[r][v]);
   }
 }
