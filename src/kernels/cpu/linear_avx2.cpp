@@ -69,7 +69,6 @@ void unpack_fifth_bits(const std::byte* high, std::byte* out) {
 struct Bytes8 {
   static constexpr bool kMinimum = false;
   static constexpr int kSafe = 0;
-  static constexpr int kShift = 0;
   static void unpack(const std::byte* low, const std::byte* /*high*/, std::byte* out) {
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
     for (int64_t j = 0; j < 16; ++j) store(out + 32 * j, _mm256_xor_si256(load(low + 32 * j), flip));
