@@ -15,6 +15,14 @@ inline int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
+/// Asks for the packed bytes that will be read 8 KB later. Panels are read in ascending order, but the planes inside a
+/// chunk interleave, which hardware prefetchers lose track of: without this, formats of three planes ran at a third of
+/// the bandwidth.
+inline void prefetch_ahead(const std::byte* from, int64_t bytes) {
+  constexpr int64_t kAhead = 8192;
+  for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + kAhead + line);
+}
+
 /// One register tile: `rows` activation rows against one chunk of some panels.
 struct Tile {
   const std::byte* activations = nullptr;  ///< the first row, at input 0
@@ -67,6 +75,8 @@ void tiled_group(const LinearArgs& args, int64_t panel, int64_t count, int64_t f
   tile.inputs = layout.inputs;
   for (int64_t begin = 0; begin < layout.inputs; begin += step) {
     for (int64_t p = 0; p < count; ++p) {
+      const int64_t at = (panel + p) * layout.panel_bytes + begin * layout.panel_bytes / layout.inputs;
+      prefetch_ahead(args.packed + at, step * layout.panel_bytes / layout.inputs);
       Kernel::unpack(layout, args.packed, panel + p, begin / step, weights + p * Kernel::unpacked_bytes(layout));
     }
     tile.begin = begin;

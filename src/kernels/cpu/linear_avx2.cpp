@@ -9,33 +9,22 @@ namespace lamina::kernels {
 
 namespace {
 
-/// 16 lanes in two registers.
 struct Lanes256 {
-  struct Vector {
-    __m256 low;
-    __m256 high;
-  };
+  using Vector = __m256;
+  static constexpr int kParts = 2;
   static constexpr int64_t kTilePanels = 1;
 
-  static Vector zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-  static Vector load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
-  static void store(float* to, Vector v) {
-    _mm256_storeu_ps(to, v.low);
-    _mm256_storeu_ps(to + 8, v.high);
-  }
-  static __m256 broadcast(const std::byte* from) { return _mm256_broadcast_ss(reinterpret_cast<const float*>(from)); }
-  static Vector fma(Vector w, __m256 x, Vector y) {
-    return {_mm256_fmadd_ps(w.low, x, y.low), _mm256_fmadd_ps(w.high, x, y.high)};
-  }
-  static __m128i half(const std::byte* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+  static Vector zero() { return _mm256_setzero_ps(); }
+  static Vector load(const float* from) { return _mm256_loadu_ps(from); }
+  static void store(float* to, Vector v) { _mm256_storeu_ps(to, v); }
+  static Vector broadcast(const std::byte* from) { return _mm256_broadcast_ss(reinterpret_cast<const float*>(from)); }
+  static Vector fma(Vector w, Vector x, Vector y) { return _mm256_fmadd_ps(w, x, y); }
   static Vector load_f16(const std::byte* from) {
-    return {_mm256_cvtph_ps(half(from)), _mm256_cvtph_ps(half(from + 16))};
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }
   static Vector load_bf16(const std::byte* from) {
-    const auto widen = [](__m128i bits) {
-      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-    };
-    return {widen(half(from)), widen(half(from + 16))};
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
 };
 
@@ -80,7 +69,6 @@ void unpack_fifth_bits(const std::byte* high, std::byte* out) {
 struct Bytes8 {
   static constexpr bool kMinimum = false;
   static constexpr int kSafe = 0;
-  static constexpr int kShift = 0;
   static void unpack(const std::byte* low, const std::byte* /*high*/, std::byte* out) {
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
     for (int64_t j = 0; j < 16; ++j) store(out + 32 * j, _mm256_xor_si256(load(low + 32 * j), flip));
@@ -124,11 +112,12 @@ void block_dots(const std::byte* w, const std::byte* x, int64_t stride, __m256i 
   } else {
     for (int part = 0; part < 8; part += Codec::kSafe) {
       __m256i narrow[kRows];
+      for (int r = 0; r < kRows; ++r) narrow[r] = _mm256_setzero_si256();
+#pragma GCC unroll 1  // unrolled, GCC 12 turns the additions into trees and spills
       for (int g = part; g < part + Codec::kSafe; ++g) {
         const __m256i weight = load(w + 64 * g);
         for (int r = 0; r < kRows; ++r) {
-          const __m256i pairs = _mm256_maddubs_epi16(weight, broadcast(x + r * stride + 4 * g));
-          narrow[r] = g == part ? pairs : _mm256_add_epi16(narrow[r], pairs);
+          narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(weight, broadcast(x + r * stride + 4 * g)));
         }
       }
       for (int r = 0; r < kRows; ++r) sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(narrow[r], ones));
@@ -182,6 +171,7 @@ struct BlockKernel {
     const BlockChunk chunk = block_chunk(format, layout.inputs, packed + panel * layout.panel_bytes, index);
     const auto widen = [](const std::byte* from, std::byte* to) {
       Lanes256::store(reinterpret_cast<float*>(to), Lanes256::load_f16(from));
+      Lanes256::store(reinterpret_cast<float*>(to) + 8, Lanes256::load_f16(from + 16));
     };
     for (int64_t b = 0; b < chunk.blocks; ++b) {
       const int64_t low = kPanel * 32 * format.low_bits / 8;
@@ -210,7 +200,7 @@ constexpr std::array kRows{
     float_row<Lanes256, F32>("f32", core::Isa::kAvx2),
     float_row<Lanes256, F16>("f16", core::Isa::kAvx2),
     float_row<Lanes256, Bf16>("bf16", core::Isa::kAvx2),
-    block_row<With<Bytes8, false>>("q8_0"),
+    block_row<Bytes8>("q8_0"),
     block_row<With<Nibbles, false>>("q4_0"),
     block_row<With<Nibbles, true>>("q4_1"),
     block_row<With<Fives, false>>("q5_0"),

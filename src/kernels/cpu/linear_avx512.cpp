@@ -11,6 +11,7 @@ namespace {
 
 struct Lanes512 {
   using Vector = __m512;
+  static constexpr int kParts = 1;
   static constexpr int64_t kTilePanels = 4;
 
   static Vector zero() { return _mm512_setzero_ps(); }

@@ -198,11 +198,15 @@ void one_row_panel(const LinearArgs& args, int64_t panel) {
   const std::byte* x = args.activations;
   const std::byte* scale = args.activations + row.scale;
   __m512 y = _mm512_setzero_ps();
+  constexpr int64_t kBlockBytes = Codec::kLow + Codec::kHigh + 32 * (Codec::kMinimum ? 2 : 1);
+  const std::byte* block = base;
   for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
     const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
     for (int64_t b = 0; b < chunk.blocks; ++b) {
       Group8 w;
       Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
+      prefetch_ahead(block, kBlockBytes);
+      block += kBlockBytes;
       __m512i s = _mm512_setzero_si512();
       if (!Codec::kMinimum) s = _mm512_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
       for (int g = 0; g < 8; ++g) s = _mm512_dpbusd_epi32(s, w[g], broadcast(x + 4 * g));

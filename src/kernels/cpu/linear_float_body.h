@@ -3,7 +3,7 @@
 #include "kernels/linear_decode.h"
 #include "kernels/linear_driver.h"
 
-/// The float family, written once over `Lanes`: one vector per panel (16 outputs), one fma per input in ascending
+/// The float family, written once over `Lanes`: kParts vectors per panel (16 outputs), one fma per input in ascending
 /// order. Included by each instruction set's file, hence internal linkage.
 namespace lamina::kernels {
 namespace {
@@ -12,26 +12,40 @@ template <class Lanes, int kCount, int kRows>
 void float_tile(const Tile& tile, int64_t panel_bytes) {
   using Vector = typename Lanes::Vector;
   constexpr int kWidth = kCount * static_cast<int>(kPanel);
-  Vector y[kRows][kCount];
+  constexpr int kParts = Lanes::kParts;
+  constexpr int kVectors = kCount * kParts;
+  constexpr int kLanes = static_cast<int>(kPanel) / kParts;
+  Vector y[kRows][kVectors];
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kCount; ++p) {
-      y[r][p] = tile.begin == 0 ? Lanes::zero() : Lanes::load(tile.sums + r * kWidth + 16 * p);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      y[r][v] = tile.begin == 0 ? Lanes::zero() : Lanes::load(tile.sums + r * kWidth + kLanes * v);
     }
   }
+  const int64_t stride = tile.activation_bytes;
   const std::byte* x = tile.activations + 4 * tile.begin;
   const std::byte* w = tile.weights;
-  for (int64_t k = 0; k < tile.length; ++k) {
-    Vector weight[kCount];
-    for (int p = 0; p < kCount; ++p) weight[p] = Lanes::load(reinterpret_cast<const float*>(w + p * panel_bytes));
+  for (int64_t left = tile.length; left > 0; --left) {
+    Vector weight[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const std::byte* from = w + v / kParts * panel_bytes + v % kParts * kLanes * 4;
+      weight[v] = Lanes::load(reinterpret_cast<const float*>(from));
+    }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const auto a = Lanes::broadcast(x + r * tile.activation_bytes);
-      for (int p = 0; p < kCount; ++p) y[r][p] = Lanes::fma(weight[p], a, y[r][p]);
+      const Vector a = Lanes::broadcast(x + r * stride);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) y[r][v] = Lanes::fma(weight[v], a, y[r][v]);
     }
     x += 4;
     w += 4 * kPanel;
   }
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kCount; ++p) Lanes::store(tile.sums + r * kWidth + 16 * p, y[r][p]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) Lanes::store(tile.sums + r * kWidth + kLanes * v, y[r][v]);
   }
 }
 
@@ -80,8 +94,10 @@ struct FloatKernel {
     const std::byte* from = packed + panel * layout.panel_bytes + index * kInputs * kPanel * Number::kBytes;
     const int64_t length = smaller(kInputs, layout.inputs - index * kInputs);
     for (int64_t k = 0; k < length; ++k) {
-      const auto w = Number::template load<Lanes>(from + k * kPanel * Number::kBytes);
-      Lanes::store(reinterpret_cast<float*>(out) + k * kPanel, w);
+      for (int64_t v = 0; v < Lanes::kParts; ++v) {
+        const int64_t at = k * kPanel + v * (kPanel / Lanes::kParts);
+        Lanes::store(reinterpret_cast<float*>(out) + at, Number::template load<Lanes>(from + at * Number::kBytes));
+      }
     }
   }
   static void tile(int64_t panels, int64_t rows, const Tile& tile) {
@@ -111,12 +127,18 @@ template <class Lanes, class Number>
 void float_one_row(const LinearArgs& args, int64_t panel) {
   const std::byte* w = args.packed + panel * args.layout->panel_bytes;
   const std::byte* x = args.activations;
-  auto y = Lanes::zero();
+  constexpr int64_t kLanes = kPanel / Lanes::kParts;
+  typename Lanes::Vector y[Lanes::kParts];
+  for (int v = 0; v < Lanes::kParts; ++v) y[v] = Lanes::zero();
   for (int64_t k = 0; k < args.layout->inputs; ++k) {
-    y = Lanes::fma(Number::template load<Lanes>(w + k * kPanel * Number::kBytes), Lanes::broadcast(x + 4 * k), y);
+    const auto a = Lanes::broadcast(x + 4 * k);
+    for (int v = 0; v < Lanes::kParts; ++v) {
+      const auto weight = Number::template load<Lanes>(w + (k * kPanel + v * kLanes) * Number::kBytes);
+      y[v] = Lanes::fma(weight, a, y[v]);
+    }
   }
   alignas(64) float sums[kPanel];
-  Lanes::store(sums, y);
+  for (int v = 0; v < Lanes::kParts; ++v) Lanes::store(sums + v * kLanes, y[v]);
   finish_rows(args, panel, 1, 0, 1, sums);
 }
 

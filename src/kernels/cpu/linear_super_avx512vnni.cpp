@@ -90,9 +90,11 @@ constexpr int64_t kD = kStart + 64;
 constexpr int64_t kDmin = kD + 64;
 constexpr int64_t kUnpacked = kDmin + 64;
 
-/// kSub: inputs per scale that the tile multiplies (256: the bytes hold it); kPairs: pairs of minimums.
+/// kSub: inputs per scale that the tile multiplies (256: the bytes hold it); kPairs: pairs of minimums; kZero: what
+/// lifts the signed bytes to unsigned ones.
 struct Super4 {
   static constexpr int kSub = 32;
+  static constexpr int kZero = 0;
   static constexpr int kPairs = 4;
   static void quants(const SuperUnit& unit, int64_t b, Group8& w) { read_nibbles(unit.low + 256 * b, w); }
   template <int kIndex>
@@ -119,6 +121,7 @@ struct Super5 : Super4 {
 };
 struct Super6 {
   static constexpr int kSub = 16;
+  static constexpr int kZero = 32;
   static constexpr int kPairs = 0;
   static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
     Group8 high;
@@ -137,6 +140,7 @@ struct Super6 {
 };
 struct Super2 {
   static constexpr int kSub = 256;
+  static constexpr int kZero = 0;
   static constexpr int kPairs = 8;
   static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
     read_pairs(unit.low + 128 * b, w);
@@ -158,6 +162,7 @@ struct Super2 {
 /// The bytes hold (32 - scale) * (raw - 4), which fits -128..124; d is negated to match.
 struct Super3 {
   static constexpr int kSub = 256;
+  static constexpr int kZero = 128;
   static constexpr int kPairs = 0;
   static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
     read_pairs(unit.low + 128 * b, w);
@@ -176,6 +181,13 @@ struct Super3 {
   }
   static void scales(const SuperUnit& /*unit*/, std::byte* /*out*/) {}
 };
+
+/// d as the bytes want it.
+template <class Codec>
+__m512 unit_scale(const SuperUnit& unit) {
+  const __m512 d = half_scales(unit.d);
+  return std::is_same_v<Codec, Super3> ? _mm512_xor_ps(d, _mm512_set1_ps(-0.0F)) : d;
+}
 
 /// -128 times the sum of scale * weight: where the sums start.
 template <class Codec>
@@ -283,9 +295,7 @@ struct SuperKernel {
       for (int j = 0; j < 8; ++j) _mm512_store_si512(out + 512 * b + 64 * j, w[j]);
     }
     Codec::scales(unit, out);
-    const __m512 d = half_scales(unit.d);
-    const bool negate = std::is_same_v<Codec, Super3>;
-    _mm512_store_ps(out + kD, negate ? _mm512_sub_ps(_mm512_set1_ps(-0.0F), d) : d);
+    _mm512_store_ps(out + kD, unit_scale<Codec>(unit));
     if (Codec::kPairs != 0) _mm512_store_ps(out + kDmin, half_scales(unit.dmin));
     write_start<Codec>(out);
   }
@@ -302,16 +312,75 @@ struct SuperKernel {
   }
 };
 
-/// One row reads one panel at a time: one ascending stream.
+/// Adds scale * dot of 32 inputs in registers to `all`. `x` is signed, so weights are lifted; `sums` are its sums
+/// per 16.
 template <class Codec>
-struct OneRowKernel : SuperKernel<Codec> {
-  static constexpr int64_t kPanels = 1;
-  static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) { super_tile<Codec, 1, 1>(tile); }
-};
+inline __attribute__((always_inline)) __m512i one_row_block(const SuperUnit& unit, int64_t b, const std::byte* x,
+                                                            const std::byte* sums, const std::byte* scales,
+                                                            __m512i all) {
+  Group8 w;
+  Codec::quants(unit, b, w);
+  __m512i s[2];
+  for (int h = 0; h < 2; ++h) {
+    s[h] = Codec::kZero == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(-Codec::kZero * load_as<int16_t>(sums, h));
+    for (int g = 4 * h; g < 4 * h + 4; ++g) {
+      if (Codec::kZero != 0) w[g] = _mm512_add_epi8(w[g], _mm512_set1_epi8(static_cast<char>(Codec::kZero)));
+      s[h] = _mm512_dpbusd_epi32(s[h], w[g], broadcast(x + 4 * g));
+    }
+  }
+  if constexpr (Codec::kSub == 16) {
+    const __m512i first = _mm512_mullo_epi32(s[0], _mm512_load_si512(scales + kScales + 128 * b));
+    const __m512i second = _mm512_mullo_epi32(s[1], _mm512_load_si512(scales + kScales + 128 * b + 64));
+    return _mm512_add_epi32(all, _mm512_add_epi32(first, second));
+  } else {
+    __m512i both = _mm512_add_epi32(s[0], s[1]);
+    if (Codec::kSub == 32) both = _mm512_mullo_epi32(both, _mm512_load_si512(scales + kScales + 64 * b));
+    return _mm512_add_epi32(all, both);
+  }
+}
+
+/// One row, unpacked in registers, one panel at a time: a single ascending stream.
+template <class Codec>
+void one_row_panel(const LinearArgs& args, int64_t panel) {
+  const WeightLayout& layout = *args.layout;
+  const SuperRow row = SuperRow::of(layout.inputs);
+  const int64_t ahead = 2 * layout.format->block_bytes;  // an eighth of a unit
+  const std::byte* base = args.packed + panel * layout.panel_bytes;
+  __m512 y = _mm512_setzero_ps();
+  alignas(64) std::byte x[kChunk];
+  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
+    for (int64_t i = 0; i < kChunk; i += 64) {
+      const __m512i lifted = load(args.activations + index * kChunk + i);
+      _mm512_store_si512(x + i, _mm512_xor_si512(lifted, _mm512_set1_epi8(static_cast<char>(0x80))));
+    }
+    const SuperUnit unit = super_unit(*layout.format, base, index);
+    const std::byte* sum16 = args.activations + row.sum16 + 32 * index;
+    Codec::scales(unit, args.scratch);
+    __m512i all = _mm512_setzero_si512();
+    for (int64_t b = 0; b < 8; ++b) {
+      prefetch_ahead(unit.low + b * ahead, ahead);
+      all = one_row_block<Codec>(unit, b, x + 32 * b, sum16 + 4 * b, args.scratch, all);
+    }
+    const __m512 d = broadcast_float(args.activations + row.scale + 4 * index);
+    y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), _mm512_mul_ps(unit_scale<Codec>(unit), d), y);
+    if constexpr (Codec::kPairs != 0) {
+      const std::byte* sums = Codec::kPairs == 8 ? sum16 : args.activations + row.sum32 + 16 * index;
+      __m512i low = _mm512_setzero_si512();
+      for (int j = 0; j < Codec::kPairs; ++j) {
+        low = _mm512_dpwssd_epi32(low, _mm512_load_si512(args.scratch + kMinimums + 64 * j), broadcast(sums + 4 * j));
+      }
+      y = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(low), _mm512_mul_ps(half_scales(unit.dmin), d), y);
+    }
+  }
+  alignas(64) float sums[kPanel];
+  _mm512_store_ps(sums, y);
+  finish_rows(args, panel, 1, 0, 1, sums);
+}
 
 template <class Codec>
 void run_super(const LinearArgs& args) {
-  args.rows == 1 ? run_tiled<OneRowKernel<Codec>>(args) : run_tiled<SuperKernel<Codec>>(args);
+  if (args.rows != 1) return run_tiled<SuperKernel<Codec>>(args);
+  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) one_row_panel<Codec>(args, panel);
 }
 
 template <class Codec>
