@@ -12,8 +12,12 @@ MODEL may also be a folder in the Hugging Face layout. Architectures: llama, qwe
 import argparse
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
+
+# Threads that spin while they wait are ruinous on a machine that is shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
