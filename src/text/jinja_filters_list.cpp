@@ -109,7 +109,6 @@ Value do_first(Call& call) {
 
 Value do_last(Call& call) {
   if (call.self.is(Flavour::kIterator)) raise("'generator' object is not reversible");
-  if (call.self.is_undefined()) raise("'Undefined' object is not reversible");
   if (call.self.is_text() && call.self.text().length > 0) {
     return point_at(call.ev, call.self.text(), call.self.text().length - 1);
   }

@@ -124,7 +124,7 @@ void check_precision(int64_t precision) {
 class Percent {
  public:
   Percent(Evaluator& ev, const Value& format, const Value& values)
-      : ev_(ev), text_(format.view()), values_(values), out_(ev.text_limit()) {}
+      : ev_(ev), text_(format.view()), values_(values), out_(ev.text_limit()), safe_(format.is_safe()) {}
 
   std::string run() {
     while (at_ < text_.size()) {
@@ -212,7 +212,8 @@ class Percent {
   void emit(Spec spec, const Value& value, bool zero) {
     const auto is = [&](std::string_view types) { return types.find(spec.type) != std::string_view::npos; };
     if (is("sra")) {
-      const std::string text = spec.type == 's' ? ev_.print(value) : repr(value, ev_.text_limit());
+      std::string text = spec.type == 's' ? ev_.print(value) : repr(value, ev_.text_limit());
+      if (safe_ && !value.is_safe()) text = escape_html(text, ev_.text_limit());
       return out_.append(format_text(ev_, spec, text, spec.align));
     }
     if (spec.type == 'c') return emit_character(spec, value);
@@ -247,6 +248,7 @@ class Percent {
   std::string_view text_;
   const Value& values_;
   BoundedText out_;
+  bool safe_;  ///< the result is HTML-safe, so what goes in is escaped
   size_t at_ = 0;
   size_t used_ = 0;
 };

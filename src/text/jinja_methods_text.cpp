@@ -44,7 +44,7 @@ std::vector<std::string_view> split_space(std::string_view text, int64_t limit) 
   text = strip(text, nullptr, true, false);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<int64_t>(parts.size()) >= limit) {
-      parts.push_back(strip(text, nullptr, false, true));
+      parts.push_back(text);
       break;
     }
     size_t end = 0;
@@ -62,7 +62,7 @@ std::vector<std::string_view> rsplit_space(std::string_view text, int64_t limit)
   text = strip(text, nullptr, false, true);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<int64_t>(parts.size()) >= limit) {
-      parts.push_back(strip(text, nullptr, true, false));
+      parts.push_back(text);
       break;
     }
     size_t begin = text.size();

@@ -129,7 +129,7 @@ class JsonWriter {
       default:
         break;
     }
-    if (point < 0x20 || (style_.ensure_ascii && point >= 0x7F && point <= 0xFFFF && point != 0x7F)) {
+    if (point < 0x20 || (style_.ensure_ascii && point >= 0x7F && point <= 0xFFFF)) {
       write_escape(static_cast<uint32_t>(point));
     } else if (style_.ensure_ascii && point > 0xFFFF) {
       write_escape(0xD800u + (static_cast<uint32_t>(point - 0x10000) >> 10));
