@@ -160,7 +160,8 @@ class Percent {
     ++at_;
     const Value value = take();
     if (!value.is_index()) raise("* wants int");
-    if (std::abs(value.integer()) > 1'000'000'000) raise_limit("a format width of more than 10^9");
+    if (value.integer() < -1'000'000'000 || value.integer() > 1'000'000'000)
+      raise_limit("a format width of more than 10^9");
     return value.integer();
   }
 

@@ -335,9 +335,13 @@ Value get_slice(Evaluator& ev, const Value& object, const Value& start, const Va
   if (!object.is(Flavour::kRange)) return ev.list(std::move(items), object.sequence().flavour);
   Value range = ev.list(std::move(items), Flavour::kRange);
   const Sequence& whole = object.sequence();
-  range.sequence().start = whole.start + begin * whole.step;
-  range.sequence().stop = whole.start + end * whole.step;
-  if (__builtin_mul_overflow(whole.step, stride, &range.sequence().step)) overflow();
+  Sequence& part = range.sequence();
+  if (__builtin_mul_overflow(begin, whole.step, &part.start) || __builtin_mul_overflow(end, whole.step, &part.stop) ||
+      __builtin_add_overflow(part.start, whole.start, &part.start) ||
+      __builtin_add_overflow(part.stop, whole.start, &part.stop) ||
+      __builtin_mul_overflow(whole.step, stride, &part.step)) {
+    overflow();
+  }
   return range;
 }
 

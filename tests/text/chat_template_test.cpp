@@ -139,6 +139,18 @@ TEST_F(Template, BoundsHold) {
   }
 }
 
+TEST_F(Template, ExtremeIntegersAreHarmless) {
+  const std::string least = "(-9223372036854775807 - 1)";
+  EXPECT_EQ(
+      render("{{ 'a'.ljust(" + least + ") }}{{ '7'.zfill(" + least + ") }}{{ [1]|batch(" + least + ", 2)|list }}"),
+      "a7[[1]]");
+  EXPECT_TRUE(render("{{ range(0, 9000000000000000000, 8000000000000000000)[1:5] }}").starts_with("ERROR"));
+  EXPECT_TRUE(render("{{ '%*d' % (" + least + ", 1) }}").starts_with("ERROR"));
+  EXPECT_TRUE(render("{{ 9223372036854775807|round(-19) }}").starts_with("ERROR"));
+  EXPECT_TRUE(render("{{ " + least + " // -1 }}").starts_with("ERROR"));
+  EXPECT_EQ(render("{{ " + least + " % -1 }}{{ 'abc'[" + least + ":] }}{{ 'abc'[::" + least + "] }}"), "0abcc");
+}
+
 TEST_F(Template, CyclesThroughNamespacesAreFreed) {
   EXPECT_EQ(render("{% set n = namespace() %}{% set n.a = [n] %}{% macro m() %}{% endmacro %}{% set n.m = m %}ok"),
             "ok");
