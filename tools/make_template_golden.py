@@ -40,6 +40,19 @@ class TemplateDict:
         return dict.fromkeys(*args, **kwargs)
 
 
+class TemplateNamespace(jinja2.utils.Namespace):
+    def __init__(*args, **kwargs):
+        self, attributes = args[0], dict(*args[1:], **kwargs)
+        if any(name.startswith("_") for name in attributes):
+            raise jinja2.exceptions.SecurityError("underscore")
+        jinja2.utils.Namespace.__init__(self, attributes)
+
+    def __setitem__(self, name, value):
+        if name.startswith("_"):
+            raise jinja2.exceptions.SecurityError("underscore")
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+
 def raise_exception(message):
     raise jinja2.exceptions.TemplateError(message)
 
@@ -54,6 +67,7 @@ def environment():
     env.globals["raise_exception"] = raise_exception
     env.globals["strftime_now"] = lambda form: datetime.fromtimestamp(NOW, timezone.utc).replace(tzinfo=None).strftime(form)
     env.globals["dict"] = TemplateDict()
+    env.globals["namespace"] = TemplateNamespace
     return env
 
 
@@ -103,7 +117,7 @@ def main():
     cases = []
     for template in MICRO:
         result = render(env, template, MICRO_CONTEXT)
-        if "object at 0x" in result.get("text", "") or "<built-in" in result.get("text", ""):
+        if " at 0x" in result.get("text", "") or "<built-in" in result.get("text", ""):
             continue  # an address is printed
         cases.append({"template": template, **result})
     write(out / "micro.json", {"now": NOW, "context": MICRO_CONTEXT, "cases": cases})

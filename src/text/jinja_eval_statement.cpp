@@ -60,24 +60,26 @@ std::vector<Value> For::select(Evaluator& ev, const Value& items) const {
 
 Flow For::loop(Evaluator& ev, const Value& items, int depth) const {
   const std::vector<Value> selected = select(ev, items);
-  if (selected.empty()) {
-    const ScopeGuard guard(ev);
-    return ev.run(otherwise);
-  }
   const auto object = std::make_shared<Loop>(*this, ev.scope(), selected, depth);
   // The loop may have been kept by the template; it must not look at `selected` afterwards.
   struct Ended {
     Loop& loop;
     ~Ended() { loop.clear(); }
   } const ended{*object};
+  // As in Jinja2, the else block runs unless the end of the body was reached once.
+  bool completed = false;
   for (size_t i = 0; i < selected.size(); ++i) {
     const ScopeGuard guard(ev);
     object->set_index(i);
     ev.assign(target, selected[i]);
     ev.define("loop", Value(object));
-    if (ev.run(body) == Flow::kBreak) break;
+    const Flow flow = ev.run(body);
+    completed |= flow == Flow::kNext;
+    if (flow == Flow::kBreak) break;
   }
-  return Flow::kNext;
+  if (completed) return Flow::kNext;
+  const ScopeGuard guard(ev);
+  return ev.run(otherwise);
 }
 
 Flow For::run(Evaluator& ev) const {

@@ -5,6 +5,7 @@
 #include "text/jinja_objects.h"
 #include "text/jinja_operators.h"
 #include "text/jinja_print.h"
+#include "text/jinja_sort.h"
 #include "text/jinja_unicode.h"
 
 namespace lamina::text::jinja {
@@ -67,9 +68,8 @@ void sort_keyed(Evaluator& ev, std::vector<Keyed>& rows, bool reverse) {
   int64_t cost = static_cast<int64_t>(rows.size());
   for (size_t n = rows.size(); n > 1; n /= 2) cost += static_cast<int64_t>(rows.size());
   ev.meter().step(cost);
-  std::stable_sort(rows.begin(), rows.end(), [reverse](const Keyed& a, const Keyed& b) {
-    return reverse ? less(b.key, a.key) : less(a.key, b.key);
-  });
+  merge_sort(rows,
+             [reverse](const Keyed& a, const Keyed& b) { return reverse ? less(b.key, a.key) : less(a.key, b.key); });
 }
 
 Value items_of(Evaluator& ev, std::vector<Keyed>& rows) {
@@ -109,7 +109,6 @@ Value do_first(Call& call) {
 
 Value do_last(Call& call) {
   if (call.self.is(Flavour::kIterator)) raise("'generator' object is not reversible");
-  if (call.self.is_undefined()) raise("'Undefined' object is not reversible");
   if (call.self.is_text() && call.self.text().length > 0) {
     return point_at(call.ev, call.self.text(), call.self.text().length - 1);
   }
@@ -229,7 +228,7 @@ Value do_attr(Call& call) {
 }
 
 Value do_batch(Call& call) {
-  const int64_t size = call.integer(0);
+  const int64_t size = std::max<int64_t>(call.integer(0), -1);
   std::vector<Value> rows, row;
   const auto flush = [&] {
     rows.push_back(call.ev.list(std::move(row)));

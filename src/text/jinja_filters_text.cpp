@@ -297,6 +297,7 @@ Value do_round(Call& call) {
   if (method == "common") {
     if (call.self.is_index() && digits >= 0) return Value(call.self.integer());
     const double value = round_half_even(call.self.real(), static_cast<int>(digits));
+    if (call.self.is_index() && std::abs(value) >= 9.2e18) raise_limit("an integer exceeds 64 bits");
     return call.self.is_index() ? Value(static_cast<int64_t>(value)) : Value(value);
   }
   const double scale = std::pow(10.0, static_cast<double>(digits));

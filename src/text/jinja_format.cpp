@@ -124,7 +124,7 @@ void check_precision(int64_t precision) {
 class Percent {
  public:
   Percent(Evaluator& ev, const Value& format, const Value& values)
-      : ev_(ev), text_(format.view()), values_(values), out_(ev.text_limit()) {}
+      : ev_(ev), text_(format.view()), values_(values), out_(ev.text_limit()), safe_(format.is_safe()) {}
 
   std::string run() {
     while (at_ < text_.size()) {
@@ -160,7 +160,8 @@ class Percent {
     ++at_;
     const Value value = take();
     if (!value.is_index()) raise("* wants int");
-    if (std::abs(value.integer()) > 1'000'000'000) raise_limit("a format width of more than 10^9");
+    if (value.integer() < -1'000'000'000 || value.integer() > 1'000'000'000)
+      raise_limit("a format width of more than 10^9");
     return value.integer();
   }
 
@@ -212,7 +213,8 @@ class Percent {
   void emit(Spec spec, const Value& value, bool zero) {
     const auto is = [&](std::string_view types) { return types.find(spec.type) != std::string_view::npos; };
     if (is("sra")) {
-      const std::string text = spec.type == 's' ? ev_.print(value) : repr(value, ev_.text_limit());
+      std::string text = spec.type == 's' ? ev_.print(value) : repr(value, ev_.text_limit());
+      if (safe_ && !value.is_safe()) text = escape_html(text, ev_.text_limit());
       return out_.append(format_text(ev_, spec, text, spec.align));
     }
     if (spec.type == 'c') return emit_character(spec, value);
@@ -247,6 +249,7 @@ class Percent {
   std::string_view text_;
   const Value& values_;
   BoundedText out_;
+  bool safe_;  ///< the result is HTML-safe, so what goes in is escaped
   size_t at_ = 0;
   size_t used_ = 0;
 };

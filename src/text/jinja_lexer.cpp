@@ -180,6 +180,8 @@ class Lexer {
       advance(*behind);
       return true;
     }
+    // The reference's rule for a missing end needs a character to fail on.
+    if (at_ >= source_.size()) return true;
     fail("Missing end of raw directive", line);
   }
 

@@ -44,7 +44,7 @@ std::vector<std::string_view> split_space(std::string_view text, int64_t limit) 
   text = strip(text, nullptr, true, false);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<int64_t>(parts.size()) >= limit) {
-      parts.push_back(strip(text, nullptr, false, true));
+      parts.push_back(text);
       break;
     }
     size_t end = 0;
@@ -62,7 +62,7 @@ std::vector<std::string_view> rsplit_space(std::string_view text, int64_t limit)
   text = strip(text, nullptr, false, true);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<int64_t>(parts.size()) >= limit) {
-      parts.push_back(strip(text, nullptr, true, false));
+      parts.push_back(text);
       break;
     }
     size_t begin = text.size();
@@ -259,7 +259,8 @@ Value do_swapcase(Call& call) {
 }
 
 Value do_justify(Call& call, char side) {
-  const int64_t missing = std::max<int64_t>(call.integer(0) - static_cast<int64_t>(call.self.text().length), 0);
+  const int64_t missing =
+      std::max<int64_t>(std::max<int64_t>(call.integer(0), 0) - static_cast<int64_t>(call.self.text().length), 0);
   const std::string_view fill = call.text(1, " ");
   if (count_points(fill) != 1) raise("the fill character must be exactly one character long");
   // str.center() puts the odd blank left where the width is odd.
@@ -286,7 +287,7 @@ Value do_zfill(Call& call) {
   const bool sign = text.starts_with('-') || text.starts_with('+');
   BoundedText out(call.ev.text_limit());
   out.append(text.substr(0, sign ? 1 : 0));
-  out.repeat("0", call.integer(0) - static_cast<int64_t>(call.self.text().length));
+  out.repeat("0", std::max<int64_t>(call.integer(0), 0) - static_cast<int64_t>(call.self.text().length));
   out.append(text.substr(sign ? 1 : 0));
   return result(call, out.take());
 }

@@ -122,6 +122,7 @@ Value floor_divide(Evaluator&, const Value& a, const Value& b) {
   if (!both_integers(a, b)) {
     const double rest = real_modulo(a.real(), b.real());
     const double quotient = (a.real() - rest) / b.real();
+    if (quotient == 0.0) return Value(std::copysign(0.0, a.real() / b.real()));
     const double down = std::floor(quotient);
     return Value(quotient - down > 0.5 ? down + 1.0 : down);
   }
@@ -284,10 +285,9 @@ Value sign_of(const Value& value, bool minus) {
 }
 
 Value concatenate(Evaluator& ev, const std::vector<Value>& parts) {
-  const bool safe = std::any_of(parts.begin(), parts.end(), [](const Value& part) { return part.is_safe(); });
   BoundedText out(ev.text_limit());
-  for (const Value& part : parts) out.append(safe ? safe_part(ev, part) : ev.print(part));
-  return ev.text(out.take(), safe);
+  for (const Value& part : parts) out.append(ev.print(part));
+  return ev.text(out.take());
 }
 
 Value get_attribute(Evaluator& ev, const Value& object, std::string_view name) {
@@ -332,7 +332,17 @@ Value get_slice(Evaluator& ev, const Value& object, const Value& start, const Va
   if (object.is_text()) return slice_text(ev, object.text(), picks);
   std::vector<Value> items;
   for (const size_t i : picks) items.push_back(object.items()[i]);
-  return ev.list(std::move(items), object.is(Flavour::kTuple) ? Flavour::kTuple : Flavour::kList);
+  if (!object.is(Flavour::kRange)) return ev.list(std::move(items), object.sequence().flavour);
+  Value range = ev.list(std::move(items), Flavour::kRange);
+  const Sequence& whole = object.sequence();
+  Sequence& part = range.sequence();
+  if (__builtin_mul_overflow(begin, whole.step, &part.start) || __builtin_mul_overflow(end, whole.step, &part.stop) ||
+      __builtin_add_overflow(part.start, whole.start, &part.start) ||
+      __builtin_add_overflow(part.stop, whole.start, &part.stop) ||
+      __builtin_mul_overflow(whole.step, stride, &part.step)) {
+    overflow();
+  }
+  return range;
 }
 
 std::vector<Value> iterate(Evaluator& ev, const Value& value) {

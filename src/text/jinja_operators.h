@@ -17,7 +17,7 @@ bool compare(Evaluator& ev, std::string_view sign, const Value& a, const Value& 
 bool contains(Evaluator& ev, const Value& item, const Value& container);
 /// -a or +a.
 Value sign_of(const Value& value, bool minus);
-/// a ~ b ~ c: printed values one after the other, escaped if one of them is HTML-safe.
+/// a ~ b ~ c: printed values one after the other.
 Value concatenate(Evaluator& ev, const std::vector<Value>& parts);
 
 /// object.name: an attribute or method, else an item, else undefined.

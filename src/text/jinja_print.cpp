@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/jinja_sort.h"
 #include "text/jinja_unicode.h"
 
 namespace lamina::text::jinja {
@@ -129,7 +130,7 @@ class JsonWriter {
       default:
         break;
     }
-    if (point < 0x20 || (style_.ensure_ascii && point >= 0x7F && point <= 0xFFFF && point != 0x7F)) {
+    if (point < 0x20 || (style_.ensure_ascii && point >= 0x7F && point <= 0xFFFF)) {
       write_escape(static_cast<uint32_t>(point));
     } else if (style_.ensure_ascii && point > 0xFFFF) {
       write_escape(0xD800u + (static_cast<uint32_t>(point - 0x10000) >> 10));
@@ -181,7 +182,7 @@ class JsonWriter {
     order.reserve(dict.entries.size());
     for (const auto& entry : dict.entries) order.push_back(&entry);
     if (style_.sort_keys) {
-      std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return less(a->first, b->first); });
+      merge_sort(order, [](auto* a, auto* b) { return less(a->first, b->first); });
     }
     out_.append('{');
     for (size_t i = 0; i < order.size(); ++i) {

@@ -76,7 +76,7 @@ Value test_iterable(Call& call) {
   return answer(is_iterable(call.self));
 }
 Value test_callable(Call& call) {
-  return answer(call.self.is_object() && call.self.object().callable());
+  return answer(call.self.is_undefined() || (call.self.is_object() && call.self.object().callable()));
 }
 Value test_escaped(Call& call) {
   return answer(call.self.is_safe());

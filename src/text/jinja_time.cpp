@@ -163,6 +163,8 @@ void write(std::string_view format, const std::tm& t, BoundedText& out) {
 std::string format_time(std::string_view format, int64_t unix_seconds, int64_t limit) {
   const auto seconds = static_cast<std::time_t>(unix_seconds);
   std::tm local{};
+  constexpr int64_t kMaxSeconds = 1'000'000'000'000;  // the year 33658
+  if (unix_seconds < -kMaxSeconds || unix_seconds > kMaxSeconds) raise("the time {} is out of range", unix_seconds);
   if (localtime_r(&seconds, &local) == nullptr) raise("the time {} is out of range", unix_seconds);
   BoundedText out(limit);
   write(format, local, out);

@@ -33,7 +33,9 @@ std::string render(const std::string& source, const ChatTemplateInput& input, co
   return text ? *text : "ERROR " + text.error().text();
 }
 
-std::string render(const std::string& source) { return render(source, {}); }
+std::string render(const std::string& source) {
+  return render(source, {});
+}
 
 void expect_result(const std::string& source, const ChatTemplateInput& input, const Json& expected) {
   const std::string got = render(source, input);
@@ -114,10 +116,20 @@ TEST_F(Template, BoundsHold) {
       "{% set n = namespace(x=[]) %}{% for i in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x == n.x }}",
       "{% set n = namespace(x=[]) %}{% for i in range(999) %}{% set n.x = n.x + [n.x.index] %}{% endfor %}",
       "{% for i in range(99999) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}{% endfor %}",
-      std::string(100000, '(').insert(0, "{{ "),
+      "{{ " + std::string(100000, '(') + std::string(100000, ')') + " }}",
       "{{ " + std::string(100000, '-') + "1 }}",
-      "{{ 1" + [] { std::string s; for (int i = 0; i < 50000; ++i) s += "|abs"; return s; }() + " }}",
-      [] { std::string s; for (int i = 0; i < 50000; ++i) s += "{% if 1 %}"; return s; }(),
+      "{{ 1" +
+          [] {
+            std::string s;
+            for (int i = 0; i < 50000; ++i) s += "|abs";
+            return s;
+          }() +
+          " }}",
+      [] {
+        std::string s;
+        for (int i = 0; i < 50000; ++i) s += "{% if 1 %}";
+        return s;
+      }(),
   };
   for (const auto& source : hostile) {
     const auto compiled = ChatTemplate::compile(source);
@@ -127,17 +139,30 @@ TEST_F(Template, BoundsHold) {
   }
 }
 
+TEST_F(Template, ExtremeIntegersAreHarmless) {
+  const std::string least = "(-9223372036854775807 - 1)";
+  EXPECT_EQ(
+      render("{{ 'a'.ljust(" + least + ") }}{{ '7'.zfill(" + least + ") }}{{ [1]|batch(" + least + ", 2)|list }}"),
+      "a7[[1]]");
+  EXPECT_TRUE(render("{{ range(0, 9000000000000000000, 8000000000000000000)[1:5] }}").starts_with("ERROR"));
+  EXPECT_TRUE(render("{{ '%*d' % (" + least + ", 1) }}").starts_with("ERROR"));
+  EXPECT_TRUE(render("{{ 9223372036854775807|round(-19) }}").starts_with("ERROR"));
+  EXPECT_TRUE(render("{{ " + least + " // -1 }}").starts_with("ERROR"));
+  EXPECT_EQ(render("{{ " + least + " % -1 }}{{ 'abc'[" + least + ":] }}{{ 'abc'[::" + least + "] }}"), "0abcc");
+}
+
 TEST_F(Template, CyclesThroughNamespacesAreFreed) {
-  EXPECT_EQ(render("{% set n = namespace() %}{% set n.a = [n] %}{% macro m() %}{% endmacro %}{% set n.m = m %}ok"), "ok");
+  EXPECT_EQ(render("{% set n = namespace() %}{% set n.a = [n] %}{% macro m() %}{% endmacro %}{% set n.m = m %}ok"),
+            "ok");
   EXPECT_EQ(render("{% set n = namespace() %}{% for i in range(9999) %}{% set m = namespace(p=n.p) %}"
                    "{% set n.p = m %}{% endfor %}ok"),
             "ok");
 }
 
 TEST_F(Template, InternalsAreOutOfReach) {
-  for (const char* source : {"{{ ''.__class__.__mro__ }}", "{{ [].append(1) }}", "{{ {}.update({}) }}",
-                             "{{ namespace(__class__=1) }}", "{{ raise_exception.__globals__.x }}",
-                             "{{ ''['__class__'].x }}", "{{ ('' | attr('__class__')).x }}"}) {
+  for (const char* source :
+       {"{{ ''.__class__.__mro__ }}", "{{ [].append(1) }}", "{{ {}.update({}) }}", "{{ namespace(__class__=1) }}",
+        "{{ raise_exception.__globals__.x }}", "{{ ''['__class__'].x }}", "{{ ('' | attr('__class__')).x }}"}) {
     EXPECT_TRUE(render(source).starts_with("ERROR")) << source;
   }
 }
