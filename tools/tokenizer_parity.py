@@ -163,6 +163,10 @@ def unigram(charsmap):
     )
     tokenizer.train_from_iterator(corpus(), trainer)
     spec = json.loads(tokenizer.to_str())
+    # The package lets the text "<s>" become that control token; with a low score it does not, as in this engine.
+    for piece in spec["model"]["vocab"]:
+        if piece[0] in ("<s>", "</s>", "<unk>"):
+            piece[1] = -60.0
     if charsmap:
         spec["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": charsmap}
     return Tokenizer.from_str(json.dumps(spec))

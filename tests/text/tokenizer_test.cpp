@@ -119,6 +119,20 @@ TEST(Tokenizer, MergesByRankAndKeepsControlTokensOutOfText) {
   EXPECT_EQ(tokenizer->piece(11), "");
 }
 
+TEST(Tokenizer, KeepsControlPiecesOfUnigramOutOfText) {
+  json spec = read_golden("unigram_nmt")["tokenizer"];
+  for (json& piece : spec["model"]["vocab"]) {
+    if (piece[0] == "<s>") piece[1] = 0.0;
+  }
+  const auto tokenizer = Tokenizer::from_json(spec.dump());
+  ASSERT_TRUE(tokenizer) << error_of(tokenizer);
+  const int32_t id = tokenizer->find("<s>").value();
+  const auto plain = tokenizer->encode("a <s> b");
+  const auto parsed = tokenizer->encode("a <s> b", {.add_special = false, .parse_special = true});
+  EXPECT_THAT(*plain, ::testing::Not(::testing::Contains(id)));
+  EXPECT_THAT(*parsed, ::testing::Contains(id));
+}
+
 TEST(Tokenizer, RefusesDamagedMetadataByName) {
   const auto refused = [](auto change) {
     TokenizerData data = small_data();
