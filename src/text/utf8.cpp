@@ -126,10 +126,10 @@ bool is_nonspacing_mark(char32_t c) {
 }
 
 bool is_other(char32_t c) {
+  const bool later = c == 0x890 || c == 0x891 || c == 0x8E2 || c == 0x110CD || (c >= 0x13430 && c <= 0x1343F);
   const auto k = category(c);
-  return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CS ||
-         (k == UTF8PROC_CATEGORY_CO &&
-          (c == 0xE000 || c == 0xF8FF || c == 0xF0000 || c == 0xFFFFD || c == 0x100000 || c == 0x10FFFD));
+  return !later && (k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO ||
+                    k == UTF8PROC_CATEGORY_CS);
 }
 
 bool is_punctuation(char32_t c) {

@@ -67,8 +67,8 @@ bool is_white_space(char32_t c);      ///< the Unicode property White_Space
 bool is_numeric(char32_t c);          ///< general category N
 bool is_mark(char32_t c);             ///< general category M
 bool is_nonspacing_mark(char32_t c);  ///< general category Mn
-/// What BERT's clean-up drops: general categories Cc, Cf, Cs, and of the private-use ranges only their first and last
-/// characters, as in the reference; unassigned characters stay.
+/// What BERT's clean-up drops: general categories Cc, Cf, Co and Cs as of Unicode 8, which the reference still uses;
+/// unassigned characters stay.
 bool is_other(char32_t c);
 bool is_punctuation(char32_t c);  ///< ASCII punctuation and symbols, or general category P
 bool is_word(char32_t c);         ///< \w of UTS 18: letters, marks, decimal digits, connectors, joiners

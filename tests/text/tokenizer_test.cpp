@@ -176,6 +176,7 @@ TEST(Tokenizer, RefusesDamagedJsonByName) {
   EXPECT_THAT(refused([](json& s) { s["model"]["merges"][2][0] = "QQ"; }), HasSubstr("merge 2 needs \"QQ\""));
   EXPECT_THAT(refused([](json& s) { s["model"]["vocab"]["new"] = 5; }), HasSubstr("id 5 is both"));
   EXPECT_THAT(refused([](json& s) { s["model"]["vocab"]["new"] = -5; }), HasSubstr("id of \"new\""));
+  EXPECT_THAT(refused([](json& s) { s["model"]["vocab"]["new"] = 16'000'000; }), HasSubstr("id 16000000"));
   EXPECT_THAT(refused([](json& s) { s["model"]["dropout"] = 0.5; }), HasSubstr("dropout"));
   EXPECT_THAT(refused([](json& s) { s["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a"; }),
               HasSubstr("cannot be compiled"));
