@@ -14,14 +14,15 @@ struct ClassEscape {
   std::string_view outside;  ///< alone
 };
 
-// Oniguruma's \w is Alphabetic + M + Nd + Pc; its \h is a hexadecimal digit.
+// Oniguruma's \w is Alphabetic + M + Nd + Pc and the Latin-1 superscripts and fractions; its \h is a hexadecimal digit.
 constexpr ClassEscape kEscapes[] = {
     {'s', R"(\p{White_Space})", R"(\p{White_Space})"},
     {'S', R"(\P{White_Space})", R"(\P{White_Space})"},
     {'d', R"(\p{Nd})", R"(\p{Nd})"},
     {'D', R"(\P{Nd})", R"(\P{Nd})"},
-    {'w', R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})", R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])"},
-    {'W', "", R"([^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])"},
+    {'w', R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})",
+     R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}])"},
+    {'W', "", R"([^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}])"},
     {'h', "0-9a-fA-F", "[0-9a-fA-F]"},
     {'H', "", "[^0-9a-fA-F]"},
 };

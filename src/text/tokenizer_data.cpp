@@ -185,6 +185,7 @@ struct ScoredMerge {
   float score = 0.0F;
   size_t left_length = 0;
   size_t right_length = 0;
+  size_t order = 0;  ///< decides between equals
 };
 
 /// Every way to cut a token into two tokens, in the order of preference of its own cuts.
@@ -202,7 +203,7 @@ core::Status cut_token(const TokenizerData& data, const StringMap& usable, int32
     const int32_t left = usable.find(text.substr(0, position));
     const int32_t right = left < 0 ? -1 : usable.find(text.substr(position));
     if (right < 0) continue;
-    out.push_back({{left, right, id}, data.scores[static_cast<size_t>(id)], length, characters - length});
+    out.push_back({{left, right, id}, data.scores[static_cast<size_t>(id)], length, characters - length, 0});
   }
   std::sort(out.begin() + static_cast<std::ptrdiff_t>(first), out.end(), [](const auto& a, const auto& b) {
     return std::pair(a.merge.left, a.merge.right) < std::pair(b.merge.left, b.merge.right);
@@ -229,8 +230,10 @@ core::Result<std::vector<BpeMerge>> merges_from_scores(const TokenizerData& data
     }
     if (is_usable(id)) LAMINA_CHECK_OK(cut_token(data, usable, static_cast<int32_t>(id), scored));
   }
-  std::ranges::stable_sort(scored, [](const ScoredMerge& a, const ScoredMerge& b) {
-    return std::tuple(a.score, a.left_length, a.right_length) > std::tuple(b.score, b.left_length, b.right_length);
+  for (size_t i = 0; i < scored.size(); ++i) scored[i].order = i;
+  std::ranges::sort(scored, [](const ScoredMerge& a, const ScoredMerge& b) {
+    return std::tuple(b.score, b.left_length, b.right_length, a.order) <
+           std::tuple(a.score, a.left_length, a.right_length, b.order);
   });
   std::vector<BpeMerge> out;
   out.reserve(scored.size());

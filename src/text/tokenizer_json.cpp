@@ -48,7 +48,20 @@ core::Status put_text(TokenizerParts& parts, int32_t id, const std::string& text
   return {};
 }
 
+/// Ids may leave gaps, but a small file must not ask for a huge table.
+core::Status check_gaps(const ModelSpec& spec, const std::vector<AddedToken>& added) {
+  int64_t largest = 0;
+  for (const auto& entry : spec.vocabulary) largest = std::max<int64_t>(largest, entry.second);
+  for (const AddedToken& token : added) largest = std::max<int64_t>(largest, token.id);
+  const auto limit = static_cast<int64_t>(4 * (spec.vocabulary.size() + added.size()) + 65536);
+  if (largest < limit) return {};
+  return core::fail(core::ErrorCode::kCorrupt, "tokenizer.json",
+                    "id {} in a vocabulary of {} tokens; below {} expected", largest,
+                    spec.vocabulary.size() + added.size(), limit);
+}
+
 core::Status fill_texts(TokenizerParts& parts, const ModelSpec& spec, const std::vector<AddedToken>& added) {
+  LAMINA_CHECK_OK(check_gaps(spec, added));
   for (const auto& [text, id] : spec.vocabulary) LAMINA_CHECK_OK(put_text(parts, id, text));
   for (const AddedToken& token : added) {
     LAMINA_CHECK_OK(put_text(parts, token.id, token.content));

@@ -67,10 +67,12 @@ bool is_white_space(char32_t c);      ///< the Unicode property White_Space
 bool is_numeric(char32_t c);          ///< general category N
 bool is_mark(char32_t c);             ///< general category M
 bool is_nonspacing_mark(char32_t c);  ///< general category Mn
-bool is_other(char32_t c);            ///< general category C: control, format, unassigned, private
-bool is_punctuation(char32_t c);      ///< ASCII punctuation and symbols, or general category P
-bool is_word(char32_t c);             ///< \w of UTS 18: letters, marks, decimal digits, connectors, joiners
-bool is_chinese(char32_t c);          ///< the CJK ideograph blocks that BERT sets apart
+/// What BERT's clean-up drops: general categories Cc, Cf, Co and Cs as of Unicode 8, which the reference still uses;
+/// unassigned characters stay.
+bool is_other(char32_t c);
+bool is_punctuation(char32_t c);  ///< ASCII punctuation and symbols, or general category P
+bool is_word(char32_t c);         ///< \w of UTS 18: letters, marks, decimal digits, connectors, joiners
+bool is_chinese(char32_t c);      ///< the CJK ideograph blocks that BERT sets apart
 
 /// Appends the lower-case form of one character (full mapping, no context).
 void append_lower(std::string& out, char32_t c);
