@@ -175,7 +175,8 @@ def check_function_length(root, names):
 
 def check_architecture_names(root, names):
     """Names of src/models/arch/*.json may not stand in the engine's code; comments may cite them."""
-    stems = [pathlib.PurePosixPath(n).stem.lower() for n in names if re.fullmatch(r"src/models/arch/[^/]+\.json", n)]
+    files = [n for n in names if re.fullmatch(r"src/models/arch/[^/]+\.json", n)]
+    stems = [pathlib.PurePosixPath(n).stem.lower() for n in files if '"abstract": true' not in read(root, n)]
     allowed = list_with_reasons(root, "tools/allowed_names.txt")
     long_names = [re.escape(s) for s in stems if len(s) > 3]
     short_names = [re.escape(s) for s in stems if len(s) <= 3]

@@ -20,14 +20,16 @@ using core::Status;
 
 std::atomic<bool> g_interrupted{false};
 
-void interrupt(int) { g_interrupted.store(true); }
+void interrupt(int) {
+  g_interrupted.store(true);
+}
 
 /// Ctrl-C sets a flag while this lives.
 class CatchInterrupt {
  public:
   CatchInterrupt() {
     g_interrupted.store(false);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = interrupt;
     sigaction(SIGINT, &action, &old_);
   }
@@ -36,7 +38,7 @@ class CatchInterrupt {
   CatchInterrupt& operator=(const CatchInterrupt&) = delete;
 
  private:
-  struct sigaction old_ {};
+  struct sigaction old_{};
 };
 
 /// A line from the user; nothing at the end of input.
@@ -64,8 +66,8 @@ class Chat {
     conversation_.add("assistant", generation->text);
     const double seconds = generation->decode_seconds;
     const double rate = seconds > 0 ? static_cast<double>(generation->tokens.size() - 1) / seconds : 0.0;
-    fmt::print("\n\033[2m[{} tokens, {:.1f} tokens/s, {} of {} positions used]\033[0m\n", generation->tokens.size(), rate, computed_.size(),
-               session_.context());
+    fmt::print("\n\033[2m[{} tokens, {:.1f} tokens/s, {} of {} positions used]\033[0m\n", generation->tokens.size(),
+               rate, computed_.size(), session_.context());
     return {};
   }
 

@@ -19,15 +19,23 @@ constexpr std::streamsize kMaxTextBytes = std::streamsize{1} << 30;
 }  // namespace
 
 void add_model_options(CLI::App& command, CommonOptions& options) {
-  command.add_option("MODEL", options.model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")->required();
-  command.add_option("--recipe", options.recipe, "techniques to apply, such as \"L9.attn:drop\"; see `lamina techniques`");
-  command.add_option("--threads", options.threads, "threads; as many as this process may use by default")->check(CLI::Range(1, 256));
-  command.add_option("--ctx", options.context, "positions that a sequence may have")->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
-  command.add_option("--activations", options.activations, "int8 (fast) or f32 (exact, slow)")->check(CLI::IsMember({"int8", "f32"}));
+  command
+      .add_option("MODEL", options.model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")
+      ->required();
+  command.add_option("--recipe", options.recipe,
+                     "techniques to apply, such as \"L9.attn:drop\"; see `lamina techniques`");
+  command.add_option("--threads", options.threads, "threads; as many as this process may use by default")
+      ->check(CLI::Range(1, 256));
+  command.add_option("--ctx", options.context, "positions that a sequence may have")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  command.add_option("--activations", options.activations, "int8 (fast) or f32 (exact, slow)")
+      ->check(CLI::IsMember({"int8", "f32"}));
   add_json_option(command, options.json);
 }
 
-void add_json_option(CLI::App& command, bool& json) { command.add_flag("--json", json, "print one JSON object"); }
+void add_json_option(CLI::App& command, bool& json) {
+  command.add_flag("--json", json, "print one JSON object");
+}
 
 int report(const core::Error& error) {
   std::cout.flush();
@@ -35,7 +43,9 @@ int report(const core::Error& error) {
   return error.code == ErrorCode::kInvalid ? 2 : 1;
 }
 
-int exit_status_of(const core::Status& status) { return status ? 0 : report(status.error()); }
+int exit_status_of(const core::Status& status) {
+  return status ? 0 : report(status.error());
+}
 
 void print_json(const nlohmann::ordered_json& value) {
   fmt::print("{}\n", value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
@@ -52,9 +62,11 @@ core::Result<std::string> read_file(const std::string& path) {
   std::string block(1 << 16, '\0');
   while (stream.read(block.data(), static_cast<std::streamsize>(block.size())) || stream.gcount() > 0) {
     text.append(block, 0, static_cast<size_t>(stream.gcount()));
-    if (static_cast<std::streamsize>(text.size()) > kMaxTextBytes) return fail(ErrorCode::kLimit, path, "has more than 1 GiB of text");
+    if (static_cast<std::streamsize>(text.size()) > kMaxTextBytes)
+      return fail(ErrorCode::kLimit, path, "has more than 1 GiB of text");
   }
-  if (stream.bad() || (path != "-" && std::filesystem::is_directory(path))) return fail(ErrorCode::kIo, path, "cannot be read");
+  if (stream.bad() || (path != "-" && std::filesystem::is_directory(path)))
+    return fail(ErrorCode::kIo, path, "cannot be read");
   return text;
 }
 

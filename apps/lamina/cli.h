@@ -13,8 +13,8 @@ namespace lamina::app {
 struct CommonOptions {
   std::string model;
   std::string recipe;
-  int threads = 0;              ///< 0: as many as the process may use
-  int64_t context = 0;          ///< 0: what the command needs, at most the model's
+  int threads = 0;      ///< 0: as many as the process may use
+  int64_t context = 0;  ///< 0: what the command needs, at most the model's
   uint64_t seed = 0;
   bool json = false;
   std::string activations = "int8";  ///< "f32": exact mode

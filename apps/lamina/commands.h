@@ -4,7 +4,8 @@
 
 namespace lamina::app {
 
-/// Each declares its subcommand; when the user calls it, `exit_status` becomes 0, 1 (it failed) or 2 (the call was wrong).
+/// Each declares its subcommand; when the user calls it, `exit_status` becomes 0, 1 (it failed) or 2 (the call was
+/// wrong).
 void add_run(CLI::App& app, int& exit_status);
 void add_tokenize(CLI::App& app, int& exit_status);
 void add_template(CLI::App& app, int& exit_status);

@@ -10,7 +10,8 @@ using core::Result;
 Result<Conversation> Conversation::create(const format::ModelFiles& files, const text::Tokenizer& tokenizer) {
   LAMINA_ASSIGN(std::optional<std::string> source, models::chat_template_source(files));
   if (!source) {
-    return core::fail(core::ErrorCode::kUnsupported, files.path().string(), "has no chat template (a base model); use --raw to complete text");
+    return core::fail(core::ErrorCode::kUnsupported, files.path().string(),
+                      "has no chat template (a base model); use --raw to complete text");
   }
   LAMINA_ASSIGN(text::ChatTemplate chat_template, text::ChatTemplate::compile(std::move(*source)));
   return Conversation(std::move(chat_template), tokenizer);

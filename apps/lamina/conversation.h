@@ -17,7 +17,9 @@ class Conversation {
   /// The model's own chat template; kUnsupported with a hint at --raw when it has none.
   static core::Result<Conversation> create(const format::ModelFiles& files, const text::Tokenizer& tokenizer);
 
-  void add(const std::string& role, const std::string& content) { messages_.push_back({{"role", role}, {"content", content}}); }
+  void add(const std::string& role, const std::string& content) {
+    messages_.push_back({{"role", role}, {"content", content}});
+  }
   void clear() { messages_.clear(); }
   size_t size() const { return messages_.size(); }
   /// Takes back the last message.
@@ -27,7 +29,8 @@ class Conversation {
   core::Result<std::vector<int32_t>> tokens() const;
 
  private:
-  Conversation(text::ChatTemplate chat_template, const text::Tokenizer& tokenizer) : template_(std::move(chat_template)), tokenizer_(&tokenizer) {}
+  Conversation(text::ChatTemplate chat_template, const text::Tokenizer& tokenizer)
+      : template_(std::move(chat_template)), tokenizer_(&tokenizer) {}
 
   text::ChatTemplate template_;
   const text::Tokenizer* tokenizer_;

@@ -55,7 +55,8 @@ Result<std::vector<int>> parse_layers(const std::string& text, int layers) {
   for (const std::string& part : CLI::detail::split(text, ',')) {
     int layer = -1;
     if (!CLI::detail::lexical_cast(part, layer) || layer < 0 || layer >= layers) {
-      return fail(ErrorCode::kInvalid, "--hidden", "\"{}\" is no layer; \"all\" or layers from 0 to {} expected", part, layers - 1);
+      return fail(ErrorCode::kInvalid, "--hidden", "\"{}\" is no layer; \"all\" or layers from 0 to {} expected", part,
+                  layers - 1);
     }
     chosen.push_back(layer);
   }
@@ -76,14 +77,16 @@ Status write_logits(Session& session, const std::vector<int32_t>& tokens, format
   LAMINA_ASSIGN(const cache::SequenceId sequence, session.runner->open());
   const int64_t step = session.runner->options().max_rows;
   std::vector<run::BatchRow> rows;
-  std::vector<float> logits(static_cast<size_t>(std::min<int64_t>(step, static_cast<int64_t>(tokens.size())) * session.model->vocabulary()));
+  std::vector<float> logits(
+      static_cast<size_t>(std::min<int64_t>(step, static_cast<int64_t>(tokens.size())) * session.model->vocabulary()));
   for (size_t at = 0; at < tokens.size(); at += rows.size()) {
     rows.clear();
     for (size_t i = at; i < std::min(at + static_cast<size_t>(step), tokens.size()); ++i) {
       rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
     }
     LAMINA_CHECK_OK(session.runner->step(rows, logits));
-    LAMINA_CHECK_OK(writer.write_rows(std::span<const float>(logits).first(rows.size() * static_cast<size_t>(session.model->vocabulary()))));
+    LAMINA_CHECK_OK(writer.write_rows(
+        std::span<const float>(logits).first(rows.size() * static_cast<size_t>(session.model->vocabulary()))));
   }
   return writer.finish();
 }
@@ -95,18 +98,23 @@ Status write_hidden(const KeepHidden& kept, const std::string& path, int64_t tok
 
 Status logits_command(const LogitsOptions& options) {
   const int inputs = (options.tokens.empty() ? 0 : 1) + (options.text.empty() ? 0 : 1) + (options.file.empty() ? 0 : 1);
-  if (inputs != 1) return fail(ErrorCode::kInvalid, "logits", "{} inputs; one of --tokens, --text and --file expected", inputs);
+  if (inputs != 1)
+    return fail(ErrorCode::kInvalid, "logits", "{} inputs; one of --tokens, --text and --file expected", inputs);
   if (options.hidden.empty() != options.hidden_out.empty()) {
     return fail(ErrorCode::kInvalid, "logits", "--hidden and --hidden-out go together; one is missing");
   }
-  LAMINA_ASSIGN(Session session, open_session(options.common, {.context = int64_t{1} << 24, .max_rows = 64, .tokenizer = options.tokens.empty()}));
+  LAMINA_ASSIGN(
+      Session session,
+      open_session(options.common, {.context = int64_t{1} << 24, .max_rows = 64, .tokenizer = options.tokens.empty()}));
   LAMINA_ASSIGN(const std::vector<int32_t> tokens, input_tokens(options, session));
   const auto count = static_cast<int64_t>(tokens.size());
-  if (count == 0 || count > session.context()) return fail(ErrorCode::kLimit, "logits", "{} tokens; 1 to {} expected", count, session.context());
+  if (count == 0 || count > session.context())
+    return fail(ErrorCode::kLimit, "logits", "{} tokens; 1 to {} expected", count, session.context());
   const int64_t vocabulary = session.model->vocabulary();
   std::unique_ptr<KeepHidden> hook;
   if (!options.hidden.empty()) {
-    LAMINA_ASSIGN(std::vector<int> layers, parse_layers(options.hidden, static_cast<int>(session.model->layers().size())));
+    LAMINA_ASSIGN(std::vector<int> layers,
+                  parse_layers(options.hidden, static_cast<int>(session.model->layers().size())));
     hook = std::make_unique<KeepHidden>(std::move(layers), count, session.model->hidden());
     session.runner->set_hook(hook.get());
   }
@@ -128,9 +136,10 @@ Status logits_command(const LogitsOptions& options) {
 
 void add_logits(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<LogitsOptions>();
-  CLI::App* command = add_command(app, "logits", "write the logits of every position, and the stream after layers",
-                                  "  lamina logits model.gguf --text \"The capital of France is\" --out logits.npy\n"
-                                  "  lamina logits model.gguf --tokens 1,2,3 --out l.npy --hidden 0,5 --hidden-out h.npy");
+  CLI::App* command =
+      add_command(app, "logits", "write the logits of every position, and the stream after layers",
+                  "  lamina logits model.gguf --text \"The capital of France is\" --out logits.npy\n"
+                  "  lamina logits model.gguf --tokens 1,2,3 --out l.npy --hidden 0,5 --hidden-out h.npy");
   add_model_options(*command, options->common);
   command->add_option("--tokens", options->tokens, "token ids, 1,2,3")->delimiter(',');
   command->add_option("--text", options->text, "a text to tokenize");

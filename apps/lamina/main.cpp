@@ -12,11 +12,8 @@ namespace {
 
 using AddCommand = void (*)(CLI::App& app, int& exit_status);
 constexpr std::array<AddCommand, 5> kCommands{
-    lamina::app::add_run,
-    lamina::app::add_tokenize,
-    lamina::app::add_template,
-    lamina::app::add_logits,
-    lamina::app::add_pull,
+    lamina::app::add_run,    lamina::app::add_tokenize, lamina::app::add_template,
+    lamina::app::add_logits, lamina::app::add_pull,
 };
 
 /// CLI11's message as one line in the form of all errors.

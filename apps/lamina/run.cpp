@@ -34,14 +34,16 @@ Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Sess
   return conversation.tokens();
 }
 
-void print_result(const RunOptions& options, const Session& session, size_t prompt_size, const run::Generation& generation) {
+void print_result(const RunOptions& options, const Session& session, size_t prompt_size,
+                  const run::Generation& generation) {
   const auto completion = static_cast<double>(generation.tokens.size());
   const auto per_second = [](double tokens, double seconds) { return seconds > 0 ? tokens / seconds : 0.0; };
   if (!options.common.json) {
     std::cout << '\n' << std::flush;
     if (isatty(STDERR_FILENO) == 0) return;
-    fmt::print(stderr, "\n[{} + {} tokens, {:.0f} + {:.1f} tokens/s, first after {:.0f} ms]\n", prompt_size, generation.tokens.size(),
-               per_second(static_cast<double>(prompt_size), generation.prompt_seconds), per_second(completion - 1, generation.decode_seconds),
+    fmt::print(stderr, "\n[{} + {} tokens, {:.0f} + {:.1f} tokens/s, first after {:.0f} ms]\n", prompt_size,
+               generation.tokens.size(), per_second(static_cast<double>(prompt_size), generation.prompt_seconds),
+               per_second(completion - 1, generation.decode_seconds),
                1e3 * (session.load_seconds + generation.prompt_seconds));
     return;
   }
@@ -100,10 +102,12 @@ void add_run(CLI::App& app, int& exit_status) {
                                   "  lamina run model.gguf --recipe \"L9.attn:drop\" --raw \"Once upon a time\"");
   add_model_options(*command, options->common);
   add_generation_options(*command, options->generation);
-  CLI::Option* prompt = command->add_option("PROMPT", options->prompt, "what to answer; without it a chat, or standard input");
+  CLI::Option* prompt =
+      command->add_option("PROMPT", options->prompt, "what to answer; without it a chat, or standard input");
   command->add_option("--system", options->system, "the system message");
   command->add_flag("--raw", options->raw, "complete the text itself, without chat template");
-  command->callback([options, prompt, &exit_status] { exit_status = exit_status_of(run_command(*options, prompt->count() > 0)); });
+  command->callback(
+      [options, prompt, &exit_status] { exit_status = exit_status_of(run_command(*options, prompt->count() > 0)); });
 }
 
 }  // namespace lamina::app

@@ -36,7 +36,8 @@ struct SessionNeeds {
 /// The store's or the user's model of that name, built but not loaded.
 core::Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& options);
 
-/// Builds the model, checks recipe and memory, loads the weights (with a bar on a terminal when it takes long) and makes the runner.
+/// Builds the model, checks recipe and memory, loads the weights (with a bar on a terminal when it takes long) and
+/// makes the runner.
 core::Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs);
 
 /// The recipe of the options for that model.

@@ -50,11 +50,15 @@ Status render_template(const TemplateOptions& options) {
 
 void add_template(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<TemplateOptions>();
-  CLI::App* command = add_command(app, "template", "render a chat with the model's template",
-                                  "  lamina template smollm2-135m --messages chat.json\n"
-                                  "  echo '[{\"role\": \"user\", \"content\": \"Hi\"}]' | lamina template model.gguf --messages -");
+  CLI::App* command =
+      add_command(app, "template", "render a chat with the model's template",
+                  "  lamina template smollm2-135m --messages chat.json\n"
+                  "  echo '[{\"role\": \"user\", \"content\": \"Hi\"}]' | lamina template model.gguf --messages -");
   command->add_option("MODEL", options->model, "a model, or a folder with tokenizer files")->required();
-  command->add_option("--messages", options->messages, "JSON: a list of messages, or {messages, tools, add_generation_prompt, ...}")->required();
+  command
+      ->add_option("--messages", options->messages,
+                   "JSON: a list of messages, or {messages, tools, add_generation_prompt, ...}")
+      ->required();
   add_json_option(*command, options->json);
   command->callback([options, &exit_status] { exit_status = exit_status_of(render_template(*options)); });
 }

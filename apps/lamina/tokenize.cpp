@@ -2,9 +2,9 @@
 #include <string>
 #include <vector>
 
+#include "lamina/cli.h"
 #include "lamina/commands.h"
 #include "lamina/store.h"
-#include "lamina/cli.h"
 #include "models/vocabulary.h"
 
 namespace lamina::app {
@@ -29,7 +29,8 @@ struct TokenizeOptions {
 Status print_decoded(const TokenizeOptions& options, const text::Tokenizer& tokenizer) {
   for (const int32_t id : options.decode) {
     if (id < 0 || id >= tokenizer.vocabulary()) {
-      return fail(ErrorCode::kInvalid, "--decode", "token {} is outside the vocabulary of {}", id, tokenizer.vocabulary());
+      return fail(ErrorCode::kInvalid, "--decode", "token {} is outside the vocabulary of {}", id,
+                  tokenizer.vocabulary());
     }
   }
   const std::string text = tokenizer.decode(options.decode, options.no_special);
@@ -44,7 +45,8 @@ Status print_decoded(const TokenizeOptions& options, const text::Tokenizer& toke
 Status print_lines(const std::string& text, const text::Tokenizer& tokenizer, const text::EncodeOptions& encode) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    LAMINA_ASSIGN(const std::vector<int32_t> ids, tokenizer.encode(std::string_view(text).substr(begin, end - begin), encode));
+    LAMINA_ASSIGN(const std::vector<int32_t> ids,
+                  tokenizer.encode(std::string_view(text).substr(begin, end - begin), encode));
     fmt::print("{}\n", nlohmann::json(ids).dump());
     begin = end + 1;
   }
@@ -68,7 +70,9 @@ Status tokenize(const TokenizeOptions& options, bool has_text) {
     print_json({{"tokens", ids}, {"pieces", pieces}});
     return {};
   }
-  for (const int32_t id : ids) fmt::print("{:>8}  {}\n", id, nlohmann::json(tokenizer.piece(id)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  for (const int32_t id : ids)
+    fmt::print("{:>8}  {}\n", id,
+               nlohmann::json(tokenizer.piece(id)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   return {};
 }
 
@@ -84,11 +88,14 @@ void add_tokenize(CLI::App& app, int& exit_status) {
   CLI::Option* text = command->add_option("TEXT", options->text, "the text; without it --file or standard input");
   command->add_option("--file", options->file, "read the text from a file, - for standard input");
   command->add_flag("--lines", options->lines, "each line is a text of its own; prints one JSON array per line");
-  command->add_flag("--no-special", options->no_special, "add no special tokens (BOS, CLS, ...); with --decode, leave them out");
-  command->add_flag("--parse-special", options->parse_special, "special tokens written in the text become those tokens");
+  command->add_flag("--no-special", options->no_special,
+                    "add no special tokens (BOS, CLS, ...); with --decode, leave them out");
+  command->add_flag("--parse-special", options->parse_special,
+                    "special tokens written in the text become those tokens");
   command->add_option("--decode", options->decode, "ids to turn into text, 1,2,3")->delimiter(',');
   add_json_option(*command, options->json);
-  command->callback([options, text, &exit_status] { exit_status = exit_status_of(tokenize(*options, text->count() > 0)); });
+  command->callback(
+      [options, text, &exit_status] { exit_status = exit_status_of(tokenize(*options, text->count() > 0)); });
 }
 
 }  // namespace lamina::app

@@ -23,8 +23,8 @@ void pause() {
 }
 
 /// Returns once `flag` differs from `old`, spinning first and then asleep.
-void wait_while_equal(const std::atomic<uint32_t>& flag, uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
+void wait_while_equal(const std::atomic<uint32_t>& flag, uint32_t old, int spins) {
+  for (int i = 0; i < spins; ++i) {
     if (flag.load(std::memory_order_acquire) != old) return;
     pause();
   }
@@ -41,6 +41,8 @@ Range split_range(int64_t total, int64_t grain, int index, int parts) {
 }
 
 ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? default_threads() : threads) {
+  // More threads than processors would spin against the thread that they wait for.
+  spins_ = threads_ <= default_threads() ? kSpins : 0;
   done_ = std::make_unique<Flag[]>(static_cast<size_t>(threads_));
   workers_.reserve(static_cast<size_t>(threads_ - 1));
   for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { work(i); });
@@ -68,7 +70,7 @@ void ThreadPool::run_erased(Call call, void* context) {
     auto& flag = done_[static_cast<size_t>(i)].epoch;
     for (uint32_t seen = flag.load(std::memory_order_acquire); seen != epoch;
          seen = flag.load(std::memory_order_acquire)) {
-      wait_while_equal(flag, seen);
+      wait_while_equal(flag, seen, spins_);
     }
   }
 }
@@ -77,7 +79,7 @@ void ThreadPool::work(int index) {
   set_float_mode();
   uint32_t seen = 0;
   while (true) {
-    wait_while_equal(start_.epoch, seen);
+    wait_while_equal(start_.epoch, seen, spins_);
     ++seen;
     if (stop_.load(std::memory_order_relaxed)) return;
     call_(context_, index, threads_);

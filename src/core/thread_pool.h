@@ -48,6 +48,7 @@ class ThreadPool {
   void work(int index);
 
   int threads_ = 1;
+  int spins_ = 0;
   Call call_ = nullptr;
   void* context_ = nullptr;
   std::atomic<bool> stop_{false};

@@ -1,7 +1,8 @@
+#include "kernels/attention.h"
+
 #include <algorithm>
 #include <array>
 
-#include "kernels/attention.h"
 #include "layers/border.h"
 #include "layers/layer.h"
 #include "layers/rope.h"
@@ -15,9 +16,9 @@ using core::ErrorCode;
 using core::fail;
 using core::Result;
 
-constexpr int64_t kTileRows = 64;       // queries that share a pass over the keys
-constexpr int64_t kMaxGroup = 256;      // query heads per key-value head
-constexpr int64_t kFewRows = 4;         // so few rows that the keys are split over the threads too
+constexpr int64_t kTileRows = 64;   // queries that share a pass over the keys
+constexpr int64_t kMaxGroup = 256;  // query heads per key-value head
+constexpr int64_t kFewRows = 4;     // so few rows that the keys are split over the threads too
 
 /// stream += o(attention(q, k, v)) with q, k, v from norm(input): grouped heads, rotary positions, an optional window.
 /// Vaswani et al. 2017; grouped heads: Ainslie et al. 2023.
@@ -28,7 +29,9 @@ class Attention : public Sublayer {
   void forward(Step& step, const float* input, float* stream) const override;
   int64_t arena_bytes(const StepLimits& limits) const override;
   int64_t scratch_bytes(const StepLimits& limits) const override;
-  cache::VisitShape cache_shape() const override { return {.kv_heads = kv_heads_, .key_size = head_size_, .value_size = value_size_}; }
+  cache::VisitShape cache_shape() const override {
+    return {.kv_heads = kv_heads_, .key_size = head_size_, .value_size = value_size_};
+  }
   std::vector<const Linear*> linears() const override { return {q_.get(), k_.get(), v_.get(), o_.get()}; }
 
  private:
@@ -85,8 +88,9 @@ Result<std::unique_ptr<Sublayer>> Attention::make(Record& record, BuildContext& 
   self.scale_ = static_cast<float>(scale);
   self.soft_cap_ = static_cast<float>(soft_cap);
   if (self.heads_ % self.kv_heads_ != 0 || self.group_size() > kMaxGroup) {
-    return fail(ErrorCode::kCorrupt, record.place(), "{} heads cannot share {} key-value heads; a multiple, at most {} times as many, expected",
-                self.heads_, self.kv_heads_, kMaxGroup);
+    return fail(ErrorCode::kCorrupt, record.place(),
+                "{} heads cannot share {} key-value heads; a multiple, at most {} times as many, expected", self.heads_,
+                self.kv_heads_, kMaxGroup);
   }
   LAMINA_ASSIGN(self.border_, Border::make(record, context.weights, hidden));
   LAMINA_CHECK_OK(self.read_norms(record, context.weights));
@@ -155,8 +159,8 @@ void Attention::store(Step& step, const Heads& heads) const {
       const int64_t first = std::max(begin, group.first_row);
       const int64_t last = std::min(end, group.first_row + group.rows);
       for (int64_t row = first; row < last; ++row) {
-        step.cache.write(step.visit, group.sequence, group.first_position + row - group.first_row, heads.k + row * kv_heads_ * head_size_,
-                         heads.v + row * kv_heads_ * value_size_);
+        step.cache.write(step.visit, group.sequence, group.first_position + row - group.first_row,
+                         heads.k + row * kv_heads_ * head_size_, heads.v + row * kv_heads_ * value_size_);
       }
     }
   });
@@ -174,8 +178,8 @@ kernels::AttentionArgs Attention::arguments(const Step& step, const RowGroup& gr
 }
 
 /// Lists the queries of some tokens for one key-value head; returns how many.
-int64_t Attention::fill_rows(const RowGroup& group, int64_t first_token, int64_t tokens, int64_t kv_head, const Heads& heads,
-                             kernels::AttentionRow* rows) const {
+int64_t Attention::fill_rows(const RowGroup& group, int64_t first_token, int64_t tokens, int64_t kv_head,
+                             const Heads& heads, kernels::AttentionRow* rows) const {
   int64_t count = 0;
   for (int64_t token = first_token; token < first_token + tokens; ++token) {
     const int64_t row = group.first_row + token;
@@ -209,7 +213,8 @@ void Attention::attend(Step& step, const Heads& heads) const {
   });
 }
 
-/// Few rows over many keys: segments of keys are tasks too, and their states are merged in order. Same bits as attend().
+/// Few rows over many keys: segments of keys are tasks too, and their states are merged in order. Same bits as
+/// attend().
 void Attention::attend_split_keys(Step& step, const Heads& heads) const {
   for (const RowGroup& group : step.groups) {
     for (int64_t token = 0; token < group.rows; ++token) {
@@ -243,18 +248,22 @@ int64_t Attention::arena_bytes(const StepLimits& limits) const {
   const auto floats = [](int64_t count) { return static_cast<int64_t>(Arena::padded(count * 4)); };
   const std::array<const Linear*, 3> first{q_.get(), k_.get(), v_.get()};
   const std::array<const Linear*, 1> second{o_.get()};
-  return border_.arena_bytes(limits.rows) + floats(limits.rows * heads_ * head_size_) + floats(limits.rows * kv_heads_ * head_size_) +
-         floats(limits.rows * kv_heads_ * value_size_) + floats(limits.rows * heads_ * value_size_) + product_bytes(first, limits.rows) +
+  return border_.arena_bytes(limits.rows) + floats(limits.rows * heads_ * head_size_) +
+         floats(limits.rows * kv_heads_ * head_size_) + floats(limits.rows * kv_heads_ * value_size_) +
+         floats(limits.rows * heads_ * value_size_) + product_bytes(first, limits.rows) +
          product_bytes(second, limits.rows) + kFewRows * floats(kv_heads_ * partial_floats(1, limits.positions));
 }
 
 int64_t Attention::scratch_bytes(const StepLimits& limits) const {
-  return std::max(product_scratch_bytes(std::array<const Linear*, 4>{q_.get(), k_.get(), v_.get(), o_.get()}, limits.rows),
-                  kernels::attention_scratch_floats(head_size_, value_size_) * 4);
+  return std::max(
+      product_scratch_bytes(std::array<const Linear*, 4>{q_.get(), k_.get(), v_.get(), o_.get()}, limits.rows),
+      kernels::attention_scratch_floats(head_size_, value_size_) * 4);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context) { return Attention::make(record, context); }
+Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context) {
+  return Attention::make(record, context);
+}
 
 }  // namespace lamina::layers

@@ -35,7 +35,8 @@ const float* Border::enter(Step& step, const float* input) const {
 
 void Border::leave(Step& step, const Linear& last, const float* x, float* stream) const {
   if (!after_ && multiplier_ == 1) {
-    run_products(step, std::array{Product{.linear = &last, .y = stream, .y_stride = hidden_, .accumulate = true}}, x, step.rows);
+    run_products(step, std::array{Product{.linear = &last, .y = stream, .y_stride = hidden_, .accumulate = true}}, x,
+                 step.rows);
     return;
   }
   auto* sum = step.arena.take<float>(step.rows * hidden_);
@@ -72,7 +73,8 @@ Result<kernels::Activation> find_activation(const std::string& name, const std::
     if (known.name == name) return known.activation;
     names += (names.empty() ? "" : ", ") + std::string(known.name);
   }
-  return core::fail(core::ErrorCode::kUnsupported, place, "activation \"{}\" is unknown; one of {} expected", name, names);
+  return core::fail(core::ErrorCode::kUnsupported, place, "activation \"{}\" is unknown; one of {} expected", name,
+                    names);
 }
 
 }  // namespace lamina::layers

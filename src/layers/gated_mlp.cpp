@@ -36,8 +36,8 @@ class GatedMlp : public Sublayer {
                               Product{.linear = up_.get(), .y = up, .y_stride = intermediate_}};
     run_products(step, products, normed, step.rows);
     split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
-      kernels::activate_multiply(activation_, gate + begin * intermediate_, up + begin * intermediate_, (end - begin) * intermediate_,
-                                 gate + begin * intermediate_);
+      kernels::activate_multiply(activation_, gate + begin * intermediate_, up + begin * intermediate_,
+                                 (end - begin) * intermediate_, gate + begin * intermediate_);
     });
     border_.leave(step, *down_, gate, stream);
   }
@@ -67,6 +67,8 @@ class GatedMlp : public Sublayer {
 
 }  // namespace
 
-core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context) { return GatedMlp::make(record, context); }
+core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context) {
+  return GatedMlp::make(record, context);
+}
 
 }  // namespace lamina::layers

@@ -19,14 +19,16 @@ core::Result<Head> Head::make(Record record, const Embedding& embedding, Weights
   head.scale_ = static_cast<float>(scale);
   head.soft_cap_ = static_cast<float>(soft_cap);
   head.tied_ = tied == "always" || (tied == "when absent" && !weights.has(name));
-  LAMINA_ASSIGN(head.linear_, weights.matrix(head.tied_ ? embedding.name() : name, embedding.vocabulary(), embedding.hidden()));
+  LAMINA_ASSIGN(head.linear_,
+                weights.matrix(head.tied_ ? embedding.name() : name, embedding.vocabulary(), embedding.hidden()));
   return head;
 }
 
 void Head::forward(Step& step, float* x, int64_t rows, float* logits) const {
   const int64_t hidden = norm_.size();
   const int64_t vocabulary = linear_->outputs();
-  split_rows(step.pool, rows, [&](int64_t begin, int64_t end) { norm_.apply(x + begin * hidden, x + begin * hidden, end - begin); });
+  split_rows(step.pool, rows,
+             [&](int64_t begin, int64_t end) { norm_.apply(x + begin * hidden, x + begin * hidden, end - begin); });
   run_products(step, std::array{Product{.linear = linear_.get(), .y = logits, .y_stride = vocabulary}}, x, rows);
   if (scale_ == 1 && soft_cap_ == 0) return;
   step.pool.run([&](int index, int threads) {

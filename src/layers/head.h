@@ -11,8 +11,8 @@ namespace lamina::layers {
 /// The last norm and the product that turns the stream into logits.
 class Head {
  public:
-  /// Reads {norm, weight, bias?, tied?, scale?, soft_cap?}. A tied head, or one whose tensor is absent in a container that
-  /// leaves tied heads out, uses the embedding's table.
+  /// Reads {norm, weight, bias?, tied?, scale?, soft_cap?}. A tied head, or one whose tensor is absent in a container
+  /// that leaves tied heads out, uses the embedding's table.
   static core::Result<Head> make(Record record, const Embedding& embedding, Weights& weights);
 
   const Linear& linear() const { return *linear_; }

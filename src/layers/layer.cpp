@@ -11,7 +11,8 @@ Result<Layer> Layer::make(int index, Record record, BuildContext& context) {
   layer.index = index;
   LAMINA_ASSIGN(const std::string residual, record.text("residual"));
   if (residual != "sequential" && residual != "parallel") {
-    return fail(ErrorCode::kInvalid, record.place(), "residual \"{}\" is unknown; sequential or parallel expected", residual);
+    return fail(ErrorCode::kInvalid, record.place(), "residual \"{}\" is unknown; sequential or parallel expected",
+                residual);
   }
   layer.parallel = residual == "parallel";
   LAMINA_ASSIGN(const std::vector<std::string> order, record.texts("order"));

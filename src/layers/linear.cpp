@@ -50,7 +50,8 @@ int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows) {
   Inputs inputs;
   for (const Linear* linear : linears) inputs.find_or_add(kernels::activation_layout(linear->layout()));
   int64_t bytes = 0;
-  for (size_t i = 0; i < inputs.count; ++i) bytes += static_cast<int64_t>(Arena::padded(inputs.layouts[i].row_bytes * rows));
+  for (size_t i = 0; i < inputs.count; ++i)
+    bytes += static_cast<int64_t>(Arena::padded(inputs.layouts[i].row_bytes * rows));
   return bytes;
 }
 
@@ -70,10 +71,12 @@ void run_products(Step& step, std::span<const Product> products, const float* x,
     panels += products[i].linear->layout().panels;
   }
   const int64_t columns = products.front().linear->inputs();
-  for (size_t i = 0; i < inputs.count; ++i) inputs.data[i] = step.arena.take<std::byte>(inputs.layouts[i].row_bytes * rows);
+  for (size_t i = 0; i < inputs.count; ++i)
+    inputs.data[i] = step.arena.take<std::byte>(inputs.layouts[i].row_bytes * rows);
   split_rows(step.pool, rows, [&](int64_t begin, int64_t end) {
     for (size_t i = 0; i < inputs.count; ++i) {
-      kernels::quantize_rows(inputs.layouts[i], x + begin * columns, columns, end - begin, inputs.data[i] + begin * inputs.layouts[i].row_bytes);
+      kernels::quantize_rows(inputs.layouts[i], x + begin * columns, columns, end - begin,
+                             inputs.data[i] + begin * inputs.layouts[i].row_bytes);
     }
   });
   step.pool.run([&](int index, int threads) {

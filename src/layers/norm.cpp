@@ -15,7 +15,8 @@ void apply_rms(const Norm& norm, const float* x, float* out) {
 }
 
 void apply_layer(const Norm& norm, const float* x, float* out) {
-  kernels::layer_norm(x, norm.weight_.data(), norm.bias_.empty() ? nullptr : norm.bias_.data(), out, norm.size_, norm.epsilon_);
+  kernels::layer_norm(x, norm.weight_.data(), norm.bias_.empty() ? nullptr : norm.bias_.data(), out, norm.size_,
+                      norm.epsilon_);
 }
 
 Result<Norm> Norm::make(Record record, Weights& weights, int64_t size) {
@@ -31,7 +32,8 @@ Result<Norm> Norm::make(Record record, Weights& weights, int64_t size) {
   for (const Kind& known : kKinds) {
     if (known.name == kind) norm.kernel_ = known.kernel;
   }
-  if (norm.kernel_ == nullptr) return fail(ErrorCode::kInvalid, record.place(), "norm \"{}\" is unknown; rms or layer expected", kind);
+  if (norm.kernel_ == nullptr)
+    return fail(ErrorCode::kInvalid, record.place(), "norm \"{}\" is unknown; rms or layer expected", kind);
   LAMINA_ASSIGN(const double epsilon, record.number("epsilon"));
   norm.epsilon_ = static_cast<float>(epsilon);
   LAMINA_ASSIGN(const std::string weight, record.text("weight"));

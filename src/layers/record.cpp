@@ -57,7 +57,8 @@ Result<std::vector<std::string>> Record::texts(const std::string& key) {
   LAMINA_ASSIGN(const nlohmann::json* value, field(key));
   std::vector<std::string> texts;
   for (const auto& item : *value) {
-    if (!item.is_string()) return fail(ErrorCode::kInvalid, place_, "{} is {}; a list of texts expected", key, value->dump());
+    if (!item.is_string())
+      return fail(ErrorCode::kInvalid, place_, "{} is {}; a list of texts expected", key, value->dump());
     texts.push_back(item.get<std::string>());
   }
   return texts;

@@ -19,7 +19,9 @@ class Record {
   Record(const nlohmann::json& value, std::string place) : value_(&value), place_(std::move(place)) {}
 
   const std::string& place() const { return place_; }
-  bool has(const std::string& key) const { return value_->is_object() && value_->contains(key) && !(*value_)[key].is_null(); }
+  bool has(const std::string& key) const {
+    return value_->is_object() && value_->contains(key) && !(*value_)[key].is_null();
+  }
 
   /// A whole number in 1 .. 2^31 - 1.
   core::Result<int64_t> size(const std::string& key);

@@ -24,7 +24,8 @@ core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, R
     if (entry.name == kind) return entry.make(record, context);
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
-  return core::fail(core::ErrorCode::kInvalid, record.place(), "layer kind \"{}\" is unknown; one of {} expected", kind, known);
+  return core::fail(core::ErrorCode::kInvalid, record.place(), "layer kind \"{}\" is unknown; one of {} expected", kind,
+                    known);
 }
 
 }  // namespace lamina::layers

@@ -23,7 +23,8 @@ Result<kernels::RopeOptions> read_options(Record& record, Weights& weights, int6
   kernels::RopeOptions options;
   LAMINA_ASSIGN(options.rotary, record.size("dims"));
   if (options.rotary > head_size || options.rotary % 2 != 0) {
-    return fail(ErrorCode::kCorrupt, record.place(), "{} rotary dimensions; an even number up to the head size {} expected", options.rotary, head_size);
+    return fail(ErrorCode::kCorrupt, record.place(),
+                "{} rotary dimensions; an even number up to the head size {} expected", options.rotary, head_size);
   }
   LAMINA_ASSIGN(options.scaling, record.text("kind"));
   if (options.scaling == "none") options.scaling = "default";
@@ -45,7 +46,8 @@ Result<Rotation> Rotation::make(Record record, BuildContext& context, int64_t he
   Rotation rotation;
   LAMINA_ASSIGN(const std::string ordering, record.text("ordering"));
   if (ordering != "half" && ordering != "interleaved") {
-    return fail(ErrorCode::kInvalid, record.place(), "ordering \"{}\" is unknown; half or interleaved expected", ordering);
+    return fail(ErrorCode::kInvalid, record.place(), "ordering \"{}\" is unknown; half or interleaved expected",
+                ordering);
   }
   rotation.order_ = ordering == "half" ? kernels::RopeOrder::kHalves : kernels::RopeOrder::kPairs;
   LAMINA_ASSIGN(const kernels::RopeOptions options, read_options(record, context.weights, head_size));

@@ -11,7 +11,8 @@
 
 namespace lamina::layers {
 
-/// Memory for the intermediate values of one sublayer, planned once and handed out from the start again for each sublayer.
+/// Memory for the intermediate values of one sublayer, planned once and handed out from the start again for each
+/// sublayer.
 class Arena {
  public:
   Arena() = default;
@@ -26,7 +27,9 @@ class Arena {
     return reinterpret_cast<T*>(begin);
   }
   /// Bytes that take() uses for a region of that many bytes.
-  static size_t padded(int64_t bytes) { return (static_cast<size_t>(bytes) + core::kAlignment - 1) / core::kAlignment * core::kAlignment; }
+  static size_t padded(int64_t bytes) {
+    return (static_cast<size_t>(bytes) + core::kAlignment - 1) / core::kAlignment * core::kAlignment;
+  }
 
  private:
   std::span<std::byte> memory_;

@@ -18,7 +18,8 @@ Result<core::TensorView> Weights::view(const std::string& name, std::initializer
   used_.insert(name);
   const std::vector<int64_t> found(tensor.shape.begin(), tensor.shape.begin() + tensor.rank);
   if (!std::equal(found.begin(), found.end(), shape.begin(), shape.end())) {
-    return fail(ErrorCode::kCorrupt, place, "tensor {} has shape [{}]; [{}] expected", name, fmt::join(found, ", "), fmt::join(shape, ", "));
+    return fail(ErrorCode::kCorrupt, place, "tensor {} has shape [{}]; [{}] expected", name, fmt::join(found, ", "),
+                fmt::join(shape, ", "));
   }
   return tensor;
 }
@@ -44,7 +45,8 @@ Result<std::shared_ptr<Linear>> Weights::find_or_plan(const std::string& name, i
   if (found != linears_.end() && (*found)->outputs() == outputs && (*found)->inputs() == inputs) return *found;
   LAMINA_ASSIGN(const core::TensorView tensor, view(name, {outputs, inputs}));
   auto planned = Linear::plan(name, tensor, exact_);
-  if (!planned) return fail(planned.error().code, files_.path().string(), "tensor {}: {}", name, planned.error().message);
+  if (!planned)
+    return fail(planned.error().code, files_.path().string(), "tensor {}: {}", name, planned.error().message);
   linears_.push_back(std::make_shared<Linear>(std::move(*planned)));
   return linears_.back();
 }
@@ -74,7 +76,8 @@ core::Status Weights::pack(core::ThreadPool& pool, const Progress& progress) {
     LAMINA_CHECK_OK(linear->pack(pool));
     files_.release(linear->source());
     done += linear->bytes();
-    if (progress && !progress(done, total)) return fail(ErrorCode::kCancelled, files_.path().string(), "loading was stopped");
+    if (progress && !progress(done, total))
+      return fail(ErrorCode::kCancelled, files_.path().string(), "loading was stopped");
   }
   return {};
 }

@@ -20,7 +20,9 @@ using nlohmann::json;
 
 constexpr int64_t kMaxLayers = 4096;
 
-std::string_view container_name(Container container) { return container == Container::kGguf ? "gguf" : "huggingface"; }
+std::string_view container_name(Container container) {
+  return container == Container::kGguf ? "gguf" : "huggingface";
+}
 
 /// The file's text with its ancestors merged under it (JSON merge patch: a null removes).
 json inherited(const std::map<std::string, json>& files, const std::string& name) {
@@ -38,7 +40,11 @@ std::vector<Architecture> parse_all() {
   std::vector<Architecture> all;
   for (const auto& [name, own] : files) {
     if (own.value("abstract", false)) continue;
-    Architecture architecture{.name = name, .summary = own.value("summary", ""), .gguf = {}, .huggingface = {}, .data = inherited(files, name)};
+    Architecture architecture{.name = name,
+                              .summary = own.value("summary", ""),
+                              .gguf = {},
+                              .huggingface = {},
+                              .data = inherited(files, name)};
     const json match = own.value("match", json::object());
     architecture.gguf = match.value("gguf", std::vector<std::string>());
     architecture.huggingface = match.value("huggingface", std::vector<std::string>());
@@ -70,7 +76,8 @@ std::vector<std::string> names_of(const format::ModelFiles& files) {
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 /// Evaluates settings and records of one model.
@@ -85,8 +92,10 @@ class Resolver {
     if (name == "layer" && layer_ >= 0) return json(layer_);
     if (const auto found = values_.find(name); found != values_.end()) return at_layer(name, found->second);
     const auto definition = data_["settings"].find(name);
-    if (definition == data_["settings"].end()) return fail(ErrorCode::kInvalid, place_, "the architecture file has no setting \"{}\"", name);
-    if (!pending_.insert(name).second) return fail(ErrorCode::kInvalid, place_, "setting \"{}\" refers to itself", name);
+    if (definition == data_["settings"].end())
+      return fail(ErrorCode::kInvalid, place_, "the architecture file has no setting \"{}\"", name);
+    if (!pending_.insert(name).second)
+      return fail(ErrorCode::kInvalid, place_, "setting \"{}\" refers to itself", name);
     auto value = define(name, *definition);
     pending_.erase(name);
     if (!value) return value;
@@ -118,7 +127,8 @@ class Resolver {
       node.erase("variants");
       for (const json& variant : list) {
         LAMINA_ASSIGN(const json applies, record(variant.at("when")));
-        if (applies.is_boolean() ? applies.get<bool>() : !applies.is_null() && applies != 0.0) node.merge_patch(variant.at("set"));
+        if (applies.is_boolean() ? applies.get<bool>() : !applies.is_null() && applies != 0.0)
+          node.merge_patch(variant.at("set"));
       }
     }
     auto out = record(node);
@@ -128,12 +138,15 @@ class Resolver {
 
  private:
   static bool is_choice(const json& node) {
-    return !node.empty() && std::ranges::all_of(node.items(), [](const auto& item) { return item.key() == "gguf" || item.key() == "huggingface"; });
+    return !node.empty() && std::ranges::all_of(node.items(), [](const auto& item) {
+      return item.key() == "gguf" || item.key() == "huggingface";
+    });
   }
 
   Result<json> text(std::string value) {
     if (value.starts_with("=")) {
-      auto result = evaluate(std::string_view(value).substr(1), [this](const std::string& name) { return setting(name); });
+      auto result =
+          evaluate(std::string_view(value).substr(1), [this](const std::string& name) { return setting(name); });
       if (!result) return std::unexpected(core::Error{result.error().code, place_, result.error().text()});
       return result;
     }
@@ -207,13 +220,16 @@ Result<const Architecture*> find_architecture(const format::ModelFiles& files) {
   }
   std::string known;
   for (const Architecture& architecture : architectures()) known += (known.empty() ? "" : ", ") + architecture.name;
-  if (names.empty()) return fail(ErrorCode::kCorrupt, files.path().string(), "names no architecture; one of {} expected", known);
-  return fail(ErrorCode::kUnsupported, files.path().string(), "architecture \"{}\" is unknown; one of {} expected", names.front(), known);
+  if (names.empty())
+    return fail(ErrorCode::kCorrupt, files.path().string(), "names no architecture; one of {} expected", known);
+  return fail(ErrorCode::kUnsupported, files.path().string(), "architecture \"{}\" is unknown; one of {} expected",
+              names.front(), known);
 }
 
 Result<ResolvedModel> resolve(const Architecture& architecture, const format::ModelFiles& files) {
   Resolver resolver(architecture, files);
-  ResolvedModel model{.architecture = &architecture, .settings = json::object(), .embedding = {}, .layers = {}, .head = {}};
+  ResolvedModel model{
+      .architecture = &architecture, .settings = json::object(), .embedding = {}, .layers = {}, .head = {}};
   for (const auto& [name, definition] : architecture.data["settings"].items()) {
     if (definition.is_object() && definition.value("per_layer", false)) continue;
     LAMINA_ASSIGN(json value, resolver.setting(name));

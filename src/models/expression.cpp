@@ -115,7 +115,10 @@ class Evaluator {
     LAMINA_ASSIGN(json left, unary(live, depth + 1));
     while (const Operator* op = next_operator(strength)) {
       at_ += op->text.size();
-      const bool needed = op->text == "??" ? left.is_null() : op->text == "||" ? !truth(left) : op->text == "&&" ? truth(left) : true;
+      const bool needed = op->text == "??"   ? left.is_null()
+                          : op->text == "||" ? !truth(left)
+                          : op->text == "&&" ? truth(left)
+                                             : true;
       LAMINA_ASSIGN(json right, binary(op->strength + 1, live && needed, depth + 1));
       if (!live) continue;
       LAMINA_ASSIGN(left, apply(*op, left, right, needed));
@@ -133,7 +136,8 @@ class Evaluator {
       return error(fmt::format("'{}' needs two numbers, not {} and {}", op.text, left.dump(), right.dump()));
     }
     const double value = op.apply(left.get<double>(), right.get<double>());
-    if (!std::isfinite(value)) return error(fmt::format("{} {} {} is not a number", left.dump(), op.text, right.dump()));
+    if (!std::isfinite(value))
+      return error(fmt::format("{} {} {} is not a number", left.dump(), op.text, right.dump()));
     if (op.strength == 5) return json(value != 0.0);
     return json(value);
   }
@@ -185,7 +189,8 @@ class Evaluator {
 
   Result<json> name(bool live, int depth) {
     const size_t begin = at_;
-    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_')) ++at_;
+    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_'))
+      ++at_;
     const std::string word(text_.substr(begin, at_ - begin));
     if (word == "true") return json(true);
     if (word == "false") return json(false);
@@ -218,6 +223,8 @@ class Evaluator {
 
 }  // namespace
 
-Result<json> evaluate(std::string_view expression, const NameLookup& lookup) { return Evaluator(expression, lookup).run(); }
+Result<json> evaluate(std::string_view expression, const NameLookup& lookup) {
+  return Evaluator(expression, lookup).run();
+}
 
 }  // namespace lamina::models

@@ -36,17 +36,26 @@ Status read_types(const format::Gguf& gguf, text::TokenizerData& data) {
   LAMINA_ASSIGN(const std::vector<int32_t> types, gguf.get<std::vector<int32_t>>(kKey));
   data.types.reserve(types.size());
   for (size_t i = 0; i < types.size(); ++i) {
-    if (types[i] < 1 || types[i] > 6) return fail(ErrorCode::kCorrupt, gguf.place(), "{}[{}] is {}; 1 to 6 expected", kKey, i, types[i]);
+    if (types[i] < 1 || types[i] > 6)
+      return fail(ErrorCode::kCorrupt, gguf.place(), "{}[{}] is {}; 1 to 6 expected", kKey, i, types[i]);
     data.types.push_back(static_cast<text::TokenType>(types[i] - 1));
   }
   return {};
 }
 
 Status read_ids(const format::Gguf& gguf, text::TokenizerData& data) {
-  const std::pair<const char*, int32_t*> ids[] = {
-      {"bos", &data.bos},         {"eos", &data.eos},         {"eot", &data.eot}, {"eom", &data.eom},  {"unknown", &data.unknown},
-      {"seperator", &data.separator}, {"separator", &data.separator}, {"padding", &data.padding}, {"cls", &data.cls}, {"mask", &data.mask}};
-  for (const auto& [name, id] : ids) LAMINA_CHECK_OK(read<int32_t>(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), *id));
+  const std::pair<const char*, int32_t*> ids[] = {{"bos", &data.bos},
+                                                  {"eos", &data.eos},
+                                                  {"eot", &data.eot},
+                                                  {"eom", &data.eom},
+                                                  {"unknown", &data.unknown},
+                                                  {"seperator", &data.separator},
+                                                  {"separator", &data.separator},
+                                                  {"padding", &data.padding},
+                                                  {"cls", &data.cls},
+                                                  {"mask", &data.mask}};
+  for (const auto& [name, id] : ids)
+    LAMINA_CHECK_OK(read<int32_t>(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), *id));
   return {};
 }
 
@@ -77,7 +86,8 @@ class Folder {
     std::error_code code;
     const uintmax_t bytes = std::filesystem::file_size(file, code);
     if (code) return std::nullopt;
-    if (bytes > kMaxTextBytes) return fail(ErrorCode::kLimit, file.string(), "has {} bytes; at most {} are read", bytes, kMaxTextBytes);
+    if (bytes > kMaxTextBytes)
+      return fail(ErrorCode::kLimit, file.string(), "has {} bytes; at most {} are read", bytes, kMaxTextBytes);
     std::ifstream stream(file, std::ios::binary);
     return std::string(std::istreambuf_iterator<char>(stream), {});
   }
@@ -114,7 +124,8 @@ Result<std::optional<std::string>> template_from_files(const Source& source) {
   if (entry.is_string()) return entry.get<std::string>();
   if (!entry.is_array()) return std::nullopt;
   for (const json& named : entry) {
-    if (named.is_object() && named.value("name", "") == "default" && named.contains("template")) return named.value("template", "");
+    if (named.is_object() && named.value("name", "") == "default" && named.contains("template"))
+      return named.value("template", "");
   }
   return std::nullopt;
 }
@@ -141,8 +152,8 @@ Result<text::Tokenizer> load_tokenizer(const std::filesystem::path& path) {
 
 Status check_vocabulary(const text::Tokenizer& tokenizer, const Model& model) {
   if (tokenizer.vocabulary() <= model.vocabulary()) return {};
-  return fail(ErrorCode::kCorrupt, model.files().path().string(), "the tokenizer has {} tokens, the embedding only {} rows", tokenizer.vocabulary(),
-              model.vocabulary());
+  return fail(ErrorCode::kCorrupt, model.files().path().string(),
+              "the tokenizer has {} tokens, the embedding only {} rows", tokenizer.vocabulary(), model.vocabulary());
 }
 
 Result<std::optional<std::string>> chat_template_source(const format::ModelFiles& files) {

@@ -11,10 +11,14 @@ using core::Status;
 
 std::string_view finish_reason_name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "cancelled";
-    case FinishReason::kNone: break;
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    case FinishReason::kNone:
+      break;
   }
   return "none";
 }
@@ -30,13 +34,16 @@ Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId seque
   const int64_t context = runner_.options().context;
   const auto length = static_cast<int64_t>(request.prompt.size());
   if (length == 0) return fail(ErrorCode::kInvalid, "prompt", "it is empty; at least one token expected");
-  if (length > context) return fail(ErrorCode::kLimit, "prompt", "{} tokens do not fit into the context of {}; raise --ctx or shorten it", length, context);
+  if (length > context)
+    return fail(ErrorCode::kLimit, "prompt", "{} tokens do not fit into the context of {}; raise --ctx or shorten it",
+                length, context);
   const auto vocabulary = static_cast<int>(runner_.model().vocabulary());
   LAMINA_CHECK_OK(check(request.sampling, vocabulary));
   auto active = std::make_unique<Active>();
   LAMINA_ASSIGN(active->stops, StopMatcher::create(request.stops));
   if (tokenizer_ != nullptr) active->decoder = std::make_unique<text::StreamDecoder>(*tokenizer_);
-  if (tokenizer_ == nullptr && !request.stops.empty()) return fail(ErrorCode::kInvalid, "stop", "stop strings need a tokenizer");
+  if (tokenizer_ == nullptr && !request.stops.empty())
+    return fail(ErrorCode::kInvalid, "stop", "stop strings need a tokenizer");
   active->owns_sequence = sequence == cache::SequenceId{};
   if (active->owns_sequence) {
     LAMINA_ASSIGN(active->sequence, runner_.open());
@@ -59,7 +66,8 @@ void Engine::add_rows(Active& active, size_t index, int64_t budget) {
   const auto known = static_cast<int64_t>(active.known.size());
   const int64_t count = std::min(known - computed, budget);
   for (int64_t i = computed; i < computed + count; ++i) {
-    rows_.push_back({.token = active.known[static_cast<size_t>(i)], .sequence = active.sequence, .wants_logits = i + 1 == known});
+    rows_.push_back(
+        {.token = active.known[static_cast<size_t>(i)], .sequence = active.sequence, .wants_logits = i + 1 == known});
   }
   if (count > 0 && computed + count == known) sampling_.push_back(index);
 }
@@ -105,7 +113,8 @@ Status Engine::accept(Active& active, std::span<const float> logits) {
   if (active.decoder) emit(active, active.decoder->push(token));
   const auto generated = static_cast<int64_t>(generation.tokens.size());
   const bool full = static_cast<int64_t>(active.known.size()) > runner_.options().context;
-  if (generation.finish == FinishReason::kNone && (generated == active.request.max_tokens || full)) end(active, FinishReason::kLength);
+  if (generation.finish == FinishReason::kNone && (generated == active.request.max_tokens || full))
+    end(active, FinishReason::kLength);
   return {};
 }
 

@@ -36,15 +36,16 @@ struct Generation {
   double decode_seconds = 0;  ///< from the first token to the last
 };
 
-/// Generates for many sequences at once. There is no prefill and no decode phase: each sequence has tokens known and tokens
-/// computed, and every step lets each catch up, those that lack one token first.
+/// Generates for many sequences at once. There is no prefill and no decode phase: each sequence has tokens known and
+/// tokens computed, and every step lets each catch up, those that lack one token first.
 class Engine {
  public:
   /// `runner` must outlive the engine; `tokenizer` may be null, then no text is made and stop strings are refused.
   Engine(Runner& runner, const text::Tokenizer* tokenizer);
 
   /// Takes a request; its index is used below. kLimit: the prompt does not fit; kInvalid: impossible options.
-  /// Reuses `sequence` (whose tokens must be the beginning of the prompt) when given, else opens one and closes it at the end.
+  /// Reuses `sequence` (whose tokens must be the beginning of the prompt) when given, else opens one and closes it at
+  /// the end.
   core::Result<size_t> submit(GenerationRequest request, cache::SequenceId sequence = {});
   /// One step for all unfinished requests; false when there are none.
   core::Result<bool> step();

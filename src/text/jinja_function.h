@@ -19,7 +19,7 @@ struct Invocation {
   bool has(size_t i) const { return i < slots.size() && slots[i].has_value(); }
   const Value& at(size_t i) const { return *slots[i]; }
   /// The argument, or `fallback` if it was not given.
-  Value value(size_t i, Value fallback = Value()) const { return has(i) ? at(i) : std::move(fallback); }
+  Value value(size_t i, const Value& fallback = Value()) const { return has(i) ? at(i) : fallback; }
   /// True if the argument was given and is not none.
   bool given(size_t i) const { return has(i) && !at(i).is_none(); }
   bool flag(size_t i, bool fallback = false) const { return has(i) ? at(i).truthy() : fallback; }

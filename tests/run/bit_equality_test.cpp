@@ -13,7 +13,8 @@ constexpr int64_t kTokens = 96;
 
 std::vector<int32_t> tokens_of(int sequence, int64_t vocabulary) {
   std::vector<int32_t> tokens(kTokens);
-  for (int64_t i = 0; i < kTokens; ++i) tokens[static_cast<size_t>(i)] = static_cast<int32_t>((i * i * 7 + i * 31 + sequence * 13 + 5) % vocabulary);
+  for (int64_t i = 0; i < kTokens; ++i)
+    tokens[static_cast<size_t>(i)] = static_cast<int32_t>((i * i * 7 + i * 31 + sequence * 13 + 5) % vocabulary);
   return tokens;
 }
 
@@ -36,7 +37,8 @@ TEST_P(BitEquality, ThreadsAndChunksChangeNothing) {
   for (const int threads : {1, 2, 5}) {
     ModelRun run = ModelRun::open(path(), {.threads = threads, .max_rows = kTokens, .recipe = recipe()});
     const auto tokens = tokens_of(0, run.model->vocabulary());
-    for (const std::vector<int64_t>& pieces : {std::vector<int64_t>{kTokens}, {1}, {7}, {64, 1, 31}, {63, 2, 17, 3}, {33}}) {
+    for (const std::vector<int64_t>& pieces :
+         {std::vector<int64_t>{kTokens}, {1}, {7}, {64, 1, 31}, {63, 2, 17, 3}, {33}}) {
       EXPECT_TRUE(same_bits(run.logits(tokens, pieces), wanted)) << threads << " threads, pieces of " << pieces[0];
     }
   }
@@ -45,7 +47,8 @@ TEST_P(BitEquality, ThreadsAndChunksChangeNothing) {
 TEST_P(BitEquality, TheBatchChangesNothing) {
   const std::vector<float> wanted = expected();
   for (const int size : {7, 32}) {
-    ModelRun run = ModelRun::open(path(), {.threads = 2, .sequences = size, .max_rows = kTokens * size, .recipe = recipe()});
+    ModelRun run =
+        ModelRun::open(path(), {.threads = 2, .sequences = size, .max_rows = kTokens * size, .recipe = recipe()});
     const int64_t vocabulary = run.model->vocabulary();
     std::vector<cache::SequenceId> sequences;
     for (int i = 0; i < size; ++i) sequences.push_back(run.runner->open().value());
@@ -58,7 +61,9 @@ TEST_P(BitEquality, TheBatchChangesNothing) {
         const int64_t length = run.runner->length(sequences[static_cast<size_t>(i)]);
         const int64_t count = i == mine ? 8 : 1 + i % 5;
         for (int64_t j = length; j < std::min(length + count, kTokens); ++j) {
-          rows.push_back({.token = tokens[static_cast<size_t>(j)], .sequence = sequences[static_cast<size_t>(i)], .wants_logits = i == mine || j % 3 == 0});
+          rows.push_back({.token = tokens[static_cast<size_t>(j)],
+                          .sequence = sequences[static_cast<size_t>(i)],
+                          .wants_logits = i == mine || j % 3 == 0});
         }
       }
       std::vector<float> logits(rows.size() * static_cast<size_t>(vocabulary));
@@ -66,7 +71,8 @@ TEST_P(BitEquality, TheBatchChangesNothing) {
       size_t row = 0;
       for (const BatchRow& entry : rows) {
         if (!entry.wants_logits) continue;
-        const auto one = std::span(logits).subspan(row++ * static_cast<size_t>(vocabulary), static_cast<size_t>(vocabulary));
+        const auto one =
+            std::span(logits).subspan(row++ * static_cast<size_t>(vocabulary), static_cast<size_t>(vocabulary));
         if (entry.sequence == sequences[static_cast<size_t>(mine)]) found.insert(found.end(), one.begin(), one.end());
       }
     }
@@ -83,7 +89,8 @@ TEST_P(BitEquality, ForgettingAndComputingAgainChangesNothing) {
   std::vector<float> logits(tokens.size() * vocabulary);
   const auto feed = [&](size_t begin) {
     std::vector<BatchRow> rows;
-    for (size_t i = begin; i < tokens.size(); ++i) rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
+    for (size_t i = begin; i < tokens.size(); ++i)
+      rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
     ASSERT_TRUE(run.runner->step(rows, logits));
   };
   feed(0);
@@ -91,15 +98,16 @@ TEST_P(BitEquality, ForgettingAndComputingAgainChangesNothing) {
     run.runner->truncate(sequence, keep);
     feed(static_cast<size_t>(keep));
     const auto rows = tokens.size() - static_cast<size_t>(keep);
-    EXPECT_TRUE(same_bits(std::span(logits).first(rows * vocabulary), std::span(wanted).subspan(static_cast<size_t>(keep) * vocabulary))) << keep;
+    EXPECT_TRUE(same_bits(std::span(logits).first(rows * vocabulary),
+                          std::span(wanted).subspan(static_cast<size_t>(keep) * vocabulary)))
+        << keep;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
-                         testing::Combine(testing::Values("codec", "gqa", "biases"), testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) + "_" + std::to_string(info.index);
-                         });
+                         testing::Combine(testing::Values("codec", "gqa", "biases"),
+                                          testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
+                         [](const auto& info) { return std::get<0>(info.param) + "_" + std::to_string(info.index); });
 
 }  // namespace
 }  // namespace lamina::run

@@ -1,4 +1,5 @@
-// Tiny random models against the float32 logits and hidden states that the reference library gave (tools/make_golden.py).
+// Tiny random models against the float32 logits and hidden states that the reference library gave
+// (tools/make_golden.py).
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -57,7 +58,8 @@ class Golden : public testing::TestWithParam<std::string> {
     const auto hidden_file = format::NpyFile::open(folder() / "hidden.npy").value();
     const auto logits = numbers(logits_file);
     const auto hidden = numbers(hidden_file);
-    for (const std::vector<int64_t>& pieces : {std::vector<int64_t>{64}, std::vector<int64_t>{1}, std::vector<int64_t>{7, 1, 13}}) {
+    for (const std::vector<int64_t>& pieces :
+         {std::vector<int64_t>{64}, std::vector<int64_t>{1}, std::vector<int64_t>{7, 1, 13}}) {
       ModelRun run = ModelRun::open(path, {.exact = true});
       KeepStreams streams;
       run.runner->set_hook(&streams);
@@ -66,26 +68,35 @@ class Golden : public testing::TestWithParam<std::string> {
       const size_t size = hidden.size() / (run.model->layers().size() + 1);
       for (size_t layer = 0; layer <= run.model->layers().size(); ++layer) {
         ASSERT_EQ(streams.streams[layer].size(), size);
-        EXPECT_LT(relative_error(streams.streams[layer], std::span(hidden).subspan(layer * size, size)), kRelative) << "stream " << layer;
+        EXPECT_LT(relative_error(streams.streams[layer], std::span(hidden).subspan(layer * size, size)), kRelative)
+            << "stream " << layer;
       }
     }
   }
 };
 
-TEST_P(Golden, GgufMatchesTheReference) { compare(folder() / "model.gguf"); }
+TEST_P(Golden, GgufMatchesTheReference) {
+  compare(folder() / "model.gguf");
+}
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden_names()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden_names()),
+                         [](const auto& info) { return info.param; });
 
 /// The cases that also have the Hugging Face form; the one about GGUF codecs has not.
 std::vector<std::string> folder_names() {
   std::vector<std::string> names = golden_names();
-  std::erase_if(names, [](const std::string& name) { return !std::filesystem::exists(golden_folder() / name / "model.safetensors"); });
+  std::erase_if(names, [](const std::string& name) {
+    return !std::filesystem::exists(golden_folder() / name / "model.safetensors");
+  });
   return names;
 }
 
 using GoldenFolder = Golden;
-TEST_P(GoldenFolder, MatchesTheReference) { compare(folder()); }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenFolder, testing::ValuesIn(folder_names()), [](const auto& info) { return info.param; });
+TEST_P(GoldenFolder, MatchesTheReference) {
+  compare(folder());
+}
+INSTANTIATE_TEST_SUITE_P(Models, GoldenFolder, testing::ValuesIn(folder_names()),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace lamina::run

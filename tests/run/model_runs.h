@@ -13,12 +13,15 @@
 
 namespace lamina::run {
 
-inline std::filesystem::path golden_folder() { return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/models"; }
+inline std::filesystem::path golden_folder() {
+  return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/models";
+}
 
 /// The golden models, by folder name.
 inline std::vector<std::string> golden_names() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden_folder())) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(golden_folder()))
+    names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -50,7 +53,8 @@ struct ModelRun {
     const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size())});
     if (!plan) throw std::runtime_error(plan.error().text());
     auto runner = Runner::create(
-        *run.model, *run.pool, {.plan = *plan, .context = options.context, .sequences = options.sequences, .max_rows = options.max_rows});
+        *run.model, *run.pool,
+        {.plan = *plan, .context = options.context, .sequences = options.sequences, .max_rows = options.max_rows});
     if (!runner) throw std::runtime_error(runner.error().text());
     run.runner = std::move(*runner);
     return run;
@@ -65,7 +69,8 @@ struct ModelRun {
     for (size_t piece = 0; at < tokens.size(); ++piece) {
       const auto size = static_cast<size_t>(pieces[std::min(piece, pieces.size() - 1)]);
       std::vector<BatchRow> rows;
-      for (size_t i = at; i < std::min(at + size, tokens.size()); ++i) rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
+      for (size_t i = at; i < std::min(at + size, tokens.size()); ++i)
+        rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
       const auto status = runner->step(rows, std::span(all).subspan(at * vocabulary));
       if (!status) throw std::runtime_error(status.error().text());
       at += rows.size();
