@@ -79,18 +79,20 @@ int64_t KvCache::plan(const KvCacheOptions& options) {
   visits_ = options.visits;
   blocks_ = pool_blocks(options);
   sequence_blocks_ = blocks_for(longest(options));
+  // All visits of a block lie together, so that a short sequence touches little of the pool.
   int64_t offset = 0;
   for (const VisitShape& visit : visits_) {
     Place place;
     place.offset = offset;
     place.key_bytes = aligned(kernels::key_chunk_bytes(visit.format, visit.key_size));
     place.value_bytes = aligned(kernels::value_chunk_bytes(visit.format, visit.value_size));
-    place.block_bytes = visit_bytes(visit);
+    place.bytes = visit_bytes(visit);
     place.first_row = rows_;
     rows_ += 2 * visit.kv_heads;
-    offset += blocks_ * place.block_bytes;
+    offset += place.bytes;
     places_.push_back(place);
   }
+  block_bytes_ = offset;
   free_.reserve(static_cast<size_t>(blocks_));
   for (int64_t i = blocks_; i > 0; --i) free_.push_back(static_cast<int32_t>(i - 1));
   sequences_.resize(static_cast<size_t>(options.sequences));
@@ -98,7 +100,7 @@ int64_t KvCache::plan(const KvCacheOptions& options) {
     sequence.blocks.reserve(static_cast<size_t>(sequence_blocks_));
     sequence.pointers.resize(static_cast<size_t>(rows_ * sequence_blocks_));
   }
-  return offset;
+  return blocks_ * block_bytes_;
 }
 
 core::Result<SequenceId> KvCache::open() {
@@ -134,7 +136,7 @@ void KvCache::append_block(Sequence& sequence) {
   const auto place_in_sequence = static_cast<int64_t>(sequence.blocks.size());
   sequence.blocks.push_back(block);
   for (size_t v = 0; v < visits_.size(); ++v) {
-    const std::byte* chunk = pool_.data() + places_[v].offset + block * places_[v].block_bytes;
+    const std::byte* chunk = pool_.data() + block * block_bytes_ + places_[v].offset;
     const int64_t heads = visits_[v].kv_heads;
     for (int64_t row = 0; row < 2 * heads; ++row) {
       sequence.pointers[static_cast<size_t>((places_[v].first_row + row) * sequence_blocks_ + place_in_sequence)] =
@@ -180,13 +182,9 @@ core::Result<SequenceId> KvCache::fork(SequenceId source, int64_t length) {
     close(copy);
     return std::unexpected(std::move(status).error());
   }
-  for (int64_t i = 0; i < blocks_for(length); ++i) {
-    for (const Place& place : places_) {
-      std::byte* pool = pool_.data() + place.offset;
-      std::memcpy(pool + at(copy).blocks[static_cast<size_t>(i)] * place.block_bytes,
-                  pool + at(source).blocks[static_cast<size_t>(i)] * place.block_bytes,
-                  static_cast<size_t>(place.block_bytes));
-    }
+  for (size_t i = 0; i < static_cast<size_t>(blocks_for(length)); ++i) {
+    std::memcpy(pool_.data() + at(copy).blocks[i] * block_bytes_, pool_.data() + at(source).blocks[i] * block_bytes_,
+                static_cast<size_t>(block_bytes_));
   }
   at(copy).length = length;
   return copy;
@@ -204,7 +202,7 @@ void KvCache::write(int64_t visit, SequenceId id, int64_t position, const float*
   const Place& place = places_[static_cast<size_t>(visit)];
   assert(position >= 0 && position < reserved(id));
   const int32_t block = at(id).blocks[static_cast<size_t>(position / kBlock)];
-  std::byte* chunk = pool_.data() + place.offset + block * place.block_bytes;
+  std::byte* chunk = pool_.data() + block * block_bytes_ + place.offset;
   for (int64_t head = 0; head < shape.kv_heads; ++head, chunk += place.key_bytes) {
     kernels::store_key(shape.format, shape.key_size, keys + head * shape.key_size, chunk, position % kBlock);
   }

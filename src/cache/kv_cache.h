@@ -73,7 +73,7 @@ class KvCache {
   /// A visit's part of the pool, and its rows in a sequence's pointer table: keys by head, then values by head.
   struct Place {
     int64_t offset = 0;
-    int64_t block_bytes = 0;
+    int64_t bytes = 0;
     int64_t key_bytes = 0;
     int64_t value_bytes = 0;
     int64_t first_row = 0;
@@ -99,6 +99,7 @@ class KvCache {
   int64_t rows_ = 0;
   int64_t blocks_ = 0;
   int64_t sequence_blocks_ = 0;
+  int64_t block_bytes_ = 0;
   std::vector<int32_t> free_;
   std::vector<Sequence> sequences_;
   core::AlignedBuffer pool_;

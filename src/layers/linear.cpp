@@ -12,6 +12,7 @@ namespace lamina::layers {
 namespace {
 
 constexpr size_t kMaxProducts = 8;
+constexpr int64_t kPieceBytes = int64_t{4} << 20;  // packed before the file's pages are given back
 /// The input of a group of products in every form that its matrices read; one entry per distinct form.
 struct Inputs {
   std::array<kernels::ActivationLayout, kMaxProducts> layouts{};
@@ -37,12 +38,21 @@ core::Result<Linear> Linear::plan(std::string name, const core::TensorView& sour
   return linear;
 }
 
-core::Status Linear::pack(core::ThreadPool& pool) {
+core::Status Linear::pack(core::ThreadPool& pool, const std::function<void(const core::TensorView& piece)>& release) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
-  pool.run([&](int index, int threads) {
-    const core::Range range = core::split_range(layout_.panels, 1, index, threads);
-    kernels::pack_panels(layout_, source_.data, range.begin, range.end, packed_.data());
-  });
+  const int64_t piece = std::max<int64_t>(1, kPieceBytes / layout_.panel_bytes);
+  for (int64_t first = 0; first < layout_.panels; first += piece) {
+    const int64_t panels = std::min(piece, layout_.panels - first);
+    pool.run([&](int index, int threads) {
+      const core::Range range = core::split_range(panels, 1, index, threads);
+      kernels::pack_panels(layout_, source_.data, first + range.begin, first + range.end, packed_.data());
+    });
+    core::TensorView read = source_;
+    read.rank = 2;
+    read.data = source_.row(first * kernels::kPanel);
+    read.shape = {std::min(panels * kernels::kPanel, layout_.outputs - first * kernels::kPanel), layout_.inputs, 1, 1};
+    release(read);
+  }
   return {};
 }
 

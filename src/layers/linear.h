@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,8 +33,8 @@ class Linear {
   int64_t bytes() const { return layout_.panels * layout_.panel_bytes; }
 
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
-  /// Takes memory and fills it from the source, on all threads.
-  core::Status pack(core::ThreadPool& pool);
+  /// Takes memory and fills it from the source, on all threads, piece by piece; `release` is told what was read.
+  core::Status pack(core::ThreadPool& pool, const std::function<void(const core::TensorView& piece)>& release);
 
  private:
   std::string name_;

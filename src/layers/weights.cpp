@@ -73,8 +73,7 @@ core::Status Weights::pack(core::ThreadPool& pool, const Progress& progress) {
   const int64_t total = packed_bytes();
   int64_t done = 0;
   for (const auto& linear : linears_) {
-    LAMINA_CHECK_OK(linear->pack(pool));
-    files_.release(linear->source());
+    LAMINA_CHECK_OK(linear->pack(pool, [this](const core::TensorView& piece) { files_.release(piece); }));
     done += linear->bytes();
     if (progress && !progress(done, total))
       return fail(ErrorCode::kCancelled, files_.path().string(), "loading was stopped");
