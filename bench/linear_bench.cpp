@@ -95,6 +95,22 @@ void bench_quantize(benchmark::State& state, InputForm kind) {
   state.SetItemsProcessed(state.iterations() * kInputs * kRows);
 }
 
+/// Rows in file layout to panels; items are weights. The source is as large as a big matrix of a small model.
+void bench_pack(benchmark::State& state, const PanelFormat& format) {
+  constexpr int64_t kOutputs = 4096;
+  constexpr int64_t kInputs = 1536;
+  const codec::Codec codec = bare_codec(format);
+  const WeightLayout layout = weight_layout(codec, kOutputs, kInputs).value();
+  std::vector<std::byte> rows(static_cast<size_t>(layout.bytes()), std::byte{17});
+  core::AlignedBuffer packed = core::AlignedBuffer::allocate(static_cast<size_t>(layout.bytes())).value();
+  for (auto _ : state) {
+    pack_panels(layout, rows.data(), 0, layout.panels, packed.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * kOutputs * kInputs);
+  state.SetBytesProcessed(state.iterations() * layout.bytes());
+}
+
 /// Reads memory and nothing else: what one row can hope for.
 void bench_read(benchmark::State& state) {
   constexpr int64_t kBytes = int64_t{256} << 20;
@@ -115,6 +131,9 @@ void register_all() {
   benchmark::RegisterBenchmark("read", bench_read);
   benchmark::RegisterBenchmark("quantize/block", bench_quantize, InputForm::kInt8Block);
   benchmark::RegisterBenchmark("quantize/super", bench_quantize, InputForm::kInt8Super);
+  for (const PanelFormat& format : panel_formats()) {
+    benchmark::RegisterBenchmark(fmt::format("pack/{}", format.codec).c_str(), bench_pack, format);
+  }
   constexpr Shape kShapes[] = {{576, 576}, {576, 1536}, {1536, 576}, {896, 4864}, {49152, 576}, {1024, 2048}};
   for (const LinearVariant& variant : linear_variants()) {
     const PanelFormat* format = find_panel_format(variant.codec);

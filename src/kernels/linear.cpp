@@ -5,6 +5,7 @@
 
 #include "kernels/linear_format.h"
 #include "kernels/linear_isa.h"
+#include "kernels/linear_pack.h"
 #include "kernels/quantize.h"
 
 namespace lamina::kernels {
@@ -29,6 +30,8 @@ std::span<const LinearVariant> linear_variants() {
     add(linear_portable());
 #if defined(__x86_64__) && !defined(LAMINA_SCALAR_BUILD)
     add(linear_avx2());
+    add(linear_block_avx2());
+    add(linear_block_avx2vnni());
     add(linear_avx512());
     add(linear_avx512vnni());
     add(linear_super_avx512vnni());
@@ -69,20 +72,17 @@ core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outp
 void pack_panels(const WeightLayout& layout, const std::byte* rows, int64_t panel_begin, int64_t panel_end,
                  std::byte* packed) {
   const int64_t row_bytes = layout.codec->format.row_bytes(layout.inputs);
+  const PackFunction pack = layout.format == nullptr ? nullptr : find_pack(layout.format->codec);
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
     const int64_t first = panel * kPanel;
     const int64_t count = layout.outputs - first < kPanel ? layout.outputs - first : kPanel;
     const std::byte* from = rows + first * row_bytes;
     std::byte* to = packed + panel * layout.panel_bytes;
-    std::memset(to, 0, static_cast<size_t>(layout.panel_bytes));
-    if (layout.format == nullptr) {
+    if (count < kPanel) std::memset(to, 0, static_cast<size_t>(layout.panel_bytes));
+    if (pack == nullptr) {
       std::memcpy(to, from, static_cast<size_t>(count * row_bytes));
-    } else if (layout.format->kind == PanelKind::kBlock) {
-      pack_block_panel(*layout.format, layout, from, count, to);
-    } else if (layout.format->kind == PanelKind::kSuper) {
-      pack_super_panel(*layout.format, layout, from, count, to);
     } else {
-      pack_float_panel(*layout.format, layout, from, count, to);
+      pack(*layout.format, {from, row_bytes, count, layout.inputs}, to);
     }
   }
 }

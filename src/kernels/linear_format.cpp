@@ -57,25 +57,6 @@ void read_q5_1(const std::byte* block, BlockValues& out) {
   read_fifth_bits(block + 4, out);
 }
 
-/// The 12 bytes of 6-bit scales and minimums of q4_k and q5_k, each per 32 inputs.
-void read_pairs6(const std::byte* from, SuperValues& out) {
-  for (int64_t j = 0; j < 8; ++j) {
-    uint8_t scale = 0;
-    uint8_t minimum = 0;
-    if (j < 4) {
-      scale = byte_at(from, j) & 63;
-      minimum = byte_at(from, j + 4) & 63;
-    } else {
-      scale = static_cast<uint8_t>((byte_at(from, j + 4) & 15) | (byte_at(from, j - 4) >> 6 << 4));
-      minimum = static_cast<uint8_t>((byte_at(from, j + 4) >> 4) | (byte_at(from, j) >> 6 << 4));
-    }
-    for (int64_t half = 0; half < 2; ++half) {
-      out.scale[static_cast<size_t>(2 * j + half)] = scale;
-      out.minimum[static_cast<size_t>(2 * j + half)] = minimum;
-    }
-  }
-}
-
 void read_q4_k(const std::byte* block, SuperValues& out) {
   out.d = load_as<uint16_t>(block);
   out.dmin = load_as<uint16_t>(block, 1);
@@ -124,12 +105,7 @@ void read_q2_k(const std::byte* block, SuperValues& out) {
 
 void read_q3_k(const std::byte* block, SuperValues& out) {
   out.d = load_as<uint16_t>(block + 108);
-  const std::byte* scales = block + 96;
-  for (size_t s = 0; s < 16; ++s) {
-    const auto low = byte_at(scales, static_cast<int64_t>(s % 8)) >> (s < 8 ? 0 : 4) & 15;
-    const auto high = byte_at(scales, static_cast<int64_t>(8 + s % 4)) >> (2 * (s / 4)) & 3;
-    out.scale[s] = static_cast<uint8_t>(low | high << 4);
-  }
+  read_scales_q3_k(block + 96, out);
   for (size_t i = 0; i < 256; ++i) {
     const uint8_t four = byte_at(block + 32, static_cast<int64_t>(i / 128 * 32 + i % 32));
     const int high = byte_at(block, static_cast<int64_t>(i % 32)) >> (i / 32) & 1;
@@ -204,6 +180,32 @@ const PanelFormat* find_panel_format(std::string_view codec) {
     if (format.codec == codec) return &format;
   }
   return nullptr;
+}
+
+void read_pairs6(const std::byte* from, SuperValues& out) {
+  for (int64_t j = 0; j < 8; ++j) {
+    uint8_t scale = 0;
+    uint8_t minimum = 0;
+    if (j < 4) {
+      scale = byte_at(from, j) & 63;
+      minimum = byte_at(from, j + 4) & 63;
+    } else {
+      scale = static_cast<uint8_t>((byte_at(from, j + 4) & 15) | (byte_at(from, j - 4) >> 6 << 4));
+      minimum = static_cast<uint8_t>((byte_at(from, j + 4) >> 4) | (byte_at(from, j) >> 6 << 4));
+    }
+    for (int64_t half = 0; half < 2; ++half) {
+      out.scale[static_cast<size_t>(2 * j + half)] = scale;
+      out.minimum[static_cast<size_t>(2 * j + half)] = minimum;
+    }
+  }
+}
+
+void read_scales_q3_k(const std::byte* from, SuperValues& out) {
+  for (size_t s = 0; s < 16; ++s) {
+    const auto low = byte_at(from, static_cast<int64_t>(s % 8)) >> (s < 8 ? 0 : 4) & 15;
+    const auto high = byte_at(from, static_cast<int64_t>(8 + s % 4)) >> (2 * (s / 4)) & 3;
+    out.scale[s] = static_cast<uint8_t>(low | high << 4);
+  }
 }
 
 float half_to_float(uint16_t bits) {

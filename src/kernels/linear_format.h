@@ -124,11 +124,8 @@ uint8_t super_raw(const PanelFormat& format, const SuperUnit& unit, int64_t inpu
 int super_scale(const PanelFormat& format, const SuperUnit& unit, int64_t sub, int64_t output);
 int super_minimum(const PanelFormat& format, const SuperUnit& unit, int64_t sub, int64_t output);
 
-void pack_float_panel(const PanelFormat& format, const WeightLayout& layout, const std::byte* rows, int64_t count,
-                      std::byte* packed);
-void pack_block_panel(const PanelFormat& format, const WeightLayout& layout, const std::byte* rows, int64_t count,
-                      std::byte* packed);
-void pack_super_panel(const PanelFormat& format, const WeightLayout& layout, const std::byte* rows, int64_t count,
-                      std::byte* packed);
+/// The integer scales (and minimums) of a block: q4_k and q5_k keep 6-bit pairs in 12 bytes, q3_k 6-bit scales.
+void read_pairs6(const std::byte* from, SuperValues& out);
+void read_scales_q3_k(const std::byte* from, SuperValues& out);
 
 }  // namespace lamina::kernels

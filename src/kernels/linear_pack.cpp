@@ -1,184 +1,259 @@
-#include "kernels/linear_format.h"
+#include "kernels/linear_pack.h"
 
 namespace lamina::kernels {
 
 namespace {
 
-uint8_t byte_of(const std::byte* from, int64_t index) {
-  return static_cast<uint8_t>(from[index]);
+/// Writable address of a plane that a view of `packed` names.
+std::byte* at(std::byte* packed, const std::byte* part) {
+  return packed + (part - packed);
 }
 
-void merge_byte(std::byte* to, int64_t index, int value) {
-  to[index] |= static_cast<std::byte>(value);
-}
-
-/// The place of `input` (in its block) of `output` in a plane: byte and shift.
-struct Place {
-  int64_t byte = 0;
-  int shift = 0;
-};
-
-/// Bytes: group of 4 inputs, output, input. Nibbles: in each 32 inputs, groups j and j + 4 share bytes.
-/// Two bits: in each 32 inputs, groups j, j + 2, j + 4, j + 6 share bytes.
-Place plane_place(int bits, int64_t input, int64_t output) {
-  const int64_t lane = 4 * output + input % 4;
-  const int64_t group = input % 32 / 4;
-  const int64_t block = input / 32;
-  if (bits == 8) return {(8 * block + group) * 64 + lane, 0};
-  if (bits == 4) return {(4 * block + group % 4) * 64 + lane, group < 4 ? 0 : 4};
-  if (bits == 2) return {(2 * block + group % 2) * 64 + lane, static_cast<int>(group / 2 * 2)};
-  return {(8 * block + group) * 8 + lane / 8, static_cast<int>(lane % 8)};
-}
-
-/// Number `raw` split into the low and the high plane; planes start as zeros.
-void put_raw(const PanelFormat& format, std::byte* low, std::byte* high, int64_t input, int64_t output, int raw) {
-  const Place at = plane_place(format.low_bits, input, output);
-  merge_byte(low, at.byte, (raw & ((1 << format.low_bits) - 1)) << at.shift);
-  if (format.high_bits == 0) return;
-  const Place above = plane_place(format.high_bits, input, output);
-  merge_byte(high, above.byte, raw >> format.low_bits << above.shift);
-}
-
-int get_plane(int bits, const std::byte* plane, int64_t input, int64_t output) {
-  const Place at = plane_place(bits, input, output);
-  return byte_of(plane, at.byte) >> at.shift & ((1 << bits) - 1);
-}
-
-int get_raw(const PanelFormat& format, const std::byte* low, const std::byte* high, int64_t input, int64_t output) {
-  int raw = get_plane(format.low_bits, low, input, output);
-  if (format.high_bits != 0) raw |= get_plane(format.high_bits, high, input, output) << format.low_bits;
-  return raw;
-}
-
-/// Six bits of entry `index` (0..count-1): low nibbles of entries 2j and 2j + 1 share a byte, high pairs of four do.
-void put_six(std::byte* to, int64_t index, int64_t output, int value) {
-  merge_byte(to, index / 2 * kPanel + output, (value & 15) << (index % 2 * 4));
-  merge_byte(to + 128, index / 4 * kPanel + output, value >> 4 << (index % 4 * 2));
-}
-int get_six(const std::byte* from, int64_t index, int64_t output) {
-  const int low = byte_of(from, index / 2 * kPanel + output) >> (index % 2 * 4) & 15;
-  return low | (byte_of(from + 128, index / 4 * kPanel + output) >> (index % 4 * 2) & 3) << 4;
-}
-
-void put_scales(const PanelFormat& format, std::byte* to, int64_t output, const SuperValues& values) {
-  for (int64_t s = 0; s < 16; ++s) {
-    const int scale = values.scale[static_cast<size_t>(s)];
-    const int minimum = values.minimum[static_cast<size_t>(s)];
-    switch (format.scales) {
-      case ScaleForm::kNone:
-        break;
-      case ScaleForm::kPair6:  // per 32 inputs: scale, minimum
-        put_six(to, s, output, s % 2 == 0 ? scale : minimum);
-        break;
-      case ScaleForm::kSigned8:
-        merge_byte(to, s * kPanel + output, scale);
-        break;
-      case ScaleForm::kPair4:
-        merge_byte(to, s * kPanel + output, scale | minimum << 4);
-        break;
-      case ScaleForm::kSix:
-        put_six(to, s, output, scale);
-        break;
+/// Fifth bits of 32 inputs, bit i of bits[output] is input i: a plane of 8 groups with 4 bits per output.
+void put_bits(const std::array<uint32_t, kPanel>& bits, std::byte* plane) {
+  constexpr uint32_t kLow = 0x0f0f0f0fU;
+  for (size_t pair = 0; pair < kPanel / 2; ++pair) {
+    const uint32_t first = bits[2 * pair];
+    const uint32_t second = bits[2 * pair + 1];
+    const uint32_t even = (first & kLow) | (second & kLow) << 4;
+    const uint32_t odd = (first >> 4 & kLow) | (second & ~kLow);
+    for (size_t j = 0; j < 4; ++j) {
+      plane[16 * j + pair] = static_cast<std::byte>(even >> (8 * j));
+      plane[16 * j + 8 + pair] = static_cast<std::byte>(odd >> (8 * j));
     }
   }
 }
+
+/// Bit j of byte i becomes bit i of byte j.
+uint64_t transpose_bits(uint64_t x) {
+  uint64_t t = (x ^ x >> 7) & 0x00aa00aa00aa00aaULL;
+  x ^= t ^ t << 7;
+  t = (x ^ x >> 14) & 0x0000cccc0000ccccULL;
+  x ^= t ^ t << 14;
+  t = (x ^ x >> 28) & 0x00000000f0f0f0f0ULL;
+  return x ^ t ^ t << 28;
+}
+
+/// `word`: bytes of one output in two neighbouring groups that lie `step` bytes apart.
+void put_words(std::byte* to, int64_t step, uint64_t word) {
+  store_as(to, 0, static_cast<uint32_t>(word));
+  store_as(to + step, 0, static_cast<uint32_t>(word >> 32));
+}
+
+/// 32 file bytes hold two sub-blocks of 32 inputs, one in the low nibbles and one in the high ones.
+void put_nibbles(const std::byte* from, std::byte* first, std::byte* second) {
+  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fULL;
+  for (int64_t half = 0; half < 2; ++half) {
+    const auto a = load_as<uint64_t>(from, half);
+    const auto b = load_as<uint64_t>(from, half + 2);
+    put_words(first + 128 * half, 64, (a & kLow) | (b & kLow) << 4);
+    put_words(second + 128 * half, 64, (a >> 4 & kLow) | (b & ~kLow));
+  }
+}
+
+/// 32 file bytes hold four sub-blocks of 32 inputs, two bits each.
+void put_pairs(const std::byte* from, std::byte* to) {
+  constexpr uint64_t kLow = 0x0303030303030303ULL;
+  for (int64_t part = 0; part < 4; ++part) {
+    uint64_t word = 0;
+    for (int64_t j = 0; j < 4; ++j) word |= (load_as<uint64_t>(from, j) >> (2 * part) & kLow) << (2 * j);
+    put_words(to + 128 * part, 64, word);
+  }
+}
+
+using SubBits = std::array<std::array<uint32_t, kPanel>, 8>;
+
+/// 32 file bytes hold the single bits of eight sub-blocks.
+void read_bits(const std::byte* from, size_t output, SubBits& bits) {
+  std::array<uint64_t, 4> eight;  // byte s: eight inputs of sub-block s
+  for (size_t j = 0; j < 4; ++j) eight[j] = transpose_bits(load_as<uint64_t>(from, static_cast<int64_t>(j)));
+  for (size_t s = 0; s < 8; ++s) {
+    uint32_t word = 0;
+    for (size_t j = 0; j < 4; ++j) word |= static_cast<uint32_t>(eight[j] >> (8 * s) & 0xff) << (8 * j);
+    bits[s][output] = word;
+  }
+}
+
+/// Sixteen 6-bit entries: low nibbles of entries 2j and 2j + 1 share a byte, high pairs of four do.
+void put_six(const std::array<uint8_t, 16>& entries, std::byte* to) {
+  for (size_t j = 0; j < 8; ++j) {
+    to[j * kPanel] = static_cast<std::byte>((entries[2 * j] & 15) | (entries[2 * j + 1] & 15) << 4);
+  }
+  for (size_t j = 0; j < 4; ++j) {
+    int high = 0;
+    for (size_t i = 0; i < 4; ++i) high |= entries[4 * j + i] >> 4 << (2 * i);
+    to[128 + j * kPanel] = static_cast<std::byte>(high);
+  }
+}
+
+void put_bytes(const std::byte* from, std::byte* to) {
+  for (int64_t s = 0; s < 16; ++s) to[s * kPanel] = from[s];
+}
+
+/// `kBits` per number; the block begins with the scale and, if any, the minimum and the fifth bits.
+template <int kBits, bool kMinimum>
+void pack_blocks(const PanelFormat& format, const PanelRows& rows, std::byte* packed) {
+  constexpr int64_t kHead = kMinimum ? 4 : 2;
+  constexpr int64_t kQuants = kHead + (kBits == 5 ? 4 : 0);
+  const int64_t blocks = rows.inputs / 32;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const BlockChunk chunk = block_chunk(format, rows.inputs, packed, b / 8);
+    const int64_t scales = b % 8 * kPanel;
+    std::byte* low = at(packed, chunk.low) + b % 8 * format.low_bytes();
+    std::array<uint32_t, kPanel> bits{};
+    for (int64_t o = 0; o < rows.count; ++o) {
+      const std::byte* block = rows.data + o * rows.row_bytes + b * format.block_bytes;
+      store_as(at(packed, chunk.scale), scales + o, load_as<uint16_t>(block));
+      if (kMinimum) store_as(at(packed, chunk.minimum), scales + o, load_as<uint16_t>(block, 1));
+      if (kBits == 5) bits[static_cast<size_t>(o)] = load_as<uint32_t>(block + kHead);
+      for (int64_t j = 0; j < (kBits == 8 ? 4 : 2); ++j) {
+        const auto word = load_as<uint64_t>(block + kQuants, j);
+        put_words(low + 128 * j + 4 * o, 64, kBits == 8 ? word ^ 0x8080808080808080ULL : word);
+      }
+    }
+    if (kBits == 5) put_bits(bits, at(packed, chunk.high) + b % 8 * format.high_bytes());
+  }
+}
+
+/// One output's 256 inputs. `scale` and the planes already point at this output.
+struct SuperTarget {
+  std::byte* low = nullptr;
+  std::byte* high = nullptr;
+  std::byte* scale = nullptr;
+  SubBits* bits = nullptr;
+  size_t output = 0;
+};
+
+template <bool kFive>
+void put_q45_k(const std::byte* block, const SuperTarget& to) {
+  SuperValues values;
+  read_pairs6(block + 4, values);
+  for (size_t s = 1; s < 16; s += 2) values.scale[s] = values.minimum[s];
+  put_six(values.scale, to.scale);
+  const std::byte* quants = block + (kFive ? 48 : 16);
+  for (int64_t j = 0; j < 4; ++j) put_nibbles(quants + 32 * j, to.low + 512 * j, to.low + 512 * j + 256);
+  if (kFive) read_bits(block + 16, to.output, *to.bits);
+}
+
+void put_q6_k(const std::byte* block, const SuperTarget& to) {
+  put_bytes(block + 192, to.scale);
+  for (int64_t h = 0; h < 2; ++h) {
+    std::byte* low = to.low + 1024 * h;
+    put_nibbles(block + 64 * h, low, low + 512);
+    put_nibbles(block + 64 * h + 32, low + 256, low + 768);
+    put_pairs(block + 128 + 32 * h, to.high + 512 * h);
+  }
+}
+
+void put_q2_k(const std::byte* block, const SuperTarget& to) {
+  put_bytes(block, to.scale);
+  for (int64_t h = 0; h < 2; ++h) put_pairs(block + 16 + 32 * h, to.low + 512 * h);
+}
+
+void put_q3_k(const std::byte* block, const SuperTarget& to) {
+  SuperValues values;
+  read_scales_q3_k(block + 96, values);
+  put_six(values.scale, to.scale);
+  for (int64_t h = 0; h < 2; ++h) put_pairs(block + 32 + 32 * h, to.low + 512 * h);
+  read_bits(block, to.output, *to.bits);
+}
+
+/// kD, kDmin: where the block has its float16 factors; kBits: whether Put fills single bits.
+template <auto Put, int64_t kD, int64_t kDmin, bool kBits>
+void pack_supers(const PanelFormat& format, const PanelRows& rows, std::byte* packed) {
+  for (int64_t b = 0; b < rows.inputs / 256; ++b) {
+    const SuperUnit unit = super_unit(format, packed, b);
+    SubBits bits{};
+    for (int64_t o = 0; o < rows.count; ++o) {
+      const std::byte* block = rows.data + o * rows.row_bytes + b * format.block_bytes;
+      Put(block, {.low = at(packed, unit.low) + 4 * o,
+                  .high = at(packed, unit.high) + 4 * o,
+                  .scale = at(packed, unit.scale) + o,
+                  .bits = &bits,
+                  .output = static_cast<size_t>(o)});
+      store_as(at(packed, unit.d), o, load_as<uint16_t>(block + kD));
+      if (kDmin >= 0) store_as(at(packed, unit.dmin), o, load_as<uint16_t>(block + kDmin));
+    }
+    if (!kBits) continue;
+    for (size_t s = 0; s < 8; ++s) put_bits(bits[s], at(packed, unit.high) + 64 * static_cast<int64_t>(s));
+  }
+}
+
+/// Two outputs' words of two 32-bit inputs become two inputs' words.
+void transpose_words(std::array<uint64_t, 2>& words) {
+  const uint64_t first = words[0];
+  words[0] = (first & 0xffffffffU) | words[1] << 32;
+  words[1] = first >> 32 | (words[1] & ~uint64_t{0xffffffffU});
+}
+/// Four outputs' words of four 16-bit inputs become four inputs' words.
+void transpose_words(std::array<uint64_t, 4>& words) {
+  constexpr uint64_t kEven = 0x0000ffff0000ffffULL;
+  std::array<uint64_t, 2> even{};  // inputs 0 and 2
+  std::array<uint64_t, 2> odd{};
+  for (size_t i = 0; i < 2; ++i) {
+    const uint64_t a = words[2 * i];
+    const uint64_t b = words[2 * i + 1];
+    even[i] = (a & kEven) | (b & kEven) << 16;
+    odd[i] = (a >> 16 & kEven) | (b & ~kEven);
+  }
+  transpose_words(even);
+  transpose_words(odd);
+  words = {even[0], odd[0], even[1], odd[1]};
+}
+
+template <typename Number>
+void pack_floats(const PanelFormat& /*format*/, const PanelRows& rows, std::byte* packed) {
+  constexpr int64_t kWord = 8 / sizeof(Number);
+  const int64_t words = rows.inputs / kWord;
+  const int64_t outputs = rows.count / kWord * kWord;
+  for (int64_t i = 0; i < words; ++i) {
+    for (int64_t o = 0; o < outputs; o += kWord) {
+      std::array<uint64_t, kWord> word{};
+      const std::byte* from = rows.data + o * rows.row_bytes;
+      for (size_t r = 0; r < kWord; ++r)
+        word[r] = load_as<uint64_t>(from + static_cast<int64_t>(r) * rows.row_bytes, i);
+      transpose_words(word);
+      for (size_t r = 0; r < kWord; ++r) {
+        store_as(packed + ((i * kWord + static_cast<int64_t>(r)) * kPanel + o) * static_cast<int64_t>(sizeof(Number)),
+                 0, word[r]);
+      }
+    }
+  }
+  for (int64_t o = 0; o < rows.count; ++o) {  // what does not fill words
+    const std::byte* row = rows.data + o * rows.row_bytes;
+    for (int64_t k = o < outputs ? words * kWord : 0; k < rows.inputs; ++k) {
+      store_as(packed, k * kPanel + o, load_as<Number>(row, k));
+    }
+  }
+}
+
+struct PackRow {
+  std::string_view codec;
+  PackFunction pack;
+};
+constexpr std::array kPackRows{
+    PackRow{"f32", pack_floats<uint32_t>},
+    PackRow{"f16", pack_floats<uint16_t>},
+    PackRow{"bf16", pack_floats<uint16_t>},
+    PackRow{"q8_0", pack_blocks<8, false>},
+    PackRow{"q4_0", pack_blocks<4, false>},
+    PackRow{"q4_1", pack_blocks<4, true>},
+    PackRow{"q5_0", pack_blocks<5, false>},
+    PackRow{"q5_1", pack_blocks<5, true>},
+    PackRow{"q2_k", pack_supers<put_q2_k, 80, 82, false>},
+    PackRow{"q3_k", pack_supers<put_q3_k, 108, -1, true>},
+    PackRow{"q4_k", pack_supers<put_q45_k<false>, 0, 2, false>},
+    PackRow{"q5_k", pack_supers<put_q45_k<true>, 0, 2, true>},
+    PackRow{"q6_k", pack_supers<put_q6_k, 208, -1, false>},
+};
 
 }  // namespace
 
-uint8_t block_raw(const PanelFormat& format, const BlockChunk& chunk, int64_t block, int64_t input, int64_t output) {
-  const std::byte* low = chunk.low + block * format.low_bytes();
-  const std::byte* high = chunk.high + block * format.high_bytes();
-  return static_cast<uint8_t>(get_raw(format, low, high, input, output));
-}
-
-int64_t scale_form_bytes(ScaleForm form) {
-  constexpr std::array<int64_t, 5> kBytes{0, 192, 256, 256, 192};
-  return kBytes[static_cast<size_t>(form)];
-}
-
-SuperUnit super_unit(const PanelFormat& format, const std::byte* panel, int64_t index) {
-  SuperUnit unit;
-  unit.low = panel + index * kPanel * format.block_bytes;
-  unit.high = unit.low + format.low_bytes();
-  unit.scale = unit.high + format.high_bytes();
-  unit.d = unit.scale + scale_form_bytes(format.scales);
-  unit.dmin = unit.d + 2 * kPanel;
-  return unit;
-}
-
-uint8_t super_raw(const PanelFormat& format, const SuperUnit& unit, int64_t input, int64_t output) {
-  return static_cast<uint8_t>(get_raw(format, unit.low, unit.high, input, output));
-}
-
-int super_scale(const PanelFormat& format, const SuperUnit& unit, int64_t sub, int64_t output) {
-  switch (format.scales) {
-    case ScaleForm::kPair6:
-      return get_six(unit.scale, sub / 2 * 2, output);
-    case ScaleForm::kSigned8:
-      return static_cast<int8_t>(byte_of(unit.scale, sub * kPanel + output));
-    case ScaleForm::kPair4:
-      return byte_of(unit.scale, sub * kPanel + output) & 15;
-    case ScaleForm::kSix:
-      return get_six(unit.scale, sub, output) - format.scale_zero;
-    case ScaleForm::kNone:
-      break;
+PackFunction find_pack(std::string_view codec) {
+  for (const PackRow& row : kPackRows) {
+    if (row.codec == codec) return row.pack;
   }
-  return 1;
-}
-
-int super_minimum(const PanelFormat& format, const SuperUnit& unit, int64_t sub, int64_t output) {
-  if (format.scales == ScaleForm::kPair6) return get_six(unit.scale, sub / 2 * 2 + 1, output);
-  if (format.scales == ScaleForm::kPair4) return byte_of(unit.scale, sub * kPanel + output) >> 4;
-  return 0;
-}
-
-void pack_float_panel(const PanelFormat& format, const WeightLayout& layout, const std::byte* rows, int64_t count,
-                      std::byte* packed) {
-  const int64_t size = format.block_bytes;
-  for (int64_t output = 0; output < count; ++output) {
-    const std::byte* row = rows + output * layout.inputs * size;
-    for (int64_t k = 0; k < layout.inputs; ++k) {
-      std::memcpy(packed + (k * kPanel + output) * size, row + k * size, static_cast<size_t>(size));
-    }
-  }
-}
-
-void pack_block_panel(const PanelFormat& format, const WeightLayout& layout, const std::byte* rows, int64_t count,
-                      std::byte* packed) {
-  const int64_t blocks = layout.inputs / 32;
-  BlockValues values;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const BlockChunk chunk = block_chunk(format, layout.inputs, packed, b / 8);
-    const auto at = [packed](const std::byte* part) { return packed + (part - packed); };
-    for (int64_t output = 0; output < count; ++output) {
-      format.read_block(rows + (output * blocks + b) * format.block_bytes, values);
-      for (int64_t k = 0; k < 32; ++k) {
-        put_raw(format, at(chunk.low) + b % 8 * format.low_bytes(), at(chunk.high) + b % 8 * format.high_bytes(), k,
-                output, values.raw[static_cast<size_t>(k)]);
-      }
-      store_as(at(chunk.scale), b % 8 * kPanel + output, values.scale);
-      if (format.minimum) store_as(at(chunk.minimum), b % 8 * kPanel + output, values.minimum);
-    }
-  }
-}
-
-void pack_super_panel(const PanelFormat& format, const WeightLayout& layout, const std::byte* rows, int64_t count,
-                      std::byte* packed) {
-  const int64_t blocks = layout.inputs / 256;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const SuperUnit unit = super_unit(format, packed, b);
-    const auto at = [packed](const std::byte* part) { return packed + (part - packed); };
-    for (int64_t output = 0; output < count; ++output) {
-      SuperValues values;
-      format.read_super(rows + (output * blocks + b) * format.block_bytes, values);
-      for (int64_t k = 0; k < 256; ++k) {
-        put_raw(format, at(unit.low), at(unit.high), k, output, values.raw[static_cast<size_t>(k)]);
-      }
-      put_scales(format, at(unit.scale), output, values);
-      store_as(at(unit.d), output, values.d);
-      if (format.minimum) store_as(at(unit.dmin), output, values.dmin);
-    }
-  }
+  return nullptr;
 }
 
 }  // namespace lamina::kernels

@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
+#include "core/cpu.h"
 #include "kernels/linear.h"
 
 namespace lamina::kernels {
@@ -43,5 +45,23 @@ struct SuperRow {
     return {inputs, sum32, sum32 + 16 * blocks, (sum32 + 48 * blocks + 63) / 64 * 64};
   }
 };
+
+/// A row of the table of quantizers: one row of activations each. All rows give the same bytes.
+struct QuantizeVariant {
+  core::Isa isa = core::Isa::kScalar;
+  void (*block_row)(const float* x, int64_t inputs, std::byte* out) = nullptr;  ///< kInt8Block
+  void (*super_row)(const float* x, int64_t inputs, std::byte* out) = nullptr;  ///< kInt8Super
+};
+
+/// Weakest first; rows that this machine lacks are listed too, so check core::cpu_has before calling one.
+std::span<const QuantizeVariant* const> quantize_variants();
+
+namespace ref {
+extern const QuantizeVariant kQuantize;
+}
+namespace cpu {
+extern const QuantizeVariant kQuantizeAvx2;
+extern const QuantizeVariant kQuantizeAvx512;
+}  // namespace cpu
 
 }  // namespace lamina::kernels

@@ -244,6 +244,28 @@ INSTANTIATE_TEST_SUITE_P(Table, LinearTest, ::testing::ValuesIn(params()), [](co
   return name;
 });
 
+/// An odd integer of 24 bits plus a product (1 - 2^-k)(1 + 2^-k) / 2: so near the middle between two floats that a sum
+/// rounded to double first lands on it and then goes wrong.
+TEST(LinearRounding, FloatSumsAreRoundedOnce) {
+  for (const LinearVariant& variant : linear_variants()) {
+    if (variant.codec != "f32" || !core::isa_allowed(variant.isa)) continue;
+    Case test(variant, "f32", 16, 2, 1);
+    std::mt19937 random(5);
+    for (int round = 0; round < 500; ++round) {
+      const float crumb = std::ldexp(1.0F, -13 - static_cast<int>(random() % 12));
+      const std::array<float, 2> x{1.0F, 1.0F + crumb};
+      for (int64_t o = 0; o < 16; ++o) {
+        const auto odd = static_cast<float>((random() & 0x7fffffU) | 0x800001U);
+        const std::array<float, 2> w{o % 3 == 0 ? -odd : odd, (o % 2 == 0 ? 0.5F : -0.5F) * (1.0F - crumb)};
+        std::memcpy(test.rows.data() + o * 8, w.data(), 8);
+      }
+      std::memcpy(test.activations.data(), x.data(), 8);
+      pack_panels(test.layout, test.rows.data(), 0, 1, test.packed.data());
+      ASSERT_TRUE(same_bits(result(test, false, false), expected(test, false, false))) << core::isa_name(variant.isa);
+    }
+  }
+}
+
 /// Quantized activations times decoded weights, in double: how far the integer families may be from the truth.
 TEST(LinearAccuracy, IntegerFamiliesStayNearTheFloatProduct) {
   for (const TestCodec& codec : testing::test_codecs()) {

@@ -9,6 +9,24 @@ namespace lamina::kernels {
 
 namespace {
 
+/// y = fma(w, x, y) for 16 outputs. Without the instruction, std::fma is a library call of 3 ns. A product of floats is
+/// exact in double, so rounding the double sum to float gives the same bits unless the sum was rounded onto the middle
+/// between two floats. Computing threads flush denormals, so the middle is always bit 28.
+void multiply_add(const float* w, float x, std::array<float, kPanel>& y) {
+#ifndef FP_FAST_FMAF
+  std::array<double, kPanel> sum;
+  for (size_t o = 0; o < kPanel; ++o) sum[o] = double{w[o]} * double{x} + double{y[o]};
+  const auto bits = std::bit_cast<std::array<uint64_t, kPanel>>(sum);
+  uint32_t middle = 0;
+  for (size_t o = 0; o < kPanel; ++o) middle |= static_cast<uint32_t>(bits[o]) << 3 == 0x80000000U ? 1U : 0U;
+  if (middle == 0) [[likely]] {
+    for (size_t o = 0; o < kPanel; ++o) y[o] = static_cast<float>(sum[o]);
+    return;
+  }
+#endif
+  for (size_t o = 0; o < kPanel; ++o) y[o] = std::fma(w[o], x, y[o]);
+}
+
 /// float32 weights [inputs][16] of a chunk.
 struct FloatTile {
   static constexpr int64_t kPanels = 1;
@@ -19,9 +37,7 @@ struct FloatTile {
     const auto* x = reinterpret_cast<const float*>(tile.activations) + tile.begin;
     std::array<float, kPanel> y{};
     if (tile.begin != 0) std::memcpy(y.data(), tile.sums, sizeof(y));
-    for (int64_t k = 0; k < tile.length; ++k) {
-      for (size_t o = 0; o < kPanel; ++o) y[o] = std::fma(w[k * kPanel + static_cast<int64_t>(o)], x[k], y[o]);
-    }
+    for (int64_t k = 0; k < tile.length; ++k) multiply_add(w + k * kPanel, x[k], y);
     std::memcpy(tile.sums, y.data(), sizeof(y));
   }
 };

@@ -1,0 +1,246 @@
+#pragma once
+
+#include <array>
+
+#include "kernels/cpu/linear_common_avx2.h"
+
+/// Blocks of 32 for AVX2 and AVX2-VNNI. Included by both files, hence internal linkage.
+namespace lamina::kernels {
+namespace {
+
+constexpr int64_t kBlocks = kChunk / 32;
+
+/// kSafe: groups whose products can be added in 16 bits; 0 means bytes of full range. kShift: the raw zero is
+/// 128 >> kShift. read(): groups j and j + 4 of one half of a panel, raw.
+struct Bytes8 {
+  static constexpr bool kMinimum = false;
+  static constexpr int kSafe = 0;
+  static constexpr int kShift = 0;
+  static constexpr int64_t kLow = 512;
+  static constexpr int64_t kHigh = 0;
+  static Two read(const std::byte* low, const std::byte* /*high*/, int j, int half) {
+    const std::byte* from = low + 64 * j + 32 * half;
+    return {load(from), load(from + 256)};
+  }
+};
+struct Nibbles {
+  static constexpr int kSafe = 8;
+  static constexpr int kShift = 4;
+  static constexpr int64_t kLow = 256;
+  static constexpr int64_t kHigh = 0;
+  static Two read(const std::byte* low, const std::byte* /*high*/, int j, int half) {
+    return read_nibbles(low + 64 * j + 32 * half);
+  }
+};
+struct Fives {
+  static constexpr int kSafe = 4;
+  static constexpr int kShift = 3;
+  static constexpr int64_t kLow = 256;
+  static constexpr int64_t kHigh = 64;
+  static Two read(const std::byte* low, const std::byte* high, int j, int half) {
+    const Two w = read_nibbles(low + 64 * j + 32 * half);
+    const std::byte* bits = high + 8 * j + 4 * half;
+    return {with_bits(w.first, bits, 16), with_bits(w.second, bits + 32, 16)};
+  }
+};
+template <class Base, bool kWithMinimum>
+struct With : Base {
+  static constexpr bool kMinimum = kWithMinimum;
+};
+
+/// Whether raw numbers are multiplied and the sums start at minus the zero times the sum of the activations. Signed
+/// bytes without a dot product of their own move their signs to the activations instead.
+template <class Codec>
+constexpr bool kBias = !Codec::kMinimum && (kVnni || Codec::kSafe != 0);
+
+constexpr int64_t kScales = kChunk * kPanel;
+constexpr int64_t kMinimums = kScales + kBlocks * kPanel * 4;
+constexpr int64_t kUnpacked = kMinimums + kBlocks * kPanel * 4;
+
+/// The exact dot products of 32 inputs: `kRows` rows with 8 outputs.
+template <class Codec, int kRows>
+void block_dots(const std::byte* w, const std::byte* x, int64_t stride, __m256i (&sums)[kRows]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  if constexpr (kVnni) {
+    for (int g = 0; g < 8; ++g) {
+      const __m256i weight = load(w + 64 * g);
+      for (int r = 0; r < kRows; ++r) sums[r] = dot_bytes(sums[r], weight, broadcast(x + r * stride + 4 * g));
+    }
+  } else if constexpr (Codec::kSafe == 0) {
+    for (int g = 0; g < 8; ++g) {
+      const __m256i weight = load(w + 64 * g);
+      const __m256i size = _mm256_abs_epi8(weight);
+      for (int r = 0; r < kRows; ++r) {
+        const __m256i a = _mm256_sign_epi8(broadcast(x + r * stride + 4 * g), weight);
+        sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(_mm256_maddubs_epi16(size, a), ones));
+      }
+    }
+  } else {
+    for (int part = 0; part < 8; part += Codec::kSafe) {
+      __m256i narrow[kRows];
+      for (int r = 0; r < kRows; ++r) narrow[r] = _mm256_setzero_si256();
+#pragma GCC unroll 1  // unrolled, GCC 12 turns the additions into trees and spills
+      for (int g = part; g < part + Codec::kSafe; ++g) {
+        const __m256i weight = load(w + 64 * g);
+        for (int r = 0; r < kRows; ++r) {
+          narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(weight, broadcast(x + r * stride + 4 * g)));
+        }
+      }
+      for (int r = 0; r < kRows; ++r) sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(narrow[r], ones));
+    }
+  }
+}
+
+/// `half`: outputs 0..7 or 8..15 of the panel.
+template <class Codec, int kRows>
+void block_tile(const Tile& tile, int half) {
+  const BlockRow row = BlockRow::of(tile.inputs);
+  const int64_t stride = tile.activation_bytes;
+  float* sums = tile.sums + 8 * half;
+  __m256 y[kRows];
+  for (int r = 0; r < kRows; ++r) y[r] = tile.begin == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(sums + 16 * r);
+  for (int64_t b = 0; b < tile.length / 32; ++b) {
+    const int64_t at = tile.begin / 32 + b;
+    const std::byte* scale = tile.activations + row.scale + 4 * at;
+    __m256i s[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      s[r] = _mm256_setzero_si256();
+      if constexpr (kBias<Codec>) {
+        s[r] = _mm256_srai_epi32(broadcast(scale + (row.bias - row.scale) + r * stride), Codec::kShift);
+      }
+    }
+    block_dots<Codec, kRows>(tile.weights + 512 * b + 32 * half, tile.activations + 32 * at, stride, s);
+    const int64_t lane = 64 * b + 32 * half;
+    const __m256 d = _mm256_loadu_ps(reinterpret_cast<const float*>(tile.weights + kScales + lane));
+    for (int r = 0; r < kRows; ++r) {
+      __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[r]), d);
+      if constexpr (Codec::kMinimum) {
+        const __m256 m = _mm256_loadu_ps(reinterpret_cast<const float*>(tile.weights + kMinimums + lane));
+        product = _mm256_fmadd_ps(broadcast_float(scale + (row.sum - row.scale) + r * stride), m, product);
+      }
+      y[r] = _mm256_fmadd_ps(product, broadcast_float(scale + r * stride), y[r]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) _mm256_storeu_ps(sums + 16 * r, y[r]);
+}
+
+template <class Codec>
+struct BlockKernel {
+  static constexpr int64_t kPanels = 1;
+  static constexpr int64_t kRows = 4;
+
+  static int64_t chunk(const WeightLayout&) { return kChunk; }
+  static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, packed + panel * layout.panel_bytes, index);
+    const auto widen = [](const std::byte* from, std::byte* to) {
+      _mm256_storeu_ps(reinterpret_cast<float*>(to), half_scales(from));
+      _mm256_storeu_ps(reinterpret_cast<float*>(to) + 8, half_scales(from + 16));
+    };
+    const __m256i flip = _mm256_set1_epi8(Codec::kSafe == 0 && !kVnni ? static_cast<char>(0x80) : char{0});
+    for (int64_t b = 0; b < chunk.blocks; ++b) {
+      for (int i = 0; i < 8; ++i) {
+        const Two w = Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, i / 2, i % 2);
+        store(out + 512 * b + 32 * i, _mm256_xor_si256(w.first, flip));
+        store(out + 512 * b + 256 + 32 * i, _mm256_xor_si256(w.second, flip));
+      }
+      widen(chunk.scale + 32 * b, out + kScales + 64 * b);
+      if (Codec::kMinimum) widen(chunk.minimum + 32 * b, out + kMinimums + 64 * b);
+    }
+  }
+  static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) {
+    using Function = void (*)(const Tile&, int);
+    static constexpr Function kTable[] = {block_tile<Codec, 1>, block_tile<Codec, 2>, block_tile<Codec, 3>,
+                                          block_tile<Codec, 4>};
+    kTable[rows - 1](tile, 0);
+    kTable[rows - 1](tile, 1);
+  }
+};
+
+/// Adds the products of 32 inputs with both halves of a panel, straight from the packed planes.
+template <class Codec>
+inline __attribute__((always_inline)) void one_row_dots(const std::byte* low, const std::byte* high, const std::byte* x,
+                                                        __m256i (&s)[2]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+  __m256i narrow[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m256i a = broadcast(x + 4 * j);
+    const __m256i b = broadcast(x + 4 * j + 16);
+    for (int h = 0; h < 2; ++h) {
+      const Two w = Codec::read(low, high, j, h);
+      if constexpr (kVnni) {
+        s[h] = dot_bytes(dot_bytes(s[h], w.first, a), w.second, b);
+      } else if constexpr (Codec::kSafe == 0) {
+        const __m256i first = _mm256_xor_si256(w.first, flip);
+        const __m256i second = _mm256_xor_si256(w.second, flip);
+        s[h] = dot_bytes(s[h], _mm256_abs_epi8(first), _mm256_sign_epi8(a, first));
+        s[h] = dot_bytes(s[h], _mm256_abs_epi8(second), _mm256_sign_epi8(b, second));
+      } else {
+        const __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(w.first, a), _mm256_maddubs_epi16(w.second, b));
+        narrow[h] = 2 * j % Codec::kSafe == 0 ? sum : _mm256_add_epi16(narrow[h], sum);
+        if ((2 * j + 2) % Codec::kSafe == 0) s[h] = _mm256_add_epi32(s[h], _mm256_madd_epi16(narrow[h], ones));
+      }
+    }
+  }
+}
+
+/// One row, unpacked in registers, one panel at a time: a single ascending stream.
+template <class Codec>
+void one_row_panel(const LinearArgs& args, int64_t panel) {
+  const WeightLayout& layout = *args.layout;
+  const BlockRow row = BlockRow::of(layout.inputs);
+  const std::byte* base = args.packed + panel * layout.panel_bytes;
+  const std::byte* x = args.activations;
+  const std::byte* scale = args.activations + row.scale;
+  __m256 y[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+  constexpr int64_t kBlockBytes = Codec::kLow + Codec::kHigh + 32 * (Codec::kMinimum ? 2 : 1);
+  const std::byte* block = base;
+  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
+    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
+    for (int64_t b = 0; b < chunk.blocks; ++b) {
+      prefetch_ahead(block, kBlockBytes);
+      block += kBlockBytes;
+      __m256i s[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+      if (kBias<Codec>) s[0] = s[1] = _mm256_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
+      one_row_dots<Codec>(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, x, s);
+      for (int h = 0; h < 2; ++h) {
+        __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[h]), half_scales(chunk.scale + 32 * b + 16 * h));
+        if constexpr (Codec::kMinimum) {
+          const __m256 sum = broadcast_float(scale + (row.sum - row.scale));
+          product = _mm256_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b + 16 * h), product);
+        }
+        y[h] = _mm256_fmadd_ps(product, broadcast_float(scale), y[h]);
+      }
+      x += 32;
+      scale += 4;
+    }
+  }
+  alignas(32) float sums[kPanel];
+  for (int h = 0; h < 2; ++h) _mm256_store_ps(sums + 8 * h, y[h]);
+  finish_rows(args, panel, 1, 0, 1, sums);
+}
+
+template <class Codec>
+void run_block(const LinearArgs& args) {
+  if (args.rows != 1) return run_tiled<BlockKernel<Codec>>(args);
+  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) one_row_panel<Codec>(args, panel);
+}
+
+template <class Codec>
+constexpr LinearVariant block_row(std::string_view codec) {
+  return {codec, kIsa, InputForm::kInt8Block, run_block<Codec>, tiled_scratch_bytes<BlockKernel<Codec>>};
+}
+
+constexpr std::array kBlockRows{
+    block_row<Bytes8>("q8_0"),
+    block_row<With<Nibbles, false>>("q4_0"),
+    block_row<With<Nibbles, true>>("q4_1"),
+    block_row<With<Fives, false>>("q5_0"),
+    block_row<With<Fives, true>>("q5_1"),
+};
+
+}  // namespace
+}  // namespace lamina::kernels
