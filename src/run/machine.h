@@ -29,16 +29,16 @@ struct MachinePeaks {
 /// Bytes per second that the threads of `pool` read together, each in its own part, from a buffer that no cache holds
 /// (four times the last cache, at least 512 MiB, at most a quarter of the memory that is free). Nothing is written. The
 /// best pass of `seconds`, at least two passes. kLimit when there is no memory for the buffer.
-core::Result<double> measure_read_bandwidth(core::ThreadPool& pool, double seconds = 0.5);
+core::Result<double> measure_read_bandwidth(core::ThreadPool& pool, double seconds = 0.35);
 
 /// float32 operations per second of all threads with the strongest instructions that LAMINA_ISA allows: the best slice
 /// of `seconds`.
-double measure_float_peak(core::ThreadPool& pool, double seconds = 0.3);
+double measure_float_peak(core::ThreadPool& pool, double seconds = 0.2);
 
 /// The same for 8-bit integer operations.
-double measure_int8_peak(core::ThreadPool& pool, double seconds = 0.3);
+double measure_int8_peak(core::ThreadPool& pool, double seconds = 0.2);
 
-/// All three, about 1.5 seconds.
+/// All three, about a second.
 core::Result<MachinePeaks> measure_peaks(core::ThreadPool& pool);
 
 }  // namespace lamina::run
