@@ -18,17 +18,6 @@ namespace {
 
 constexpr int64_t kDefaultContext = 4096;
 
-/// Positions per sequence: what the user says, else what the command needs, never more than the model knows.
-Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs, const models::Model& model) {
-  if (options.context > model.context()) {
-    return fail(ErrorCode::kInvalid, "--ctx", "{} positions; the model was made for {}", options.context,
-                model.context());
-  }
-  if (options.context > 0) return options.context;
-  const int64_t wanted = needs.context > 0 ? needs.context : kDefaultContext;
-  return std::min(wanted, model.context());
-}
-
 core::Status load_weights(Session& session) {
   std::optional<Progress> bar;
   core::Stopwatch watch;
@@ -44,6 +33,16 @@ core::Status load_weights(Session& session) {
 Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& options) {
   LAMINA_ASSIGN(const std::filesystem::path path, resolve_model(options.model));
   return models::Model::build(path, {.exact = options.activations == "f32"});
+}
+
+Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs, const models::Model& model) {
+  if (options.context > model.context()) {
+    return fail(ErrorCode::kInvalid, "--ctx", "{} positions; the model was made for {}", options.context,
+                model.context());
+  }
+  if (options.context > 0) return options.context;
+  const int64_t wanted = needs.context > 0 ? needs.context : kDefaultContext;
+  return std::min(wanted, model.context());
 }
 
 Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model& model) {

@@ -40,6 +40,9 @@ core::Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& op
 /// makes the runner.
 core::Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs);
 
+/// Positions per sequence: what the user says, else what the command needs, never more than the model knows.
+core::Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs, const models::Model& model);
+
 /// The recipe of the options for that model.
 core::Result<recipe::RunPlan> plan_recipe(const std::string& recipe, const models::Model& model);
 

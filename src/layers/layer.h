@@ -42,6 +42,7 @@ struct Layer {
     std::string role;
     std::string kind;
     std::unique_ptr<Sublayer> sublayer;
+    std::vector<std::string> tensors;  ///< names in the file that no earlier part uses, for listing
   };
 
   int index = 0;

@@ -15,7 +15,7 @@ using core::Result;
 Result<core::TensorView> Weights::view(const std::string& name, std::initializer_list<int64_t> shape) {
   const std::string place = files_.path().string();
   LAMINA_ASSIGN(const core::TensorView tensor, files_.weight(name));
-  used_.insert(name);
+  if (used_.insert(name).second) new_names_.push_back(name);
   const std::vector<int64_t> found(tensor.shape.begin(), tensor.shape.begin() + tensor.rank);
   if (!std::equal(found.begin(), found.end(), shape.begin(), shape.end())) {
     return fail(ErrorCode::kCorrupt, place, "tensor {} has shape [{}]; [{}] expected", name, fmt::join(found, ", "),

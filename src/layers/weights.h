@@ -4,6 +4,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -39,6 +40,8 @@ class Weights {
   core::Status pack(core::ThreadPool& pool, const Progress& progress);
   /// Names that were asked for.
   const std::set<std::string>& used() const { return used_; }
+  /// Names that were asked for the first time since the last call, in order.
+  std::vector<std::string> take_new_names() { return std::exchange(new_names_, {}); }
 
  private:
   core::Result<std::shared_ptr<Linear>> find_or_plan(const std::string& name, int64_t outputs, int64_t inputs);
@@ -47,6 +50,7 @@ class Weights {
   bool exact_ = false;
   std::vector<std::shared_ptr<Linear>> linears_;
   std::set<std::string> used_;
+  std::vector<std::string> new_names_;
 };
 
 }  // namespace lamina::layers
