@@ -1,6 +1,7 @@
 #include "core/thread_pool.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -87,18 +88,23 @@ void ThreadPool::work(int index) {
   }
 }
 
-int default_threads() {
+CpuLimits cpu_limits() {
+  CpuLimits limits{.online = std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
+  if (const long online = sysconf(_SC_NPROCESSORS_ONLN); online > 0) limits.online = static_cast<int>(online);
   cpu_set_t set;
   CPU_ZERO(&set);
-  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                          : static_cast<int>(std::thread::hardware_concurrency());
+  limits.affinity = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : limits.online;
   std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
+  double quota = 0;  // the word "max" stops the reading
   double period = 0;
-  if (file >> quota >> period && quota != "max" && period > 0) {
-    count = std::min(count, static_cast<int>(std::stod(quota) / period));
-  }
-  return std::max(count, 1);
+  if (file >> quota >> period && quota > 0 && period > 0) limits.quota = quota / period;
+  return limits;
+}
+
+int default_threads() {
+  const CpuLimits limits = cpu_limits();
+  const int granted = limits.quota > 0 ? std::min(limits.affinity, static_cast<int>(limits.quota)) : limits.affinity;
+  return std::max(granted, 1);
 }
 
 void set_float_mode() {

@@ -56,7 +56,15 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-/// CPUs that this process may use: affinity and cgroup quota, at least 1.
+/// What the system lets this process use.
+struct CpuLimits {
+  int online = 1;    ///< CPUs that the system runs on
+  int affinity = 1;  ///< of those, the ones this process may run on
+  double quota = 0;  ///< CPUs' worth of time that the control group grants; 0: no limit
+};
+CpuLimits cpu_limits();
+
+/// CPUs that this process may use: affinity and quota, at least 1.
 int default_threads();
 
 /// Flushes denormals to zero on the calling thread, as every computing thread must for equal results.
