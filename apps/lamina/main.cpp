@@ -11,12 +11,9 @@
 namespace {
 
 using AddCommand = void (*)(CLI::App& app, int& exit_status);
-constexpr std::array<AddCommand, 5> kCommands{
-    lamina::app::add_run,
-    lamina::app::add_tokenize,
-    lamina::app::add_template,
-    lamina::app::add_logits,
-    lamina::app::add_pull,
+constexpr std::array<AddCommand, 7> kCommands{
+    lamina::app::add_run,  lamina::app::add_tokenize, lamina::app::add_template, lamina::app::add_logits,
+    lamina::app::add_eval, lamina::app::add_bench,    lamina::app::add_pull,
 };
 
 /// CLI11's message as one line in the form of all errors.

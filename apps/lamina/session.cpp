@@ -21,7 +21,8 @@ constexpr int64_t kDefaultContext = 4096;
 /// Positions per sequence: what the user says, else what the command needs, never more than the model knows.
 Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs, const models::Model& model) {
   if (options.context > model.context()) {
-    return fail(ErrorCode::kInvalid, "--ctx", "{} positions; the model was made for {}", options.context, model.context());
+    return fail(ErrorCode::kInvalid, "--ctx", "{} positions; the model was made for {}", options.context,
+                model.context());
   }
   if (options.context > 0) return options.context;
   const int64_t wanted = needs.context > 0 ? needs.context : kDefaultContext;
@@ -49,7 +50,9 @@ Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model
   LAMINA_ASSIGN(const recipe::Recipe parsed, recipe::parse(text));
   recipe::ModelFacts facts{.layers = static_cast<int>(model.layers().size())};
   for (const layers::Layer& layer : model.layers()) {
-    const auto has = [&](std::string_view role) { return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end(); };
+    const auto has = [&](std::string_view role) {
+      return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end();
+    };
     facts.sublayers.push_back({.attention = has("attn"), .mlp = has("mlp")});
   }
   return recipe::plan(parsed, facts);
@@ -58,28 +61,42 @@ Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model
 core::Status check_memory(int64_t weights, int64_t cache, int64_t workspace) {
   const int64_t available = core::available_bytes();
   if (weights + cache + workspace <= available) return {};
-  return fail(ErrorCode::kLimit, "memory", "weights {}, cache {} and workspace {} do not fit into the {} that are free; a smaller --ctx or model would",
-              size_text(weights), size_text(cache), size_text(workspace), size_text(available));
+  return fail(
+      ErrorCode::kLimit, "memory",
+      "weights {}, cache {} and workspace {} do not fit into the {} that are free; a smaller --ctx or model would",
+      size_text(weights), size_text(cache), size_text(workspace), size_text(available));
 }
 
-Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs) {
-  core::Stopwatch watch;
+Result<Session> prepare_session(const CommonOptions& options, bool tokenizer) {
   Session session;
   LAMINA_ASSIGN(session.model, build_model(options));
   LAMINA_ASSIGN(session.plan, plan_recipe(options.recipe, *session.model));
-  if (needs.tokenizer) {
+  if (tokenizer) {
     LAMINA_ASSIGN(session.tokenizer, models::load_tokenizer(session.model->files()));
     LAMINA_CHECK_OK(models::check_vocabulary(*session.tokenizer, *session.model));
   }
+  return session;
+}
+
+core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs) {
   session.pool = std::make_unique<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));
-  const run::RunnerOptions runner_options{
-      .plan = session.plan, .context = context, .sequences = needs.sequences, .max_rows = std::min(needs.max_rows, context * needs.sequences)};
-  LAMINA_ASSIGN(const run::RunnerMemory memory, run::Runner::plan_memory(*session.model, *session.pool, runner_options));
+  const run::RunnerOptions runner_options{.plan = session.plan,
+                                          .context = context,
+                                          .sequences = needs.sequences,
+                                          .max_rows = std::min(needs.max_rows, context * needs.sequences)};
+  LAMINA_ASSIGN(const run::RunnerMemory memory,
+                run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache, memory.workspace));
   LAMINA_CHECK_OK(load_weights(session));
   LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
-  session.load_seconds = watch.seconds();
+  session.load_seconds = session.since_start.seconds();
+  return {};
+}
+
+Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs) {
+  LAMINA_ASSIGN(Session session, prepare_session(options, needs.tokenizer));
+  LAMINA_CHECK_OK(start_session(session, options, needs));
   return session;
 }
 

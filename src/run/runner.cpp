@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "layers/rows.h"
+#include "run/route_cost.h"
 
 namespace lamina::run {
 
@@ -16,12 +17,6 @@ using layers::Arena;
 
 namespace {
 
-bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
-  if (part.role == "attn") return visit.attention;
-  if (part.role == "mlp") return visit.mlp;
-  return true;
-}
-
 Result<kernels::CacheFormat> cache_format(const std::string& name) {
   for (const auto format : {kernels::CacheFormat::kF32, kernels::CacheFormat::kF16, kernels::CacheFormat::kBf16}) {
     if (kernels::cache_format_name(format) == name) return format;
@@ -31,7 +26,8 @@ Result<kernels::CacheFormat> cache_format(const std::string& name) {
 
 Result<cache::KvCacheOptions> cache_options(const models::Model& model, const RunnerOptions& options) {
   LAMINA_ASSIGN(const kernels::CacheFormat format, cache_format(options.plan.kv_format));
-  cache::KvCacheOptions out{.visits = {}, .tokens = 0, .sequence_tokens = options.context, .sequences = options.sequences};
+  cache::KvCacheOptions out{
+      .visits = {}, .tokens = 0, .sequence_tokens = options.context, .sequences = options.sequences};
   const int64_t blocks = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys;
   out.tokens = blocks * kernels::kChunkKeys * options.sequences;
   for (const recipe::Visit& visit : options.plan.route) {
@@ -62,7 +58,8 @@ WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& op
   const auto padded = [](int64_t bytes) { return static_cast<int64_t>(Arena::padded(bytes)); };
   WorkspacePlan plan;
   plan.stream = padded(limits.rows * model.hidden() * 4);
-  for (const auto& rope : model.ropes()) plan.angles += 2 * padded(limits.rows * static_cast<int64_t>(rope.frequencies.size()) * 4);
+  for (const auto& rope : model.ropes())
+    plan.angles += 2 * padded(limits.rows * static_cast<int64_t>(rope.frequencies.size()) * 4);
   const std::array<const layers::Linear*, 1> head{&model.head().linear()};
   plan.arena = padded(limits.rows * model.hidden() * 4) + layers::product_bytes(head, limits.rows);
   plan.scratch = layers::product_scratch_bytes(head, limits.rows);
@@ -81,15 +78,18 @@ WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& op
 
 }  // namespace
 
-Result<RunnerMemory> Runner::plan_memory(const models::Model& model, const core::ThreadPool& pool, const RunnerOptions& options) {
+Result<RunnerMemory> Runner::plan_memory(const models::Model& model, const core::ThreadPool& pool,
+                                         const RunnerOptions& options) {
   LAMINA_ASSIGN(const cache::KvCacheOptions wanted, cache_options(model, options));
-  return RunnerMemory{.cache = cache::KvCache::bytes(wanted), .workspace = plan_workspace(model, options).total(pool.threads())};
+  return RunnerMemory{.cache = cache::KvCache::bytes(wanted),
+                      .workspace = plan_workspace(model, options).total(pool.threads())};
 }
 
-Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core::ThreadPool& pool, const RunnerOptions& options) {
+Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core::ThreadPool& pool,
+                                               const RunnerOptions& options) {
   if (options.context < 1 || options.sequences < 1 || options.max_rows < 1) {
-    return fail(ErrorCode::kInvalid, "run", "context {}, sequences {}, rows {}: each must be at least 1", options.context, options.sequences,
-                options.max_rows);
+    return fail(ErrorCode::kInvalid, "run", "context {}, sequences {}, rows {}: each must be at least 1",
+                options.context, options.sequences, options.max_rows);
   }
   std::unique_ptr<Runner> runner(new Runner(model, pool, options));
   LAMINA_CHECK_OK(runner->take_memory());
@@ -111,7 +111,8 @@ Status Runner::take_memory() {
     const auto bytes = static_cast<int64_t>(Arena::padded(options_.max_rows * half * 4));
     angle_memory_.push_back(reinterpret_cast<float*>(take(bytes)));
     angle_memory_.push_back(reinterpret_cast<float*>(take(bytes)));
-    angles_.push_back({.cosines = angle_memory_[angle_memory_.size() - 2], .sines = angle_memory_.back(), .half_dims = half});
+    angles_.push_back(
+        {.cosines = angle_memory_[angle_memory_.size() - 2], .sines = angle_memory_.back(), .half_dims = half});
   }
   arena_ = Arena({take(plan.arena), static_cast<size_t>(plan.arena)});
   for (int i = 0; i < threads; ++i) thread_scratch_.push_back(take(plan.scratch));
@@ -128,11 +129,13 @@ Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
   for (const BatchRow& row : rows) {
     wanted += row.wants_logits ? 1 : 0;
     if (row.token < 0 || row.token >= model_.vocabulary()) {
-      return fail(ErrorCode::kInvalid, "batch", "token {} is outside the vocabulary of {}", row.token, model_.vocabulary());
+      return fail(ErrorCode::kInvalid, "batch", "token {} is outside the vocabulary of {}", row.token,
+                  model_.vocabulary());
     }
   }
   if (logits < wanted * static_cast<size_t>(model_.vocabulary())) {
-    return fail(ErrorCode::kInvalid, "batch", "room for {} logits; {} rows of {} expected", logits, wanted, model_.vocabulary());
+    return fail(ErrorCode::kInvalid, "batch", "room for {} logits; {} rows of {} expected", logits, wanted,
+                model_.vocabulary());
   }
   return {};
 }
@@ -173,8 +176,8 @@ void Runner::compute_angles(int64_t rows) {
       if (first >= last) continue;
       for (size_t i = 0; i < angles_.size(); ++i) {
         const int64_t offset = first * angles_[i].half_dims;
-        kernels::rope_table(model_.ropes()[i], group.first_position + first - group.first_row, last - first, angle_memory_[2 * i] + offset,
-                            angle_memory_[2 * i + 1] + offset);
+        kernels::rope_table(model_.ropes()[i], group.first_position + first - group.first_row, last - first,
+                            angle_memory_[2 * i] + offset, angle_memory_[2 * i + 1] + offset);
       }
     }
   });
@@ -182,7 +185,8 @@ void Runner::compute_angles(int64_t rows) {
 
 void Runner::call_hook(const layers::Step& step, int visit, int layer) {
   if (hook_ == nullptr) return;
-  hook_->at_border({.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_}, stream_);
+  hook_->at_border({.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_},
+                   stream_);
 }
 
 void Runner::visit_layers(layers::Step& step) {

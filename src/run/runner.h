@@ -41,9 +41,9 @@ class BorderHook {
 
 struct RunnerOptions {
   recipe::RunPlan plan;
-  int64_t context = 0;    ///< positions per sequence
-  int32_t sequences = 1;  ///< open at once
-  int64_t max_rows = 512; ///< rows of one step
+  int64_t context = 0;     ///< positions per sequence
+  int32_t sequences = 1;   ///< open at once
+  int64_t max_rows = 512;  ///< rows of one step
 };
 
 /// What running takes besides the weights, in bytes.
@@ -52,12 +52,15 @@ struct RunnerMemory {
   int64_t workspace = 0;
 };
 
-/// The forward pass over a route: batches in, logits out. All memory is taken when it is made; step() allocates nothing.
+/// The forward pass over a route: batches in, logits out. All memory is taken when it is made; step() allocates
+/// nothing.
 class Runner {
  public:
-  static core::Result<RunnerMemory> plan_memory(const models::Model& model, const core::ThreadPool& pool, const RunnerOptions& options);
+  static core::Result<RunnerMemory> plan_memory(const models::Model& model, const core::ThreadPool& pool,
+                                                const RunnerOptions& options);
   /// `model` and `pool` must outlive the runner; the model must be loaded before the first step.
-  static core::Result<std::unique_ptr<Runner>> create(const models::Model& model, core::ThreadPool& pool, const RunnerOptions& options);
+  static core::Result<std::unique_ptr<Runner>> create(const models::Model& model, core::ThreadPool& pool,
+                                                      const RunnerOptions& options);
 
   const RunnerOptions& options() const { return options_; }
   const models::Model& model() const { return model_; }
@@ -65,15 +68,18 @@ class Runner {
   void close(cache::SequenceId sequence) { cache_->close(sequence); }
   int64_t length(cache::SequenceId sequence) const { return cache_->length(sequence); }
   void truncate(cache::SequenceId sequence, int64_t length) { cache_->truncate(sequence, length); }
+  /// What each visit of the route keeps of a position.
+  std::span<const cache::VisitShape> cache_visits() const { return cache_->visits(); }
   void set_hook(BorderHook* hook) { hook_ = hook; }
 
   /// Runs the rows, at most max_rows, the rows of a sequence side by side. Logits of the rows that want them go to
-  /// `logits` [wanted, vocabulary], in order. kInvalid: token outside the vocabulary; kLimit: too many rows or positions.
-  /// On an error nothing has changed.
+  /// `logits` [wanted, vocabulary], in order. kInvalid: token outside the vocabulary; kLimit: too many rows or
+  /// positions. On an error nothing has changed.
   core::Status step(std::span<const BatchRow> rows, std::span<float> logits);
 
  private:
-  Runner(const models::Model& model, core::ThreadPool& pool, RunnerOptions options) : model_(model), pool_(pool), options_(std::move(options)) {}
+  Runner(const models::Model& model, core::ThreadPool& pool, RunnerOptions options)
+      : model_(model), pool_(pool), options_(std::move(options)) {}
   core::Status take_memory();
   core::Status check(std::span<const BatchRow> rows, size_t logits) const;
   core::Status group_rows(std::span<const BatchRow> rows);
