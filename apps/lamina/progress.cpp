@@ -9,9 +9,12 @@
 
 namespace lamina::app {
 
-Progress::Progress(std::string label, int64_t total)
-    : label_(std::move(label)), total_(std::max<int64_t>(total, 0)), terminal_(isatty(STDERR_FILENO) == 1) {
-  if (!terminal_) note(total_ > 0 ? fmt::format("{}: {}", label_, size_text(total_)) : label_);
+Progress::Progress(std::string label, int64_t total, std::string unit)
+    : label_(std::move(label)),
+      total_(std::max<int64_t>(total, 0)),
+      unit_(std::move(unit)),
+      terminal_(isatty(STDERR_FILENO) == 1) {
+  if (!terminal_) note(total_ > 0 ? fmt::format("{}: {}", label_, amount(total_)) : label_);
 }
 
 Progress::~Progress() {
@@ -29,10 +32,14 @@ void Progress::update(int64_t done) {
     return;
   }
   constexpr int64_t kWorthTenths = 20'000'000;
-  if (total_ < kWorthTenths) return;
+  if (total_ < kWorthTenths || !unit_.empty()) return;
   const int64_t tenth = done * 10 / total_;
   if (tenth > tenth_ && tenth < 10) note(fmt::format("{}: {} %", label_, tenth * 10));
   tenth_ = std::max(tenth_, tenth);
+}
+
+std::string Progress::amount(int64_t count) const {
+  return unit_.empty() ? size_text(count) : fmt::format("{} {}", count, unit_);
 }
 
 void Progress::draw(int64_t done) {
@@ -43,7 +50,7 @@ void Progress::draw(int64_t done) {
     const auto filled = static_cast<size_t>(done * kWidth / total_);
     bar = fmt::format(" [{:<{}}] {:3} %", std::string(filled, '='), kWidth, done * 100 / total_);
   }
-  fmt::print(stderr, "\r{:.40}{} {} {}/s\033[K", label_, bar, size_text(done), size_text(static_cast<int64_t>(rate)));
+  fmt::print(stderr, "\r{:.40}{} {} {}/s\033[K", label_, bar, amount(done), amount(static_cast<int64_t>(rate)));
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -7,22 +7,25 @@
 
 namespace lamina::app {
 
-/// How far a transfer is, on standard error: a bar on a terminal, else a line at every tenth.
+/// How far a transfer or a long computation is, on standard error: a bar on a terminal, else a line at every tenth.
 class Progress {
  public:
-  Progress(std::string label, int64_t total);
+  /// `total` in bytes, or in what `unit` names ("tokens").
+  Progress(std::string label, int64_t total, std::string unit = {});
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `done` bytes of the total are here.
+  /// `done` of the total is here.
   void update(int64_t done);
 
  private:
   void draw(int64_t done);
+  std::string amount(int64_t count) const;
 
   std::string label_;
   int64_t total_;
+  std::string unit_;
   bool terminal_;
   bool drawn_ = false;
   int64_t tenth_ = 0;

@@ -66,15 +66,18 @@ core::Status check_memory(int64_t weights, int64_t cache, int64_t workspace) {
       size_text(weights), size_text(cache), size_text(workspace), size_text(available));
 }
 
-Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs) {
-  core::Stopwatch watch;
+Result<Session> prepare_session(const CommonOptions& options, bool tokenizer) {
   Session session;
   LAMINA_ASSIGN(session.model, build_model(options));
   LAMINA_ASSIGN(session.plan, plan_recipe(options.recipe, *session.model));
-  if (needs.tokenizer) {
+  if (tokenizer) {
     LAMINA_ASSIGN(session.tokenizer, models::load_tokenizer(session.model->files()));
     LAMINA_CHECK_OK(models::check_vocabulary(*session.tokenizer, *session.model));
   }
+  return session;
+}
+
+core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs) {
   session.pool = std::make_unique<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));
   const run::RunnerOptions runner_options{.plan = session.plan,
@@ -86,7 +89,13 @@ Result<Session> open_session(const CommonOptions& options, const SessionNeeds& n
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache, memory.workspace));
   LAMINA_CHECK_OK(load_weights(session));
   LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
-  session.load_seconds = watch.seconds();
+  session.load_seconds = session.since_start.seconds();
+  return {};
+}
+
+Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs) {
+  LAMINA_ASSIGN(Session session, prepare_session(options, needs.tokenizer));
+  LAMINA_CHECK_OK(start_session(session, options, needs));
   return session;
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/clock.h"
 #include "lamina/cli.h"
 #include "models/model.h"
 #include "models/vocabulary.h"
@@ -20,6 +21,7 @@ struct Session {
   recipe::RunPlan plan;
   std::optional<text::Tokenizer> tokenizer;
   std::unique_ptr<run::Runner> runner;
+  core::Stopwatch since_start;  ///< of preparing
   double load_seconds = 0;
 
   int64_t context() const { return runner->options().context; }
@@ -35,6 +37,12 @@ struct SessionNeeds {
 
 /// The store's or the user's model of that name, built but not loaded.
 core::Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& options);
+
+/// The first half of open_session: builds the model, checks the recipe and reads the tokenizer; nothing is loaded.
+core::Result<Session> prepare_session(const CommonOptions& options, bool tokenizer);
+
+/// The second half: checks memory, loads the weights and makes the runner.
+core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs);
 
 /// Builds the model, checks recipe and memory, loads the weights (with a bar on a terminal when it takes long) and
 /// makes the runner.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "layers/rows.h"
+#include "run/route_cost.h"
 
 namespace lamina::run {
 
@@ -15,12 +16,6 @@ using core::Status;
 using layers::Arena;
 
 namespace {
-
-bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
-  if (part.role == "attn") return visit.attention;
-  if (part.role == "mlp") return visit.mlp;
-  return true;
-}
 
 Result<kernels::CacheFormat> cache_format(const std::string& name) {
   for (const auto format : {kernels::CacheFormat::kF32, kernels::CacheFormat::kF16, kernels::CacheFormat::kBf16}) {

@@ -68,6 +68,8 @@ class Runner {
   void close(cache::SequenceId sequence) { cache_->close(sequence); }
   int64_t length(cache::SequenceId sequence) const { return cache_->length(sequence); }
   void truncate(cache::SequenceId sequence, int64_t length) { cache_->truncate(sequence, length); }
+  /// What each visit of the route keeps of a position.
+  std::span<const cache::VisitShape> cache_visits() const { return cache_->visits(); }
   void set_hook(BorderHook* hook) { hook_ = hook; }
 
   /// Runs the rows, at most max_rows, the rows of a sequence side by side. Logits of the rows that want them go to

@@ -1,0 +1,291 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "lamina/commands.h"
+#include "lamina/session.h"
+#include "run/machine.h"
+#include "run/random.h"
+#include "run/route_cost.h"
+
+namespace lamina::app {
+
+namespace {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+using core::Status;
+
+constexpr int64_t kStepRows = 512;
+constexpr int64_t kMaxTests = 1000;
+
+struct BenchOptions {
+  CommonOptions common;
+  std::vector<int64_t> prompt{512};
+  std::vector<int64_t> generate{128};
+  std::vector<int64_t> depth{0};
+  std::vector<int32_t> batch{1};
+  int rounds = 5;
+};
+
+/// One row of the report: reading `tokens` tokens, or generating them, in each of `batch` sequences that hold `depth`.
+struct Test {
+  bool prompt = true;
+  int64_t tokens = 0;
+  int64_t depth = 0;
+  int32_t batch = 1;
+
+  std::string name() const { return fmt::format("{}{}", prompt ? "pp" : "tg", tokens); }
+};
+
+/// What a test showed; shares are of what the machine was measured to reach.
+struct Row {
+  Test test;
+  double median_tps = 0;
+  double min_tps = 0;
+  double max_tps = 0;
+  std::optional<double> bandwidth_share;  ///< of generating alone
+  double peak_share = 0;
+};
+
+Result<std::vector<Test>> list_tests(const BenchOptions& options) {
+  std::vector<Test> tests;
+  for (const int64_t depth : options.depth) {
+    for (const int32_t batch : options.batch) {
+      for (const int64_t tokens : options.prompt) tests.push_back({true, tokens, depth, batch});
+      for (const int64_t tokens : options.generate) tests.push_back({false, tokens, depth, batch});
+    }
+  }
+  std::erase_if(tests, [](const Test& test) { return test.tokens == 0; });
+  if (tests.empty() || static_cast<int64_t>(tests.size()) > kMaxTests) {
+    return fail(ErrorCode::kInvalid, "bench", "{} tests; 1 to {} from -p, -n, -d and -b expected", tests.size(),
+                kMaxTests);
+  }
+  return tests;
+}
+
+/// What all tests need together; -d 0 and --ctx leave as much room as the longest test takes.
+Result<SessionNeeds> needs_of(std::span<const Test> tests, const CommonOptions& common, const models::Model& model) {
+  SessionNeeds needs{.context = 1, .sequences = 1, .max_rows = kStepRows, .tokenizer = false};
+  for (const Test& test : tests) {
+    needs.context = std::max(needs.context, test.depth + test.tokens);
+    needs.sequences = std::max(needs.sequences, test.batch);
+  }
+  needs.max_rows = std::max<int64_t>(needs.max_rows, needs.sequences);
+  const int64_t most = common.context > 0 ? std::min(common.context, model.context()) : model.context();
+  if (needs.context <= most) return needs;
+  return fail(ErrorCode::kLimit, "bench", "depth and tokens make {} positions; at most {} expected", needs.context,
+              most);
+}
+
+/// Feeds random tokens to open sequences, as fast as the runner takes them.
+class Feeder {
+ public:
+  Feeder(run::Runner& runner, int32_t batch)
+      : runner_(runner), logits_(static_cast<size_t>(batch) * static_cast<size_t>(runner.model().vocabulary())) {
+    rows_.reserve(static_cast<size_t>(runner.options().max_rows));
+  }
+  ~Feeder() {
+    for (const cache::SequenceId sequence : sequences_) runner_.close(sequence);
+  }
+  Feeder(const Feeder&) = delete;
+  Feeder& operator=(const Feeder&) = delete;
+
+  Status open(int32_t batch) {
+    for (int32_t i = 0; i < batch; ++i) {
+      LAMINA_ASSIGN(const cache::SequenceId sequence, runner_.open());
+      sequences_.push_back(sequence);
+    }
+    return {};
+  }
+
+  void truncate(int64_t length) {
+    for (const cache::SequenceId sequence : sequences_) runner_.truncate(sequence, length);
+  }
+
+  /// `tokens` tokens to each sequence, one sequence after the other, in full steps; logits of the last of each.
+  Status read(int64_t tokens) {
+    for (const cache::SequenceId sequence : sequences_) {
+      for (int64_t i = 0; i < tokens; ++i) {
+        add(sequence, i + 1 == tokens);
+        if (static_cast<int64_t>(rows_.size()) == runner_.options().max_rows) LAMINA_CHECK_OK(step());
+      }
+    }
+    return rows_.empty() ? Status() : step();
+  }
+
+  /// `tokens` steps with one token of each sequence.
+  Status generate(int64_t tokens) {
+    for (int64_t i = 0; i < tokens; ++i) {
+      for (const cache::SequenceId sequence : sequences_) add(sequence, true);
+      LAMINA_CHECK_OK(step());
+    }
+    return {};
+  }
+
+ private:
+  void add(cache::SequenceId sequence, bool wants_logits) {
+    const auto vocabulary = static_cast<uint64_t>(runner_.model().vocabulary());
+    rows_.push_back({.token = static_cast<int32_t>(run::random_bits(0, drawn_++) % vocabulary),
+                     .sequence = sequence,
+                     .wants_logits = wants_logits});
+  }
+
+  Status step() {
+    const Status status = runner_.step(rows_, logits_);
+    rows_.clear();
+    return status;
+  }
+
+  run::Runner& runner_;
+  std::vector<cache::SequenceId> sequences_;
+  std::vector<run::BatchRow> rows_;
+  std::vector<float> logits_;
+  uint64_t drawn_ = 0;
+};
+
+/// Tokens per second of every round, after one that is not timed.
+Result<std::vector<double>> time_rounds(run::Runner& runner, const Test& test, int rounds) {
+  Feeder feeder(runner, test.batch);
+  LAMINA_CHECK_OK(feeder.open(test.batch));
+  LAMINA_CHECK_OK(feeder.read(test.depth));
+  std::vector<double> rates;
+  for (int round = -1; round < rounds; ++round) {
+    feeder.truncate(test.depth);
+    const int64_t tokens = round < 0 ? std::min<int64_t>(test.tokens, test.prompt ? kStepRows : 8) : test.tokens;
+    const core::Stopwatch watch;
+    LAMINA_CHECK_OK(test.prompt ? feeder.read(tokens) : feeder.generate(tokens));
+    if (round >= 0) rates.push_back(static_cast<double>(tokens * test.batch) / watch.seconds());
+  }
+  return rates;
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+/// Bytes that a step of generating must read: the route's weights once, each sequence's cache at its mean length.
+double step_bytes(const Test& test, const run::RouteCost& cost) {
+  const double positions = static_cast<double>(test.depth) + static_cast<double>(test.tokens + 1) / 2;
+  return static_cast<double>(cost.weight_bytes) + test.batch * positions * static_cast<double>(cost.position_bytes);
+}
+
+/// Seconds that the products of a test take at the machine's peaks, two operations per weight and row.
+double least_seconds(const Test& test, const run::RouteCost& cost, const run::MachinePeaks& peaks) {
+  const auto rows = static_cast<double>(test.tokens * test.batch);
+  const double logits = test.prompt ? test.batch : rows;
+  const auto operations = [&](int64_t layers, int64_t head) {
+    return 2 * (rows * static_cast<double>(layers) + logits * static_cast<double>(head));
+  };
+  return operations(cost.layers.int8, cost.head.int8) / peaks.int8 +
+         operations(cost.layers.float32, cost.head.float32) / peaks.float32;
+}
+
+Row make_row(const Test& test, const std::vector<double>& rates, const run::RouteCost& cost,
+             const run::MachinePeaks& peaks) {
+  Row row{.test = test,
+          .median_tps = median(rates),
+          .min_tps = std::ranges::min(rates),
+          .max_tps = std::ranges::max(rates),
+          .bandwidth_share = {}};
+  const double seconds = static_cast<double>(test.tokens * test.batch) / row.median_tps;
+  if (!test.prompt) row.bandwidth_share = step_bytes(test, cost) * row.median_tps / test.batch / peaks.read_bytes;
+  row.peak_share = least_seconds(test, cost, peaks) / seconds;
+  return row;
+}
+
+nlohmann::ordered_json json_of(const Row& row, const Session& session, const BenchOptions& options,
+                               std::string_view isa) {
+  nlohmann::ordered_json out{{"test", row.test.name()},
+                             {"tokens", row.test.tokens},
+                             {"depth", row.test.depth},
+                             {"batch", row.test.batch},
+                             {"threads", session.pool->threads()},
+                             {"median_tps", row.median_tps},
+                             {"min_tps", row.min_tps},
+                             {"max_tps", row.max_tps},
+                             {"bandwidth_share", nullptr},
+                             {"peak_share", row.peak_share},
+                             {"isa", isa},
+                             {"recipe", options.common.recipe}};
+  if (row.bandwidth_share) out["bandwidth_share"] = *row.bandwidth_share;
+  return out;
+}
+
+void print_head(const Session& session, const BenchOptions& options, const run::RouteCost& cost,
+                const run::MachinePeaks& peaks) {
+  fmt::print("{}, {} threads, {}, activations {}, recipe \"{}\"\n", options.common.model, session.pool->threads(),
+             cost.isa, options.common.activations, options.common.recipe);
+  fmt::print("machine: reads {:.1f} GB/s, float32 {:.0f} and int8 {:.0f} billion operations/s\n\n",
+             peaks.read_bytes / 1e9, peaks.float32 / 1e9, peaks.int8 / 1e9);
+  fmt::print("{:<10} {:>7} {:>6} {:>10} {:>10} {:>10} {:>10} {:>6}\n", "test", "depth", "batch", "tokens/s", "least",
+             "most", "bandwidth", "peak");
+}
+
+void print_row(const Row& row) {
+  const std::string bandwidth =
+      row.bandwidth_share ? fmt::format("{:.1f} %", 100 * *row.bandwidth_share) : std::string("-");
+  fmt::print("{:<10} {:>7} {:>6} {:>10.1f} {:>10.1f} {:>10.1f} {:>10} {:>4.1f} %\n", row.test.name(), row.test.depth,
+             row.test.batch, row.median_tps, row.min_tps, row.max_tps, bandwidth, 100 * row.peak_share);
+  std::fflush(stdout);
+}
+
+Status bench_command(const BenchOptions& options) {
+  LAMINA_ASSIGN(const std::vector<Test> tests, list_tests(options));
+  LAMINA_ASSIGN(Session session, prepare_session(options.common, false));
+  LAMINA_ASSIGN(const SessionNeeds needs, needs_of(tests, options.common, *session.model));
+  LAMINA_CHECK_OK(start_session(session, options.common, needs));
+  LAMINA_ASSIGN(const run::MachinePeaks peaks, run::measure_peaks(*session.pool));
+  const run::RouteCost cost = run::route_cost(*session.runner);
+  if (!options.common.json) print_head(session, options, cost, peaks);
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const Test& test : tests) {
+    LAMINA_ASSIGN(const std::vector<double> rates, time_rounds(*session.runner, test, options.rounds));
+    const Row row = make_row(test, rates, cost, peaks);
+    rows.push_back(json_of(row, session, options, cost.isa));
+    if (!options.common.json) print_row(row);
+  }
+  if (!options.common.json) return {};
+  print_json({{"model", options.common.model},
+              {"activations", options.common.activations},
+              {"load_ms", 1e3 * session.load_seconds},
+              {"machine",
+               {{"read_bytes_per_s", peaks.read_bytes}, {"float32_per_s", peaks.float32}, {"int8_per_s", peaks.int8}}},
+              {"rows", std::move(rows)}});
+  return {};
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, int& exit_status) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = add_command(app, "bench", "measure speed: reading a prompt, and generating",
+                                  "  lamina bench smollm2-135m\n"
+                                  "  lamina bench model.gguf -p 512,2048 -n 128 -d 0,4096 -b 1,8 --threads 4 --json");
+  add_model_options(*command, options->common);
+  constexpr int64_t kMost = int64_t{1} << 24;
+  command->add_option("-p", options->prompt, "prompt tokens to read; 0: no such test")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(int64_t{0}, kMost));
+  command->add_option("-n", options->generate, "tokens to generate; 0: no such test")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(int64_t{0}, kMost));
+  command->add_option("-d", options->depth, "tokens that are in the cache already")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(int64_t{0}, kMost));
+  command->add_option("-b", options->batch, "sequences at once")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(1, 4096));
+  command->add_option("-r", options->rounds, "timed rounds of each test")->check(CLI::Range(1, 10000));
+  command->callback([options, &exit_status] { exit_status = exit_status_of(bench_command(*options)); });
+}
+
+}  // namespace lamina::app

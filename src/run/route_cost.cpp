@@ -1,0 +1,46 @@
+#include "run/route_cost.h"
+
+namespace lamina::run {
+namespace {
+
+/// Sums over the matrices of a route.
+struct Sum {
+  RouteCost cost;
+  int64_t largest = 0;
+
+  void add(const layers::Linear& linear, WeightCounts& counts) {
+    cost.weight_bytes += linear.bytes();
+    const bool is_float = linear.layout().activation == kernels::InputForm::kFloat;
+    (is_float ? counts.float32 : counts.int8) += linear.outputs() * linear.inputs();
+    if (linear.bytes() <= largest) return;
+    largest = linear.bytes();
+    cost.isa = core::isa_name(linear.layout().variant->isa);
+  }
+};
+
+}  // namespace
+
+bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
+  if (part.role == "attn") return visit.attention;
+  if (part.role == "mlp") return visit.mlp;
+  return true;
+}
+
+RouteCost route_cost(const Runner& runner) {
+  Sum sum;
+  const models::Model& model = runner.model();
+  for (const recipe::Visit& visit : runner.options().plan.route) {
+    for (const layers::Layer::Part& part : model.layers()[static_cast<size_t>(visit.layer)].parts) {
+      if (!runs(visit, part)) continue;
+      for (const layers::Linear* linear : part.sublayer->linears()) sum.add(*linear, sum.cost.layers);
+    }
+  }
+  sum.add(model.head().linear(), sum.cost.head);
+  for (const cache::VisitShape& visit : runner.cache_visits()) {
+    sum.cost.position_bytes +=
+        visit.kv_heads * (visit.key_size + visit.value_size) * kernels::cache_number_bytes(visit.format);
+  }
+  return sum.cost;
+}
+
+}  // namespace lamina::run

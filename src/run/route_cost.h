@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "run/runner.h"
+
+namespace lamina::run {
+
+/// Whether a visit of the route runs that part of its layer.
+bool runs(const recipe::Visit& visit, const layers::Layer::Part& part);
+
+/// Weights of matrices by the arithmetic that their kernels do.
+struct WeightCounts {
+  int64_t int8 = 0;
+  int64_t float32 = 0;
+};
+
+/// What a runner's route must read and compute. A layer that is visited twice counts twice.
+struct RouteCost {
+  int64_t weight_bytes = 0;    ///< packed matrices that one step reads, the head's too
+  int64_t position_bytes = 0;  ///< of the cache, per position that a token attends to
+  WeightCounts layers;         ///< each is multiplied once per token
+  WeightCounts head;           ///< once per row of logits
+  std::string_view isa;        ///< instruction set of the largest matrix's kernel
+};
+RouteCost route_cost(const Runner& runner);
+
+}  // namespace lamina::run
