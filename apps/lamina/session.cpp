@@ -47,7 +47,10 @@ Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds&
 
 Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model& model) {
   LAMINA_ASSIGN(const recipe::Recipe parsed, recipe::parse(text));
-  recipe::ModelFacts facts{.layers = static_cast<int>(model.layers().size())};
+  recipe::ModelFacts facts{.layers = static_cast<int>(model.layers().size()),
+                           .key_value_cache = !model.reads_ahead(),
+                           .sublayers = {},
+                           .route = model.route()};
   for (const layers::Layer& layer : model.layers()) {
     const auto has = [&](std::string_view role) {
       return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end();
@@ -78,6 +81,9 @@ Result<Session> prepare_session(const CommonOptions& options, bool tokenizer) {
 }
 
 core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs) {
+  if (!needs.encoder && session.model->reads_ahead()) {
+    return fail(ErrorCode::kUnsupported, options.model, "an encoder predicts no next token; `lamina embed` or `lamina rerank` would work");
+  }
   session.pool = std::make_unique<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));
   const run::RunnerOptions runner_options{.plan = session.plan,

@@ -33,6 +33,7 @@ struct SessionNeeds {
   int32_t sequences = 1;
   int64_t max_rows = 512;
   bool tokenizer = true;
+  bool encoder = false;  ///< whether the command also takes models that do not predict the next token
 };
 
 /// The store's or the user's model of that name, built but not loaded.

@@ -86,8 +86,9 @@ Listing list_model(const models::Model& model) {
   // What is left belongs to the head: its norm and its own matrix, if it has one, and tensors that are idle.
   if (model.head().tied()) {
     listing.head.kind = "tied to the embedding";
-  } else {
-    add_tensor(listing.head, model.head().linear().source());
+  }
+  for (const layers::Linear* linear : model.head().linears()) {
+    if (linear->name() != model.embedding().name()) add_tensor(listing.head, linear->source());
   }
   int64_t bytes = 0;
   for (const format::NamedTensor& tensor : model.files().tensors()) bytes += tensor.view.bytes();

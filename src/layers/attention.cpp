@@ -21,7 +21,7 @@ constexpr int64_t kMaxGroup = 256;  // query heads per key-value head
 constexpr int64_t kFewRows = 4;     // so few rows that the keys are split over the threads too
 
 /// stream += o(attention(q, k, v)) with q, k, v from norm(input): grouped heads, rotary positions, an optional window.
-/// Vaswani et al. 2017; grouped heads: Ainslie et al. 2023.
+/// Unless causal, a row sees all rows of its text. Vaswani et al. 2017; grouped heads: Ainslie et al. 2023.
 class Attention : public Sublayer {
  public:
   static Result<std::unique_ptr<Sublayer>> make(Record& record, BuildContext& context);
@@ -32,6 +32,7 @@ class Attention : public Sublayer {
   cache::VisitShape cache_shape() const override {
     return {.kv_heads = kv_heads_, .key_size = head_size_, .value_size = value_size_};
   }
+  bool reads_ahead() const override { return !causal_; }
   std::vector<const Linear*> linears() const override { return {q_.get(), k_.get(), v_.get(), o_.get()}; }
 
  private:
@@ -50,6 +51,12 @@ class Attention : public Sublayer {
   kernels::AttentionArgs arguments(const Step& step, const RowGroup& group, int64_t kv_head, int index) const;
   int64_t fill_rows(const RowGroup& group, int64_t first_token, int64_t tokens, int64_t kv_head, const Heads& heads,
                     kernels::AttentionRow* rows) const;
+  /// The last key that the row at `position` sees: its own, or the last one of its text within the window.
+  int64_t last_key(const RowGroup& group, int64_t position) const {
+    if (causal_) return position;
+    const int64_t end = group.first_position + group.rows - 1;
+    return window_ == 0 ? end : std::min(end, position + window_ - 1);
+  }
   int64_t group_size() const { return heads_ / kv_heads_; }
   int64_t tile_tokens() const { return std::max<int64_t>(1, kTileRows / group_size()); }
   int64_t partial_floats(int64_t rows, int64_t positions) const {
@@ -62,6 +69,7 @@ class Attention : public Sublayer {
   int64_t head_size_ = 0;
   int64_t value_size_ = 0;
   int64_t window_ = 0;
+  bool causal_ = true;
   float scale_ = 0;
   float soft_cap_ = 0;
   Border border_;
@@ -83,6 +91,7 @@ Result<std::unique_ptr<Sublayer>> Attention::make(Record& record, BuildContext& 
   LAMINA_ASSIGN(self.head_size_, record.size("head_size"));
   LAMINA_ASSIGN(self.value_size_, record.size("value_size"));
   LAMINA_ASSIGN(self.window_, record.size_or_zero("window"));
+  LAMINA_ASSIGN(self.causal_, record.flag_or("causal", true));
   LAMINA_ASSIGN(const double scale, record.number("scale"));
   LAMINA_ASSIGN(const double soft_cap, record.number_or("soft_cap", 0));
   self.scale_ = static_cast<float>(scale);
@@ -188,7 +197,7 @@ int64_t Attention::fill_rows(const RowGroup& group, int64_t first_token, int64_t
       rows[count++] = {.query = heads.q + (row * heads_ + head) * head_size_,
                        .out = heads.out + (row * heads_ + head) * value_size_,
                        .first_key = window_ == 0 ? 0 : std::max<int64_t>(0, position - window_ + 1),
-                       .last_key = position};
+                       .last_key = last_key(group, position)};
     }
   }
   return count;
@@ -218,7 +227,7 @@ void Attention::attend(Step& step, const Heads& heads) const {
 void Attention::attend_split_keys(Step& step, const Heads& heads) const {
   for (const RowGroup& group : step.groups) {
     for (int64_t token = 0; token < group.rows; ++token) {
-      const int64_t positions = group.first_position + token + 1;
+      const int64_t positions = last_key(group, group.first_position + token) + 1;
       const int64_t segments = (positions + kernels::kSegmentKeys - 1) / kernels::kSegmentKeys;
       const int64_t state = partial_floats(1, kernels::kSegmentKeys);
       auto* partial = step.arena.take<float>(kv_heads_ * segments * state);

@@ -21,6 +21,10 @@ Result<Border> Border::make(Record& record, Weights& weights, int64_t hidden) {
   if (after) {
     LAMINA_ASSIGN(border.after_, Norm::make(*after, weights, hidden));
   }
+  LAMINA_ASSIGN(std::optional<Record> stream, record.optional_child("stream_norm"));
+  if (stream) {
+    LAMINA_ASSIGN(border.stream_, Norm::make(*stream, weights, hidden));
+  }
   return border;
 }
 
@@ -37,13 +41,17 @@ void Border::leave(Step& step, const Linear& last, const float* x, float* stream
   if (!after_ && multiplier_ == 1) {
     run_products(step, std::array{Product{.linear = &last, .y = stream, .y_stride = hidden_, .accumulate = true}}, x,
                  step.rows);
-    return;
+  } else {
+    auto* sum = step.arena.take<float>(step.rows * hidden_);
+    run_products(step, std::array{Product{.linear = &last, .y = sum, .y_stride = hidden_}}, x, step.rows);
+    split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
+      if (after_) after_->apply(sum + begin * hidden_, sum + begin * hidden_, end - begin);
+      kernels::add_scaled(sum + begin * hidden_, multiplier_, (end - begin) * hidden_, stream + begin * hidden_);
+    });
   }
-  auto* sum = step.arena.take<float>(step.rows * hidden_);
-  run_products(step, std::array{Product{.linear = &last, .y = sum, .y_stride = hidden_}}, x, step.rows);
+  if (!stream_) return;
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
-    if (after_) after_->apply(sum + begin * hidden_, sum + begin * hidden_, end - begin);
-    kernels::add_scaled(sum + begin * hidden_, multiplier_, (end - begin) * hidden_, stream + begin * hidden_);
+    stream_->apply(stream + begin * hidden_, stream + begin * hidden_, end - begin);
   });
 }
 
@@ -67,6 +75,7 @@ Result<kernels::Activation> find_activation(const std::string& name, const std::
       Known{"quick_gelu", Activation::kGeluQuick},
       Known{"relu", Activation::kRelu},
       Known{"relu2", Activation::kRelu2},
+      Known{"tanh", Activation::kTanh},
   };
   std::string names;
   for (const Known& known : kKnown) {

@@ -32,6 +32,8 @@ class Sublayer {
   virtual int64_t scratch_bytes(const StepLimits& limits) const = 0;
   /// What a visit of this sublayer keeps per position; all zero when it keeps nothing.
   virtual cache::VisitShape cache_shape() const { return {}; }
+  /// Whether a row reads rows after it: a text must then come whole in one step, and nothing of it is kept.
+  virtual bool reads_ahead() const { return false; }
   /// Its matrices, for listing and for counting bytes.
   virtual std::vector<const Linear*> linears() const = 0;
 };
@@ -62,5 +64,6 @@ core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, R
 /// Makers, one per kind (registry.cpp lists them).
 core::Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_mlp(Record& record, BuildContext& context);
 
 }  // namespace lamina::layers

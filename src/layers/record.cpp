@@ -40,6 +40,15 @@ Result<double> Record::number_or(const std::string& key, double fallback) {
   return has(key) ? number(key) : Result<double>(fallback);
 }
 
+Result<bool> Record::flag_or(const std::string& key, bool fallback) {
+  read_.insert(key);
+  if (!has(key)) return fallback;
+  const nlohmann::json& value = (*value_)[key];
+  if (!value.is_boolean())
+    return fail(ErrorCode::kCorrupt, place_, "{} is {}; true or false expected", key, value.dump());
+  return value.get<bool>();
+}
+
 Result<std::string> Record::text(const std::string& key) {
   LAMINA_ASSIGN(const nlohmann::json* value, field(key));
   if (!value->is_string()) return fail(ErrorCode::kCorrupt, place_, "{} is {}; a text expected", key, value->dump());

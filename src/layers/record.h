@@ -29,6 +29,8 @@ class Record {
   core::Result<int64_t> size_or_zero(const std::string& key);
   core::Result<double> number(const std::string& key);
   core::Result<double> number_or(const std::string& key, double fallback);
+  /// True or false, or the fallback when the field is absent.
+  core::Result<bool> flag_or(const std::string& key, bool fallback);
   core::Result<std::string> text(const std::string& key);
   /// The text, or nothing when the field is absent.
   core::Result<std::optional<std::string>> optional_text(const std::string& key);

@@ -66,7 +66,7 @@ struct Step {
   std::span<const RowGroup> groups;
   std::span<const RopeAngles> ropes;
   int64_t rows = 0;
-  int visit = 0;  ///< position in the route: the key of the cache
+  int visit = 0;  ///< the key of the cache: the position in the route, where keys and values are kept
 };
 
 }  // namespace lamina::layers

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -22,7 +24,13 @@ class Weights {
  public:
   Weights(const format::ModelFiles& files, bool exact) : files_(files), exact_(exact) {}
 
-  bool has(const std::string& name) const { return files_.find(name) != nullptr; }
+  /// Files of one family spell names in several ways: names that match a rule's pattern, such as "bert.*" or "*.gamma",
+  /// are known by its replacement, where * stands for the same text. kInvalid: a side without exactly one *.
+  core::Status rename(const std::vector<std::pair<std::string, std::string>>& rules);
+  /// The name by which a tensor of the file is known.
+  std::string known_name(std::string_view file_name) const;
+
+  bool has(const std::string& name) const { return files_.find(file_name(name)) != nullptr; }
   /// The tensor of exactly this shape (outermost dimension first), or an error that names it and both shapes.
   core::Result<core::TensorView> view(const std::string& name, std::initializer_list<int64_t> shape);
   /// The two-dimensional tensor with that many columns and any number of rows.
@@ -30,20 +38,23 @@ class Weights {
   /// A vector of `count` numbers as float32.
   core::Result<std::vector<float>> vector(const std::string& name, int64_t count);
   /// The matrix [outputs, inputs]; the same name gives the same object. Packed by pack().
-  core::Result<std::shared_ptr<const Linear>> matrix(const std::string& name, int64_t outputs, int64_t inputs);
-  /// As matrix(), from a record with "weight" and an optional "bias" tensor name; a bias is used when the file has it.
+  /// A bias is used when the file has it.
+  core::Result<std::shared_ptr<const Linear>> matrix(const std::string& name, int64_t outputs, int64_t inputs,
+                                                     const std::optional<std::string>& bias = {});
+  /// As matrix(), from a record with "weight" and an optional "bias" tensor name.
   core::Result<std::shared_ptr<const Linear>> linear(Record record, int64_t outputs, int64_t inputs);
 
   /// Bytes that pack() will take.
   int64_t packed_bytes() const;
   /// Packs every matrix that was asked for and gives the file's pages back to the system.
   core::Status pack(core::ThreadPool& pool, const Progress& progress);
-  /// Names that were asked for.
+  /// Names, as the file spells them, that were asked for.
   const std::set<std::string>& used() const { return used_; }
   /// Names that were asked for the first time since the last call, in order.
   std::vector<std::string> take_new_names() { return std::exchange(new_names_, {}); }
 
  private:
+  const std::string& file_name(const std::string& name) const;
   core::Result<std::shared_ptr<Linear>> find_or_plan(const std::string& name, int64_t outputs, int64_t inputs);
 
   const format::ModelFiles& files_;
@@ -51,6 +62,8 @@ class Weights {
   std::vector<std::shared_ptr<Linear>> linears_;
   std::set<std::string> used_;
   std::vector<std::string> new_names_;
+  std::vector<std::pair<std::string, std::string>> rules_;
+  std::map<std::string, std::string> file_names_;  ///< of renamed tensors, by known name
 };
 
 }  // namespace lamina::layers

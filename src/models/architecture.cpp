@@ -1,6 +1,7 @@
 #include "models/architecture.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <set>
@@ -229,7 +230,7 @@ Result<const Architecture*> find_architecture(const format::ModelFiles& files) {
 Result<ResolvedModel> resolve(const Architecture& architecture, const format::ModelFiles& files) {
   Resolver resolver(architecture, files);
   ResolvedModel model{
-      .architecture = &architecture, .settings = json::object(), .embedding = {}, .layers = {}, .head = {}};
+      .architecture = &architecture, .settings = json::object(), .embedding = {}, .layers = {}, .heads = {}};
   for (const auto& [name, definition] : architecture.data["settings"].items()) {
     if (definition.is_object() && definition.value("per_layer", false)) continue;
     LAMINA_ASSIGN(json value, resolver.setting(name));
@@ -240,7 +241,18 @@ Result<ResolvedModel> resolve(const Architecture& architecture, const format::Mo
     return fail(ErrorCode::kCorrupt, files.path().string(), "{} layers; 1 to {} expected", layers.dump(), kMaxLayers);
   }
   LAMINA_ASSIGN(model.embedding, resolver.record(architecture.data["embedding"]));
-  LAMINA_ASSIGN(model.head, resolver.record(architecture.data["head"]));
+  const json& heads = architecture.data["head"];
+  for (const json& head : heads.is_array() ? heads : json::array({heads})) {
+    LAMINA_ASSIGN(json record, resolver.record(head));
+    model.heads.push_back(std::move(record));
+  }
+  LAMINA_ASSIGN(const json repeat, resolver.record(architecture.data.value("repeat", json(1))));
+  if (!repeat.is_number() || repeat.get<double>() < 1 || repeat.get<double>() > kMaxLayers ||
+      repeat.get<double>() != std::floor(repeat.get<double>())) {
+    return fail(ErrorCode::kUnsupported, files.path().string(),
+                "each layer would run {} times; a whole number from 1 to {} expected", repeat.dump(), kMaxLayers);
+  }
+  model.repeat = static_cast<int64_t>(repeat.get<double>());
   for (int64_t i = 0; i < static_cast<int64_t>(layers.get<double>()); ++i) {
     LAMINA_ASSIGN(json record, resolver.layer_record(i));
     model.layers.push_back(std::move(record));

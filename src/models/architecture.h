@@ -32,7 +32,9 @@ struct ResolvedModel {
   nlohmann::json settings;             ///< those that have one value for all layers
   nlohmann::json embedding;            ///< record of the embedding
   std::vector<nlohmann::json> layers;  ///< one record per layer
-  nlohmann::json head;                 ///< record of the final norm and the head
+  std::vector<nlohmann::json>
+      heads;           ///< records of the final norm and the head, the first whose "present" tensor is there counts
+  int64_t repeat = 1;  ///< how many times in a row the route visits each layer
 };
 
 /// Evaluates `architecture` on the configuration of `files`.

@@ -19,6 +19,9 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   model->architecture_ = architecture->name;
   model->weights_ = std::make_unique<layers::Weights>(model->files_, options.exact);
 
+  LAMINA_CHECK_OK(
+      model->weights_->rename(architecture->data.value("rename", std::vector<std::pair<std::string, std::string>>())));
+
   const std::string place = path.string();
   layers::Record settings(resolved.settings, place);
   LAMINA_ASSIGN(model->context_, settings.size("context"));
@@ -32,8 +35,10 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
         layers::Layer::make(static_cast<int>(i), {resolved.layers[i], fmt::format("{}: layer {}", place, i)}, context));
     model->layers_.push_back(std::move(layer));
   }
-  LAMINA_ASSIGN(model->head_,
-                layers::Head::make({resolved.head, place + ": head"}, model->embedding_, *model->weights_));
+  for (int64_t visit = 0; visit < resolved.repeat * static_cast<int64_t>(resolved.layers.size()); ++visit) {
+    model->route_.push_back(static_cast<int>(visit / resolved.repeat));
+  }
+  LAMINA_CHECK_OK(model->read_head(resolved.heads));
   for (const kernels::RopeOptions& rope : ropes) {
     LAMINA_ASSIGN(kernels::RopeFrequencies frequencies, kernels::rope_frequencies(rope));
     model->ropes_.push_back(std::move(frequencies));
@@ -42,14 +47,36 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   return model;
 }
 
+/// Families whose classes differ in what reads the stream list their heads with the tensor that tells each.
+core::Status Model::read_head(std::span<const nlohmann::json> records) {
+  for (nlohmann::json record : records) {
+    if (const auto present = record.find("present"); present != record.end()) {
+      if (!present->is_string() || !weights_->has(present->get<std::string>()))
+        continue;  // null: not in this container
+      record.erase(present);
+    }
+    LAMINA_ASSIGN(head_, layers::Head::make({record, files_.path().string() + ": head"}, embedding_, *weights_));
+    return {};
+  }
+  return {};
+}
+
+bool Model::reads_ahead() const {
+  return std::ranges::any_of(layers_, [](const layers::Layer& layer) {
+    return std::ranges::any_of(layer.parts,
+                               [](const layers::Layer::Part& part) { return part.sublayer->reads_ahead(); });
+  });
+}
+
 /// A tensor that no layer asked for would change the result silently, so it must be one that the architecture knows to
 /// be idle.
 core::Status Model::check_unused(const nlohmann::json& ignored) const {
   for (const format::NamedTensor& tensor : files_.tensors()) {
     const std::string name(tensor.name);
     if (weights_->used().contains(name)) continue;
+    const std::string known = weights_->known_name(name);
     const bool idle = std::ranges::any_of(ignored, [&](const nlohmann::json& pattern) {
-      return fnmatch(pattern.get_ref<const std::string&>().c_str(), name.c_str(), 0) == 0;
+      return fnmatch(pattern.get_ref<const std::string&>().c_str(), known.c_str(), 0) == 0;
     });
     if (!idle)
       return fail(ErrorCode::kUnsupported, files_.path().string(), "tensor {} has no place in architecture {}", name,

@@ -32,7 +32,12 @@ class Model {
   const std::string& architecture() const { return architecture_; }
   const layers::Embedding& embedding() const { return embedding_; }
   const std::vector<layers::Layer>& layers() const { return layers_; }
+  /// The head that reads the stream; an encoder's may have no outputs.
   const layers::Head& head() const { return head_; }
+  /// The layers that a token visits when no recipe says otherwise.
+  const std::vector<int>& route() const { return route_; }
+  /// Whether rows read rows after them (an encoder): a text is computed whole in one step, and nothing of it is kept.
+  bool reads_ahead() const;
   const std::vector<kernels::RopeFrequencies>& ropes() const { return ropes_; }
   int64_t hidden() const { return embedding_.hidden(); }
   int64_t vocabulary() const { return embedding_.vocabulary(); }
@@ -43,6 +48,7 @@ class Model {
 
  private:
   explicit Model(format::ModelFiles files) : files_(std::move(files)) {}
+  core::Status read_head(std::span<const nlohmann::json> records);
   core::Status check_unused(const nlohmann::json& ignored) const;
 
   format::ModelFiles files_;
@@ -51,6 +57,7 @@ class Model {
   layers::Embedding embedding_;
   std::vector<layers::Layer> layers_;
   layers::Head head_;
+  std::vector<int> route_;
   std::vector<kernels::RopeFrequencies> ropes_;
   int64_t context_ = 0;
 };

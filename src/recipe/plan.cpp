@@ -135,7 +135,10 @@ Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts) {
   }
   LAMINA_CHECK_OK(validate(recipe));
   RunPlan result;
-  for (int layer = 0; layer < facts.layers; ++layer) result.route.push_back(whole_visit(layer, facts));
+  if (!facts.key_value_cache) result.kv_format = "f32";
+  for (int layer = 0; facts.route.empty() && layer < facts.layers; ++layer)
+    result.route.push_back(whole_visit(layer, facts));
+  for (const int layer : facts.route) result.route.push_back(whole_visit(layer, facts));
   for (const Row& row : kRows) LAMINA_CHECK_OK(apply_row(row, recipe, facts, result));
   std::erase_if(result.route, [](const Visit& visit) { return !visit.attention && !visit.mlp; });
   if (result.route.empty()) {

@@ -21,6 +21,7 @@ struct ModelFacts {
   int layers = 0;
   bool key_value_cache = true;          ///< false for encoders and pure state-space models
   std::vector<LayerFacts> sublayers{};  ///< one per layer; empty: every layer has both
+  std::vector<int> route{};             ///< layers that a token visits by default; empty: each once, in order
 };
 
 /// One step of the route: a layer, and which of its sublayers run. A sublayer that does not run leaves the stream as
@@ -39,7 +40,8 @@ struct RunPlan {
   friend bool operator==(const RunPlan&, const RunPlan&) = default;
 };
 
-/// Validates `recipe` (technique.h) and resolves it for a model. The empty recipe visits every layer once.
+/// Validates `recipe` (technique.h) and resolves it for a model. The empty recipe takes the model's own route; where no
+/// cache is kept, keys and values stay float32.
 /// Errors: kInvalid, kUnsupported (the model lacks what a technique needs) or kLimit (more than kMaxRoute visits), at
 /// "recipe, character N".
 core::Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts);

@@ -35,7 +35,7 @@ RouteCost route_cost(const Runner& runner) {
       for (const layers::Linear* linear : part.sublayer->linears()) sum.add(*linear, sum.cost.layers);
     }
   }
-  sum.add(model.head().linear(), sum.cost.head);
+  for (const layers::Linear* linear : model.head().linears()) sum.add(*linear, sum.cost.head);
   for (const cache::VisitShape& visit : runner.cache_visits()) {
     sum.cost.position_bytes +=
         visit.kv_heads * (visit.key_size + visit.value_size) * kernels::cache_number_bytes(visit.format);

@@ -24,12 +24,31 @@ Result<kernels::CacheFormat> cache_format(const std::string& name) {
   return fail(ErrorCode::kUnsupported, "kv", "cache format \"{}\" is unknown; f32, f16 or bf16 expected", name);
 }
 
-Result<cache::KvCacheOptions> cache_options(const models::Model& model, const RunnerOptions& options) {
+/// What the cache holds, and which of its visits each visit of the route uses.
+struct CachePlan {
+  cache::KvCacheOptions options;
+  std::vector<int> slots;
+};
+
+/// Visits of a model that keeps nothing take turns with the same memory when they need equal shapes.
+int slot_of(std::vector<cache::VisitShape>& shapes, const cache::VisitShape& shape, bool shared) {
+  const auto same = [&](const cache::VisitShape& other) {
+    return other.kv_heads == shape.kv_heads && other.key_size == shape.key_size && other.value_size == shape.value_size;
+  };
+  auto found = shared ? std::ranges::find_if(shapes, same) : shapes.end();
+  if (found == shapes.end()) found = shapes.insert(shapes.end(), shape);
+  return static_cast<int>(found - shapes.begin());
+}
+
+Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& options) {
   LAMINA_ASSIGN(const kernels::CacheFormat format, cache_format(options.plan.kv_format));
-  cache::KvCacheOptions out{
-      .visits = {}, .tokens = 0, .sequence_tokens = options.context, .sequences = options.sequences};
-  const int64_t blocks = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys;
-  out.tokens = blocks * kernels::kChunkKeys * options.sequences;
+  const bool shared = model.reads_ahead();
+  CachePlan plan{
+      .options = {.visits = {}, .tokens = 0, .sequence_tokens = options.context, .sequences = options.sequences},
+      .slots = {}};
+  int64_t blocks = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys * options.sequences;
+  if (shared) blocks = std::min(blocks, options.max_rows / kernels::kChunkKeys + options.sequences);
+  plan.options.tokens = blocks * kernels::kChunkKeys;
   for (const recipe::Visit& visit : options.plan.route) {
     cache::VisitShape shape;
     for (const auto& part : model.layers()[static_cast<size_t>(visit.layer)].parts) {
@@ -37,9 +56,9 @@ Result<cache::KvCacheOptions> cache_options(const models::Model& model, const Ru
       if (runs(visit, part) && wanted.kv_heads > 0) shape = wanted;
     }
     shape.format = format;
-    out.visits.push_back(shape);
+    plan.slots.push_back(slot_of(plan.options.visits, shape, shared));
   }
-  return out;
+  return plan;
 }
 
 /// The parts of the workspace, in bytes.
@@ -60,9 +79,9 @@ WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& op
   plan.stream = padded(limits.rows * model.hidden() * 4);
   for (const auto& rope : model.ropes())
     plan.angles += 2 * padded(limits.rows * static_cast<int64_t>(rope.frequencies.size()) * 4);
-  const std::array<const layers::Linear*, 1> head{&model.head().linear()};
-  plan.arena = padded(limits.rows * model.hidden() * 4) + layers::product_bytes(head, limits.rows);
-  plan.scratch = layers::product_scratch_bytes(head, limits.rows);
+  plan.arena = std::max(padded(limits.rows * model.hidden() * 4) + model.head().arena_bytes(limits.rows),
+                        model.embedding().arena_bytes(limits.rows));
+  plan.scratch = std::max(model.head().scratch_bytes(limits.rows), model.embedding().scratch_bytes(limits.rows));
   for (const recipe::Visit& visit : options.plan.route) {
     const layers::Layer& layer = model.layers()[static_cast<size_t>(visit.layer)];
     if (layer.parallel) plan.input = plan.stream;
@@ -80,8 +99,8 @@ WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& op
 
 Result<RunnerMemory> Runner::plan_memory(const models::Model& model, const core::ThreadPool& pool,
                                          const RunnerOptions& options) {
-  LAMINA_ASSIGN(const cache::KvCacheOptions wanted, cache_options(model, options));
-  return RunnerMemory{.cache = cache::KvCache::bytes(wanted),
+  LAMINA_ASSIGN(const CachePlan wanted, plan_cache(model, options));
+  return RunnerMemory{.cache = cache::KvCache::bytes(wanted.options),
                       .workspace = plan_workspace(model, options).total(pool.threads())};
 }
 
@@ -91,14 +110,19 @@ Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core:
     return fail(ErrorCode::kInvalid, "run", "context {}, sequences {}, rows {}: each must be at least 1",
                 options.context, options.sequences, options.max_rows);
   }
+  if (const int64_t positions = model.embedding().positions(); positions > 0 && options.context > positions) {
+    return fail(ErrorCode::kInvalid, "run", "context {}; the model has learned {} positions", options.context,
+                positions);
+  }
   std::unique_ptr<Runner> runner(new Runner(model, pool, options));
   LAMINA_CHECK_OK(runner->take_memory());
   return runner;
 }
 
 Status Runner::take_memory() {
-  LAMINA_ASSIGN(const cache::KvCacheOptions wanted, cache_options(model_, options_));
-  LAMINA_ASSIGN(cache_, cache::KvCache::create(wanted));
+  LAMINA_ASSIGN(CachePlan wanted, plan_cache(model_, options_));
+  slots_ = std::move(wanted.slots);
+  LAMINA_ASSIGN(cache_, cache::KvCache::create(wanted.options));
   const WorkspacePlan plan = plan_workspace(model_, options_);
   const int threads = pool_.threads();
   LAMINA_ASSIGN(memory_, core::AlignedBuffer::allocate(static_cast<size_t>(plan.total(threads))));
@@ -116,7 +140,7 @@ Status Runner::take_memory() {
   }
   arena_ = Arena({take(plan.arena), static_cast<size_t>(plan.arena)});
   for (int i = 0; i < threads; ++i) thread_scratch_.push_back(take(plan.scratch));
-  tokens_.reserve(static_cast<size_t>(options_.max_rows));
+  for (auto* list : {&tokens_, &positions_, &types_}) list->reserve(static_cast<size_t>(options_.max_rows));
   groups_.reserve(static_cast<size_t>(options_.max_rows));
   return {};
 }
@@ -128,14 +152,24 @@ Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
   size_t wanted = 0;
   for (const BatchRow& row : rows) {
     wanted += row.wants_logits ? 1 : 0;
-    if (row.token < 0 || row.token >= model_.vocabulary()) {
-      return fail(ErrorCode::kInvalid, "batch", "token {} is outside the vocabulary of {}", row.token,
-                  model_.vocabulary());
-    }
+    LAMINA_CHECK_OK(check_row(row));
   }
-  if (logits < wanted * static_cast<size_t>(model_.vocabulary())) {
-    return fail(ErrorCode::kInvalid, "batch", "room for {} logits; {} rows of {} expected", logits, wanted,
+  const int64_t outputs = model_.head().outputs();
+  if (wanted > 0 && outputs == 0)
+    return fail(ErrorCode::kUnsupported, "batch", "the model has no head that makes logits");
+  if (logits < wanted * static_cast<size_t>(outputs)) {
+    return fail(ErrorCode::kInvalid, "batch", "room for {} logits; {} rows of {} expected", logits, wanted, outputs);
+  }
+  return {};
+}
+
+Status Runner::check_row(const BatchRow& row) const {
+  if (row.token < 0 || row.token >= model_.vocabulary()) {
+    return fail(ErrorCode::kInvalid, "batch", "token {} is outside the vocabulary of {}", row.token,
                 model_.vocabulary());
+  }
+  if (row.type < 0 || row.type >= model_.embedding().types()) {
+    return fail(ErrorCode::kInvalid, "batch", "token type {}; the model has {}", row.type, model_.embedding().types());
   }
   return {};
 }
@@ -143,9 +177,10 @@ Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
 /// Lists the sequences of the batch and makes room for their new positions.
 Status Runner::group_rows(std::span<const BatchRow> rows) {
   groups_.clear();
-  tokens_.clear();
+  for (auto* list : {&tokens_, &positions_, &types_}) list->clear();
   for (size_t i = 0; i < rows.size(); ++i) {
     tokens_.push_back(rows[i].token);
+    types_.push_back(rows[i].type);
     if (!groups_.empty() && groups_.back().sequence == rows[i].sequence) {
       ++groups_.back().rows;
       continue;
@@ -163,6 +198,8 @@ Status Runner::group_rows(std::span<const BatchRow> rows) {
     if (end > options_.context) {
       return fail(ErrorCode::kLimit, "context", "{} tokens do not fit into the context of {}", end, options_.context);
     }
+    for (int64_t position = group.first_position; position < end; ++position)
+      positions_.push_back(static_cast<int32_t>(position));
     LAMINA_CHECK_OK(cache_->reserve(group.sequence, end));
   }
   return {};
@@ -193,7 +230,7 @@ void Runner::visit_layers(layers::Step& step) {
   for (size_t i = 0; i < options_.plan.route.size(); ++i) {
     const recipe::Visit& visit = options_.plan.route[i];
     const layers::Layer& layer = model_.layers()[static_cast<size_t>(visit.layer)];
-    step.visit = static_cast<int>(i);
+    step.visit = slots_[i];
     const float* input = stream_;
     if (layer.parallel) {
       std::memcpy(layer_input_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
@@ -204,7 +241,7 @@ void Runner::visit_layers(layers::Step& step) {
       arena_.reset();
       part.sublayer->forward(step, input, stream_);
     }
-    call_hook(step, step.visit, visit.layer);
+    call_hook(step, static_cast<int>(i), visit.layer);
   }
 }
 
@@ -234,15 +271,19 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
                     .ropes = angles_,
                     .rows = count,
                     .visit = 0};
-  layers::split_rows(pool_, count, [&](int64_t begin, int64_t end) {
-    model_.embedding().look_up(std::span(tokens_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
-                               stream_ + begin * model_.hidden());
-  });
+  arena_.reset();
+  model_.embedding().forward(step, {.tokens = tokens_, .positions = positions_, .types = types_}, stream_);
   compute_angles(count);
   call_hook(step, -1, -1);
   visit_layers(step);
   compute_logits(step, rows, logits.data());
-  for (const layers::RowGroup& group : groups_) cache_->set_length(group.sequence, group.first_position + group.rows);
+  for (const layers::RowGroup& group : groups_) {
+    if (model_.reads_ahead()) {
+      cache_->truncate(group.sequence, 0);
+    } else {
+      cache_->set_length(group.sequence, group.first_position + group.rows);
+    }
+  }
   return {};
 }
 

@@ -20,6 +20,7 @@ struct BatchRow {
   int32_t token = 0;
   cache::SequenceId sequence{};
   bool wants_logits = false;
+  int32_t type = 0;  ///< token type, of models that tell the texts of a pair apart
 };
 
 /// Where in the route a hook is called: after the embedding (visit -1, layer -1) and after each visit.
@@ -53,7 +54,8 @@ struct RunnerMemory {
 };
 
 /// The forward pass over a route: batches in, logits out. All memory is taken when it is made; step() allocates
-/// nothing.
+/// nothing. Of a model whose rows read ahead (Model::reads_ahead) every step computes whole texts and leaves its
+/// sequences empty.
 class Runner {
  public:
   static core::Result<RunnerMemory> plan_memory(const models::Model& model, const core::ThreadPool& pool,
@@ -73,8 +75,8 @@ class Runner {
   void set_hook(BorderHook* hook) { hook_ = hook; }
 
   /// Runs the rows, at most max_rows, the rows of a sequence side by side. Logits of the rows that want them go to
-  /// `logits` [wanted, vocabulary], in order. kInvalid: token outside the vocabulary; kLimit: too many rows or
-  /// positions. On an error nothing has changed.
+  /// `logits` [wanted, head().outputs()], in order. kInvalid: token outside the vocabulary; kUnsupported: logits of a
+  /// model without a head; kLimit: too many rows or positions. On an error nothing has changed.
   core::Status step(std::span<const BatchRow> rows, std::span<float> logits);
 
  private:
@@ -82,6 +84,7 @@ class Runner {
       : model_(model), pool_(pool), options_(std::move(options)) {}
   core::Status take_memory();
   core::Status check(std::span<const BatchRow> rows, size_t logits) const;
+  core::Status check_row(const BatchRow& row) const;
   core::Status group_rows(std::span<const BatchRow> rows);
   void compute_angles(int64_t rows);
   void visit_layers(layers::Step& step);
@@ -98,7 +101,10 @@ class Runner {
   float* layer_input_ = nullptr;
   layers::Arena arena_;
   std::vector<std::byte*> thread_scratch_;
+  std::vector<int> slots_;  ///< which part of the cache each visit writes
   std::vector<int32_t> tokens_;
+  std::vector<int32_t> positions_;
+  std::vector<int32_t> types_;
   std::vector<layers::RowGroup> groups_;
   std::vector<layers::RopeAngles> angles_;
   std::vector<float*> angle_memory_;

@@ -32,7 +32,7 @@ struct ModelRunOptions {
   int64_t context = 128;
   int32_t sequences = 1;
   int64_t max_rows = 64;
-  std::string recipe = "kv:f32";
+  std::string recipe = "kv:f32";  ///< refused by encoders, which keep nothing: "" for them
 };
 
 /// A loaded model with a runner over it.
@@ -50,7 +50,10 @@ struct ModelRun {
     if (const auto status = run.model->load(*run.pool, {}); !status) throw std::runtime_error(status.error().text());
     const auto recipe = recipe::parse(options.recipe);
     if (!recipe) throw std::runtime_error(recipe.error().text());
-    const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size())});
+    const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size()),
+                                             .key_value_cache = !run.model->reads_ahead(),
+                                             .sublayers = {},
+                                             .route = run.model->route()});
     if (!plan) throw std::runtime_error(plan.error().text());
     auto runner = Runner::create(
         *run.model, *run.pool,
