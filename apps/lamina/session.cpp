@@ -82,7 +82,8 @@ Result<Session> prepare_session(const CommonOptions& options, bool tokenizer) {
 
 core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs) {
   if (!needs.encoder && session.model->reads_ahead()) {
-    return fail(ErrorCode::kUnsupported, options.model, "an encoder predicts no next token; `lamina embed` or `lamina rerank` would work");
+    return fail(ErrorCode::kUnsupported, options.model,
+                "an encoder predicts no next token; `lamina embed` or `lamina rerank` would work");
   }
   session.pool = std::make_unique<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "embed/batches.h"
+
+namespace lamina::embed {
+
+/// The score of each input (a query and a document as one pair), in the order of the inputs: the logit of a
+/// sequence-classification head with one label. kUnsupported: a model without such a head. Else as run_inputs().
+core::Result<std::vector<float>> rerank(run::Runner& runner, std::span<const Input> inputs);
+
+/// How many tokens each of two texts keeps so that both together have `room`: the longer one is cut first, then both.
+struct PairLengths {
+  int64_t first = 0;
+  int64_t second = 0;
+};
+PairLengths cut_pair(int64_t first, int64_t second, int64_t room);
+
+}  // namespace lamina::embed

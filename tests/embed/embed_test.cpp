@@ -1,0 +1,150 @@
+// Pooling by hand-made numbers, batches against texts alone, and sentence vectors against values that the reference
+// library gave for the stored model (its model card's example).
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+
+#include "embed/embedder.h"
+#include "embed/rerank.h"
+#include "text/pair_template.h"
+
+namespace lamina::embed {
+namespace {
+
+const std::filesystem::path kEncoders = std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/encoders";
+
+std::vector<float> pooled(Pooling pooling, int64_t skipped = 0) {
+  const std::vector<float> rows{1, -2, 3, 4, 8, 1};
+  std::vector<float> out(2);
+  pool(pooling, rows.data(), 3, 2, skipped, out.data());
+  return out;
+}
+
+TEST(Pooling, FollowsItsDefinition) {
+  EXPECT_EQ(pooled(Pooling::kCls), (std::vector<float>{1, -2}));
+  EXPECT_EQ(pooled(Pooling::kLast), (std::vector<float>{8, 1}));
+  EXPECT_EQ(pooled(Pooling::kMean), (std::vector<float>{4, 1}));
+  EXPECT_EQ(pooled(Pooling::kMax), (std::vector<float>{8, 4}));
+  EXPECT_FLOAT_EQ(pooled(Pooling::kMeanSqrt)[0], 12 / std::sqrt(3.0F));
+  EXPECT_FLOAT_EQ(pooled(Pooling::kWeightedMean)[0], (1 * 1 + 3 * 2 + 8 * 3) / 6.0F);
+  EXPECT_EQ(pooled(Pooling::kMean, 1), (std::vector<float>{5.5F, 2.5F}));
+  EXPECT_EQ(pooled(Pooling::kMean, 3), pooled(Pooling::kMean));
+}
+
+TEST(Pooling, ANormalizedVectorHasLengthOneAndZeroStays) {
+  std::vector<float> vector{3, 4};
+  normalize(vector);
+  EXPECT_FLOAT_EQ(vector[0], 0.6F);
+  std::vector<float> zero{0, 0};
+  normalize(zero);
+  EXPECT_EQ(zero, (std::vector<float>{0, 0}));
+}
+
+TEST(Rerank, CutsTheLongerTextFirst) {
+  const auto cut = [](int64_t a, int64_t b, int64_t room) {
+    const PairLengths kept = cut_pair(a, b, room);
+    return std::pair(kept.first, kept.second);
+  };
+  EXPECT_EQ(cut(3, 4, 7), std::pair(int64_t{3}, int64_t{4}));
+  EXPECT_EQ(cut(3, 9, 7), std::pair(int64_t{3}, int64_t{4}));
+  EXPECT_EQ(cut(9, 2, 7), std::pair(int64_t{5}, int64_t{2}));
+  EXPECT_EQ(cut(9, 9, 7), std::pair(int64_t{3}, int64_t{4}));
+  EXPECT_EQ(cut(9, 8, 7), std::pair(int64_t{4}, int64_t{3}));
+}
+
+TEST(PairTemplate, ReadsTheThreeForms) {
+  const auto fill = [](const std::string& processor) {
+    const auto pair = text::PairTemplate::from_json(R"({"post_processor":)" + processor + "}");
+    return pair ? pair->fill(std::vector<int32_t>{5, 6}, std::vector<int32_t>{7}) : text::PairTokens{};
+  };
+  const auto fixed = fill(R"({"type":"BertProcessing","cls":["c",1],"sep":["s",2]})");
+  EXPECT_EQ(fixed.ids, (std::vector<int32_t>{1, 5, 6, 2, 7, 2}));
+  EXPECT_EQ(fixed.types, (std::vector<int32_t>{0, 0, 0, 0, 1, 1}));
+  EXPECT_EQ(fill(R"({"type":"RobertaProcessing","cls":["c",1],"sep":["s",2]})").ids,
+            (std::vector<int32_t>{1, 5, 6, 2, 2, 7, 2}));
+  const auto free = fill(
+      R"({"type":"TemplateProcessing","single":[],"pair":[{"Sequence":{"id":"B","type_id":1}},{"SpecialToken":{"id":"x","type_id":1}},
+          {"Sequence":{"id":"A","type_id":0}}],"special_tokens":{"x":{"ids":[9,8]}}})");
+  EXPECT_EQ(free.ids, (std::vector<int32_t>{7, 9, 8, 5, 6}));
+  EXPECT_EQ(free.types, (std::vector<int32_t>{1, 1, 1, 0, 0}));
+  for (const char* broken : {"null", R"({"type":"ByteLevel"})", R"({"type":"TemplateProcessing","pair":[]})",
+                             R"({"type":"BertProcessing","cls":[1],"sep":["s",2]})"}) {
+    EXPECT_FALSE(text::PairTemplate::from_json(R"({"post_processor":)" + std::string(broken) + "}")) << broken;
+  }
+}
+
+struct Opened {
+  std::unique_ptr<core::ThreadPool> pool = std::make_unique<core::ThreadPool>(2);
+  std::unique_ptr<models::Model> model;
+  std::unique_ptr<run::Runner> runner;
+
+  Opened(const std::filesystem::path& path, int64_t context, int32_t sequences, int64_t max_rows) {
+    model = models::Model::build(path, {.exact = true}).value();
+    EXPECT_TRUE(model->load(*pool, {}));
+    recipe::RunPlan plan{.route = {}, .kv_format = "f32"};
+    for (const int layer : model->route()) plan.route.push_back({.layer = layer});
+    runner = run::Runner::create(*model, *pool,
+                                 {.plan = plan, .context = context, .sequences = sequences, .max_rows = max_rows})
+                 .value();
+  }
+};
+
+std::vector<Input> inputs_of(const std::vector<size_t>& lengths) {
+  std::vector<Input> inputs;
+  for (const size_t length : lengths) {
+    Input input;
+    for (size_t i = 0; i < length; ++i) input.ids.push_back(static_cast<int32_t>((i * 7 + length * 3) % 80));
+    inputs.push_back(std::move(input));
+  }
+  return inputs;
+}
+
+TEST(Embed, VectorsComeInInputOrderAndDoNotDependOnTheBatch) {
+  const auto inputs = inputs_of({3, 24, 1, 9, 9, 17, 2, 24});
+  Opened alone(kEncoders / "bert", 24, 1, 24);
+  Opened batched(kEncoders / "bert", 24, 4, 40);
+  const Settings settings = read_settings(*alone.model).value();
+  EXPECT_EQ(settings.limit, 24);
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
+    const EmbedOptions options{.pooling = pooling};
+    const auto together = embed(*batched.runner, settings, options, inputs).value();
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      EXPECT_EQ(embed(*alone.runner, settings, options, std::span(inputs).subspan(i, 1)).value()[0], together[i]) << i;
+    }
+  }
+}
+
+TEST(Embed, RefusesWhatItCannotDo) {
+  Opened opened(kEncoders / "bert", 24, 2, 24);
+  const Settings settings = read_settings(*opened.model).value();
+  EXPECT_EQ(embed(*opened.runner, settings, {}, inputs_of({3, 25})).error().message,
+            "text 1 has 25 tokens; at most 24 expected");
+  EXPECT_EQ(embed(*opened.runner, settings, {}, inputs_of({0})).error().message, "text 0 has no tokens");
+  EXPECT_EQ(embed(*opened.runner, settings, {.dimensions = 33}, inputs_of({3})).error().message,
+            "33; the vectors have 32");
+  EXPECT_EQ(rerank(*opened.runner, inputs_of({3})).error().code, core::ErrorCode::kUnsupported);
+}
+
+TEST(RealEmbed, SentencesOfTheStoredModelLieAsTheReferenceSays) {
+  const char* home = std::getenv("LAMINA_HOME");
+  const char* user = std::getenv("HOME");
+  const std::filesystem::path store =
+      home != nullptr ? std::filesystem::path(home) : std::filesystem::path(user) / ".cache/lamina";
+  const std::filesystem::path path = store / "models/minilm-l6";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs the model minilm-l6 of the store";
+  Opened opened(path, 256, 4, 256);
+  const Settings settings = read_settings(*opened.model).value();
+  EXPECT_EQ(settings.limit, 256);
+  EXPECT_EQ(settings.pooling, Pooling::kMean);
+  EXPECT_TRUE(settings.normalize);
+  const std::vector<Input> inputs{{.ids = {101, 1037, 2158, 2003, 5983, 2833, 1012, 102}, .types = {}}};
+  const auto vector = embed(*opened.runner, settings, {}, inputs).value()[0];
+  EXPECT_NEAR(vector[0], 0.03324, 1e-5);
+  EXPECT_NEAR(vector[1], 0.00441, 1e-5);
+  EXPECT_NEAR(vector[2], -0.00628, 1e-5);
+}
+
+}  // namespace
+}  // namespace lamina::embed
