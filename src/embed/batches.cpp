@@ -56,7 +56,11 @@ core::Status run_inputs(run::Runner& runner, std::span<const Input> inputs, bool
   LAMINA_CHECK_OK(check(options, inputs));
   std::vector<size_t> order(inputs.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, std::greater<>(), [&](size_t index) { return inputs[index].ids.size(); });
+  std::ranges::sort(order, [&](size_t a, size_t b) {
+    const size_t first = inputs[a].ids.size();
+    const size_t second = inputs[b].ids.size();
+    return first != second ? first > second : a < b;
+  });
   Sequences sequences(runner);
   std::vector<run::BatchRow> rows;
   std::vector<float> logits;

@@ -23,14 +23,13 @@ Result<int32_t> read_number(const json& value, int64_t bound) {
   return value.get<int32_t>();
 }
 
-/// The processor that frames texts: itself, or one of a Sequence.
-const json& framing_part(const json& processor) {
-  if (member(processor, "type") != "Sequence") return processor;
-  static const json kNull;
-  const json& list = member(processor, "processors");
-  if (!list.is_array()) return kNull;
+/// The processor that frames texts: itself, or one of a Sequence; null when there is none.
+const json* framing_part(const json* processor) {
+  if (member(*processor, "type") != "Sequence") return processor;
+  const json& list = member(*processor, "processors");
+  if (!list.is_array()) return nullptr;
   const auto found = std::ranges::find_if(list, [](const json& part) { return member(part, "type") != "ByteLevel"; });
-  return found == list.end() ? kNull : *found;
+  return found == list.end() ? nullptr : &*found;
 }
 
 }  // namespace
@@ -43,7 +42,8 @@ core::Status PairTemplate::check() const {
 
 Result<PairTemplate> PairTemplate::from_json(std::string_view tokenizer_json) {
   const json root = json::parse(tokenizer_json, nullptr, false);
-  const json& part = framing_part(member(root, "post_processor"));
+  const json* framing = framing_part(&member(root, "post_processor"));
+  const json& part = framing == nullptr ? member(root, "") : *framing;
   PairTemplate out;
   const json& type = member(part, "type");
   if (type == "BertProcessing" || type == "RobertaProcessing") {
