@@ -99,7 +99,8 @@ class Resolver {
     auto value = define(name, *definition);
     pending_.erase(name);
     if (!value) return value;
-    values_[name] = *value;
+    const bool keep = !definition->is_object() || !definition->value("per_layer", false);
+    if (keep) values_[name] = *value;
     return at_layer(name, *value);
   }
 
