@@ -242,33 +242,51 @@ struct SuperKernel {
   }
 };
 
-/// Adds scale * raw weight * signed activation of sub-block b for half a panel.
-template <class Codec>
-inline __attribute__((always_inline)) __m256i one_row_block(const SuperUnit& unit, int b, int half, const std::byte* x,
-                                                            __m256i all) {
-  constexpr bool kOneScale = Codec::kSub == 32;
-  const __m256i scale = twice(Codec::scale(unit, kOneScale ? b : 2 * b, half));
-  const __m256i next = kOneScale ? scale : twice(Codec::scale(unit, 2 * b + 1, half));
-  __m256i first = _mm256_setzero_si256();
-  __m256i second = _mm256_setzero_si256();
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const Two w = Codec::read(unit, b, j, half);
-    first = _mm256_add_epi16(first, _mm256_maddubs_epi16(w.first, broadcast(x + 4 * j)));
-    second = _mm256_add_epi16(second, _mm256_maddubs_epi16(w.second, broadcast(x + 4 * j + 16)));
-    if (Codec::kSigned == 2 && j == 1) {
-      all = _mm256_add_epi32(all, _mm256_madd_epi16(first, scale));
-      all = _mm256_add_epi32(all, _mm256_madd_epi16(second, next));
-      first = second = _mm256_setzero_si256();
-    }
-  }
-  all = _mm256_add_epi32(all, _mm256_madd_epi16(first, scale));
-  return _mm256_add_epi32(all, _mm256_madd_epi16(second, next));
-}
-
 /// The sums of 16 activations are in the low half of a lane: times the low half of the other operand.
 inline __m256i broadcast_sum(const std::byte* sums, int s) {
   return _mm256_set1_epi32(load_as<uint16_t>(sums, s));
+}
+
+/// Writes the scales, both halves of 32-bit lanes [16 or 8][16], and adds to `low` what the sums of the activations
+/// are multiplied by: minimums, or scales where the raw zero is not 0.
+template <class Codec>
+inline __attribute__((always_inline)) void one_row_scales(const SuperUnit& unit, const std::byte* sums, std::byte* out,
+                                                          __m256i (&low)[2]) {
+  low[0] = low[1] = _mm256_setzero_si256();
+#pragma GCC unroll 16
+  for (int s = 0; s < 256 / Codec::kSub; ++s) {
+    const __m256i sum = broadcast_sum(sums, s);
+    const __m256i scale[2] = {twice(Codec::scale(unit, s, 0)), twice(Codec::scale(unit, s, 1))};
+    for (int h = 0; h < 2; ++h) {
+      const __m256i factor = Codec::kZero != 0 ? scale[h] : Codec::minimum(unit, s, h);
+      low[h] = _mm256_add_epi32(low[h], _mm256_madd_epi16(factor, sum));
+    }
+    for (int h = 0; h < 2; ++h) store(out + 64 * s + 32 * h, scale[h]);
+  }
+}
+
+/// Adds scale * raw weight * signed activation of sub-block b for half a panel.
+template <class Codec>
+inline __attribute__((always_inline)) __m256i one_row_block(const SuperUnit& unit, int b, int half, const std::byte* x,
+                                                            const std::byte* scales, __m256i all) {
+  constexpr int64_t kNext = Codec::kSub == 32 ? 0 : 64;
+  const std::byte* scale = scales + (64 + kNext) * b + 32 * half;
+  __m256i first;
+  __m256i second;
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const Two w = Codec::read(unit, b, j, half);
+    const __m256i low = _mm256_maddubs_epi16(w.first, broadcast(x + 4 * j));
+    const __m256i high = _mm256_maddubs_epi16(w.second, broadcast(x + 4 * j + 16));
+    const bool fresh = j == 0 || (Codec::kSigned == 2 && j == 2);
+    first = fresh ? low : _mm256_add_epi16(first, low);
+    second = fresh ? high : _mm256_add_epi16(second, high);
+    if (j == 3 || (Codec::kSigned == 2 && j == 1)) {
+      all = _mm256_add_epi32(all, _mm256_madd_epi16(first, load(scale)));
+      all = _mm256_add_epi32(all, _mm256_madd_epi16(second, load(scale + kNext)));
+    }
+  }
+  return all;
 }
 
 /// One row, unpacked in registers, one panel at a time: a single ascending stream.
@@ -281,31 +299,30 @@ void one_row_super(const LinearArgs& args, int64_t panel) {
   const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
   __m256 y[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
   alignas(32) std::byte x[kChunk];
+  alignas(32) std::byte scales[16 * 64];
   for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
     for (int64_t i = 0; i < kChunk; i += 32) {
       store(x + i, _mm256_xor_si256(load(args.activations + index * kChunk + i), flip));
     }
     const SuperUnit unit = super_unit(*layout.format, base, index);
+    const std::byte* sums = args.activations + (Codec::kSub == 32 ? row.sum32 + 16 * index : row.sum16 + 32 * index);
+    __m256i low[2];
+    one_row_scales<Codec>(unit, sums, scales, low);
     __m256i all[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-#pragma GCC unroll 2
+#pragma GCC unroll 1
     for (int b = 0; b < 8; ++b) {
       prefetch_ahead(unit.low + b * ahead, ahead);
-      for (int h = 0; h < 2; ++h) all[h] = one_row_block<Codec>(unit, b, h, x + 32 * b, all[h]);
+      for (int h = 0; h < 2; ++h) all[h] = one_row_block<Codec>(unit, b, h, x + 32 * b, scales, all[h]);
     }
-    const std::byte* sums = args.activations + (Codec::kSub == 32 ? row.sum32 + 16 * index : row.sum16 + 32 * index);
     const __m256 d = broadcast_float(args.activations + row.scale + 4 * index);
     for (int h = 0; h < 2; ++h) {
-      __m256i low = _mm256_setzero_si256();
-      for (int s = 0; s < 256 / Codec::kSub; ++s) {
-        const __m256i factor = Codec::kZero != 0 ? Codec::scale(unit, s, h) : Codec::minimum(unit, s, h);
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(factor, broadcast_sum(sums, s)));
-      }
       if (Codec::kZero != 0) {
-        all[h] = _mm256_sub_epi32(all[h], _mm256_mullo_epi32(low, _mm256_set1_epi32(Codec::kZero)));
+        all[h] = _mm256_sub_epi32(all[h], _mm256_mullo_epi32(low[h], _mm256_set1_epi32(Codec::kZero)));
       }
       y[h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(all[h]), _mm256_mul_ps(half_scales(unit.d + 16 * h), d), y[h]);
       if (Codec::kPairs != 0) {
-        y[h] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(low), _mm256_mul_ps(half_scales(unit.dmin + 16 * h), d), y[h]);
+        const __m256 factor = _mm256_mul_ps(half_scales(unit.dmin + 16 * h), d);
+        y[h] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(low[h]), factor, y[h]);
       }
     }
   }

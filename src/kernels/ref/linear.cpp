@@ -72,7 +72,7 @@ void linear(const LinearArgs& args, const std::byte* weights) {
   const int64_t activation_row = activation_layout(layout).row_bytes;
   const auto sum = layout.activation == InputForm::kInt8Block   ? block_sum
                    : layout.activation == InputForm::kInt8Super ? super_sum
-                                                                 : float_sum;
+                                                                : float_sum;
   for (int64_t r = 0; r < args.rows; ++r) {
     for (int64_t n = 0; n < layout.outputs; ++n) {
       float value = sum(layout, weights + n * weight_row, args.activations + r * activation_row);
