@@ -63,7 +63,7 @@ class Chat {
     }
     conversation_.add("assistant", generation->text);
     const double seconds = generation->decode_seconds;
-    const double rate = seconds > 0 ? static_cast<double>(generation->tokens.size() - 1) / seconds : 0.0;
+    const double rate = seconds > 0 && !generation->tokens.empty() ? static_cast<double>(generation->tokens.size() - 1) / seconds : 0.0;
     fmt::print("\n\033[2m[{} tokens, {:.1f} tokens/s, {} of {} positions used]\033[0m\n", generation->tokens.size(), rate, computed_.size(),
                session_.context());
     return {};
