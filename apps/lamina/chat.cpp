@@ -22,13 +22,13 @@ std::atomic<bool> g_interrupted{false};
 
 void interrupt(int) { g_interrupted.store(true); }
 
-/// Ctrl-C sets a flag while this lives.
+/// Ctrl-C sets a flag while this lives: it stops an answer, and does nothing at the prompt.
 class CatchInterrupt {
  public:
   CatchInterrupt() {
-    g_interrupted.store(false);
     struct sigaction action {};
     action.sa_handler = interrupt;
+    action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, &old_);
   }
   ~CatchInterrupt() { sigaction(SIGINT, &old_, nullptr); }
@@ -90,7 +90,7 @@ class Chat {
                                                            return !g_interrupted.load();
                                                          }},
                                                     sequence_));
-    const CatchInterrupt guard;
+    g_interrupted.store(false);
     const Status status = engine.finish();
     computed_ = std::move(prompt);
     const run::Generation& generation = engine.result(index);
@@ -125,6 +125,7 @@ Status run_chat(Session& session, const GenerationOptions& options, const std::s
   LAMINA_ASSIGN(Conversation conversation, Conversation::create(session.model->files(), *session.tokenizer));
   Chat chat(session, options, std::move(conversation));
   chat.start_over(system);
+  const CatchInterrupt guard;
   fmt::print("Ctrl-C stops an answer; /clear starts over; Ctrl-D or /quit ends.\n");
   while (const std::optional<std::string> line = read_line()) {
     if (*line == "/quit") break;
