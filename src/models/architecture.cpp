@@ -148,7 +148,7 @@ class Resolver {
     if (value.starts_with("=")) {
       auto result =
           evaluate(std::string_view(value).substr(1), [this](const std::string& name) { return setting(name); });
-      if (!result) return std::unexpected(core::Error{result.error().code, place_, result.error().text()});
+      if (!result) return fail(ErrorCode::kCorrupt, place_, "{}", result.error().text());
       return result;
     }
     replace_all(value, "{layer}", std::to_string(layer_));
