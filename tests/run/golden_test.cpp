@@ -1,11 +1,11 @@
-// Tiny random models against the float32 logits and hidden states that the reference library gave (tools/make_golden.py).
+// Tiny random models against the float32 logits and hidden states that the reference library gave
+// (tools/make_golden.py).
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
-#include <fstream>
 
 #include "format/npy.h"
+#include "run/golden_files.h"
 #include "run/model_runs.h"
 
 namespace lamina::run {
@@ -42,22 +42,14 @@ std::span<const float> numbers(const format::NpyFile& file) {
 class Golden : public testing::TestWithParam<std::string> {
  protected:
   std::filesystem::path folder() const { return golden_folder() / GetParam(); }
-  /// An int32 array: its numbers are the end of the file.
-  std::vector<int32_t> tokens() const {
-    std::ifstream file(folder() / "tokens.npy", std::ios::binary);
-    const std::string bytes(std::istreambuf_iterator<char>(file), {});
-    const size_t begin = 10 + static_cast<unsigned char>(bytes[8]) + 256 * static_cast<unsigned char>(bytes[9]);
-    EXPECT_NE(bytes.find("'<i4'"), std::string::npos);
-    std::vector<int32_t> tokens((bytes.size() - begin) / sizeof(int32_t));
-    std::memcpy(tokens.data(), bytes.data() + begin, tokens.size() * sizeof(int32_t));
-    return tokens;
-  }
+  std::vector<int32_t> tokens() const { return read_npy<int32_t>(folder() / "tokens.npy", "<i4"); }
   void compare(const std::filesystem::path& path) const {
     const auto logits_file = format::NpyFile::open(folder() / "logits.npy").value();
     const auto hidden_file = format::NpyFile::open(folder() / "hidden.npy").value();
     const auto logits = numbers(logits_file);
     const auto hidden = numbers(hidden_file);
-    for (const std::vector<int64_t>& pieces : {std::vector<int64_t>{64}, std::vector<int64_t>{1}, std::vector<int64_t>{7, 1, 13}}) {
+    for (const std::vector<int64_t>& pieces :
+         {std::vector<int64_t>{64}, std::vector<int64_t>{1}, std::vector<int64_t>{7, 1, 13}}) {
       ModelRun run = ModelRun::open(path, {.exact = true});
       KeepStreams streams;
       run.runner->set_hook(&streams);
@@ -66,26 +58,35 @@ class Golden : public testing::TestWithParam<std::string> {
       const size_t size = hidden.size() / (run.model->layers().size() + 1);
       for (size_t layer = 0; layer <= run.model->layers().size(); ++layer) {
         ASSERT_EQ(streams.streams[layer].size(), size);
-        EXPECT_LT(relative_error(streams.streams[layer], std::span(hidden).subspan(layer * size, size)), kRelative) << "stream " << layer;
+        EXPECT_LT(relative_error(streams.streams[layer], std::span(hidden).subspan(layer * size, size)), kRelative)
+            << "stream " << layer;
       }
     }
   }
 };
 
-TEST_P(Golden, GgufMatchesTheReference) { compare(folder() / "model.gguf"); }
+TEST_P(Golden, GgufMatchesTheReference) {
+  compare(folder() / "model.gguf");
+}
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden_names()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden_names()),
+                         [](const auto& info) { return info.param; });
 
 /// The cases that also have the Hugging Face form; the one about GGUF codecs has not.
 std::vector<std::string> folder_names() {
   std::vector<std::string> names = golden_names();
-  std::erase_if(names, [](const std::string& name) { return !std::filesystem::exists(golden_folder() / name / "model.safetensors"); });
+  std::erase_if(names, [](const std::string& name) {
+    return !std::filesystem::exists(golden_folder() / name / "model.safetensors");
+  });
   return names;
 }
 
 using GoldenFolder = Golden;
-TEST_P(GoldenFolder, MatchesTheReference) { compare(folder()); }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenFolder, testing::ValuesIn(folder_names()), [](const auto& info) { return info.param; });
+TEST_P(GoldenFolder, MatchesTheReference) {
+  compare(folder());
+}
+INSTANTIATE_TEST_SUITE_P(Models, GoldenFolder, testing::ValuesIn(folder_names()),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace lamina::run

@@ -22,7 +22,9 @@ TEST(Machine, PeaksAreThoseOfARealMachine) {
 
 TEST(Machine, CachesGrowWithTheirLevel) {
   const CacheSizes sizes = cache_sizes();
-  if (sizes.l1 > 0 && sizes.l2 > 0) EXPECT_LT(sizes.l1, sizes.l2);
+  if (sizes.l1 > 0 && sizes.l2 > 0) {
+    EXPECT_LT(sizes.l1, sizes.l2);
+  }
   EXPECT_FALSE(huge_pages().empty());
 }
 
