@@ -1,6 +1,7 @@
 """The tiny models of decoder families that `make_golden.py` writes beside the llama-shaped ones: one row a case."""
 
 from dataclasses import dataclass, field
+from math import log
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,63 @@ _GEMMA = {
     "hidden_act": None,
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-6,
+}
+
+def _factors(pairs):
+    """Rotary divisors for short and for long texts."""
+    return [1.0 + 0.25 * i for i in range(pairs)], [1.5 + 2.0 * i for i in range(pairs)]
+
+
+def _longrope(original, context, pairs):
+    short, long = _factors(pairs)
+    return {
+        "original_max_position_embeddings": original,
+        "max_position_embeddings": context,
+        "rope_scaling": {"type": "longrope", "short_factor": short, "long_factor": long},
+    }
+
+
+def _longrope_tensors(pairs):
+    short, long = _factors(pairs)
+    return {"rope_factors_long.weight": long, "rope_factors_short.weight": short}
+
+
+_FACTORS = {
+    "attention_multiplier": 0.25,
+    "embedding_multiplier": 3.5,
+    "residual_multiplier": 0.375,
+    "logits_scaling": 1.75,
+}
+_STARCODER2 = {
+    "rms_norm_eps": None,
+    "norm_epsilon": 1e-5,
+    "hidden_act": "gelu_pytorch_tanh",
+    "use_bias": True,
+    "tie_word_embeddings": True,
+}
+_GPT2 = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "n_embd": 24,
+    "n_layer": 2,
+    "n_head": 3,
+    "n_inner": 96,
+    "n_positions": 128,
+    "n_ctx": 128,
+    "vocab_size": 104,
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
+    "bos_token_id": 103,
+    "eos_token_id": 103,
+}
+_GPT2_TURNED = r"\.(c_attn|c_proj|c_fc)\.weight$"
+_NEOX = {
+    "rms_norm_eps": None,
+    "rope_theta": None,
+    "num_key_value_heads": None,
+    "layer_norm_eps": 1e-5,
+    "hidden_act": "gelu",
 }
 
 FAMILY_CASES = [
@@ -150,5 +208,99 @@ FAMILY_CASES = [
         arch="gemma3",
         keys={"attention.sliding_window": 9, "rope.scaling.type": "linear", "rope.scaling.factor": 8.0},
         norm_offset=1.0,
+    ),
+    FamilyCase(
+        "phi3",
+        210,
+        _shape("Phi3ForCausalLM", "phi3", 40, 2, 5, 1, 36, **_longrope(256, 512, 4), sliding_window=11),
+        arch="phi3",
+        keys={
+            "attention.sliding_window": 11,
+            "rope.dimension_count": 8,
+            "rope.scaling.original_context_length": 256,
+            "rope.scaling.attn_factor": (1 + log(2) / log(256)) ** 0.5,
+        },
+        extra=_longrope_tensors(4),
+    ),
+    FamilyCase(
+        "phi3_long",
+        211,
+        _shape("Phi3ForCausalLM", "phi3", 32, 2, 2, 1, 36, **_longrope(32, 128, 4), partial_rotary_factor=0.5),
+        arch="phi3",
+        keys={
+            "rope.dimension_count": 8,
+            "rope.scaling.original_context_length": 32,
+            "rope.scaling.attn_factor": (1 + log(4) / log(32)) ** 0.5,
+        },
+        extra=_longrope_tensors(4),
+    ),
+    FamilyCase("olmo2", 212, _shape("Olmo2ForCausalLM", "olmo2", 40, 2, 5, 1, 36), arch="olmo2"),
+    FamilyCase(
+        "granite",
+        213,
+        _shape("GraniteForCausalLM", "granite", 40, 2, 5, 1, 36, attention_bias=True, mlp_bias=True, **_FACTORS),
+        arch="granite",
+        keys={
+            "attention.scale": _FACTORS["attention_multiplier"],
+            "embedding_scale": _FACTORS["embedding_multiplier"],
+            "residual_scale": _FACTORS["residual_multiplier"],
+            "logit_scale": _FACTORS["logits_scaling"],
+            "rope.dimension_count": 8,
+        },
+        pairs=True,
+    ),
+    FamilyCase(
+        "smollm3",
+        214,
+        _shape("SmolLM3ForCausalLM", "smollm3", 24, 5, 3, 1, 20, rope_theta=50000.0, tie_word_embeddings=True),
+        arch="smollm3",
+        keys={"rope.dimension_count": 8},
+        pairs=True,
+    ),
+    FamilyCase(
+        "smollm3_window",
+        215,
+        _shape(
+            "SmolLM3ForCausalLM",
+            "smollm3",
+            24,
+            3,
+            3,
+            1,
+            20,
+            no_rope_layers=[0, 1, 0],
+            use_sliding_window=True,
+            sliding_window=7,
+            layer_types=["sliding_attention", "full_attention", "full_attention"],
+        ),
+    ),
+    FamilyCase("starcoder2", 216, _shape("Starcoder2ForCausalLM", "starcoder2", 40, 2, 5, 1, 36, **_STARCODER2), arch="starcoder2"),
+    FamilyCase(
+        "starcoder2_window",
+        217,
+        _shape("Starcoder2ForCausalLM", "starcoder2", 24, 2, 3, 1, 20, **(_STARCODER2 | {"sliding_window": 6, "use_bias": False})),
+    ),
+    FamilyCase("gpt2", 218, _GPT2, arch="gpt2", input_first=_GPT2_TURNED),
+    FamilyCase(
+        "gpt2_scaled",
+        219,
+        _GPT2 | {"scale_attn_by_inverse_layer_idx": True, "scale_attn_weights": False, "n_inner": 36, "activation_function": "gelu"},
+        input_first=_GPT2_TURNED,
+    ),
+    FamilyCase(
+        "gptneox",
+        220,
+        _shape("GPTNeoXForCausalLM", "gpt_neox", 36, 2, 3, 3, 40, rotary_pct=0.34, rotary_emb_base=10000, **_NEOX),
+        arch="gptneox",
+        keys={"use_parallel_residual": True, "rope.dimension_count": 4},
+    ),
+    FamilyCase(
+        "gptneox_sequential",
+        221,
+        _shape(
+            "GPTNeoXForCausalLM", "gpt_neox", 24, 2, 3, 3, 20, rotary_pct=0.5, use_parallel_residual=False, **_NEOX
+        ),
+        arch="gptneox",
+        keys={"use_parallel_residual": False, "rope.dimension_count": 4},
     ),
 ]

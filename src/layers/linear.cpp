@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "codec/codec.h"
 #include "kernels/quantize.h"
@@ -28,20 +29,52 @@ struct Inputs {
 
 }  // namespace
 
-core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, bool exact) {
+core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows, int64_t outputs, bool exact) {
   Linear linear;
+  if (rows.input_first && source.format->block_elements != 1) {
+    return core::fail(core::ErrorCode::kUnsupported, "", "numbers come in blocks of {} and inputs first; f32, f16 or bf16 expected",
+                      source.format->block_elements);
+  }
   const codec::Codec* codec = codec::codec_of(*source.format);
-  LAMINA_ASSIGN(linear.layout_, kernels::weight_layout(*codec, source.rows(), source.columns(), exact));
+  LAMINA_ASSIGN(linear.layout_, kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), exact));
   linear.name_ = std::move(name);
   linear.source_ = source;
+  linear.rows_ = rows;
   return linear;
+}
+
+/// Rows [begin, end) of the matrix, side by side and outputs first.
+void Linear::gather(int64_t begin, int64_t end, std::byte* out) const {
+  const int64_t row_bytes = source_.format->row_bytes(inputs());
+  const auto size = static_cast<size_t>(source_.format->block_bytes);
+  for (int64_t output = begin; output < end; ++output) {
+    const int64_t row = rows_.row(output);
+    std::byte* to = out + output * row_bytes;
+    if (!rows_.input_first) {
+      std::memcpy(to, source_.row(row), static_cast<size_t>(row_bytes));
+      continue;
+    }
+    for (int64_t input = 0; input < inputs(); ++input) {
+      std::memcpy(to + static_cast<size_t>(input) * size, source_.row(input) + static_cast<size_t>(row) * size, size);
+    }
+  }
 }
 
 core::Status Linear::pack(core::ThreadPool& pool) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
+  const bool as_stored = !rows_.input_first && rows_.group == outputs();
+  core::AlignedBuffer gathered;
+  if (!as_stored) {
+    LAMINA_ASSIGN(gathered, core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * source_.format->row_bytes(inputs()))));
+    pool.run([&](int index, int threads) {
+      const core::Range range = core::split_range(outputs(), 1, index, threads);
+      gather(range.begin, range.end, gathered.data());
+    });
+  }
+  const std::byte* from = as_stored ? source_.row(rows_.begin) : gathered.data();
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
-    kernels::pack_panels(layout_, source_.data, range.begin, range.end, packed_.data());
+    kernels::pack_panels(layout_, from, range.begin, range.end, packed_.data());
   });
   return {};
 }
