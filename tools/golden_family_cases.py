@@ -37,7 +37,7 @@ def _shape(model_class, model_type, hidden, layers, heads, kv_heads, mlp, **more
         "tie_word_embeddings": False,
         "bos_token_id": 103,
         "eos_token_id": 103,
-        "pad_token_id": None,
+        "pad_token_id": 103,
     }
     config.update(more)
     return {key: value for key, value in config.items() if value is not None}
