@@ -29,7 +29,9 @@ Result<core::TensorView> Weights::table(const std::string& name, int64_t columns
 }
 
 Result<std::vector<float>> Weights::vector(const std::string& name, int64_t count) {
-  LAMINA_ASSIGN(const core::TensorView tensor, view(name, {count}));
+  const core::TensorView* stored = files_.find(name);
+  const bool one_row = stored != nullptr && stored->rank == 2 && stored->shape[0] == 1;
+  LAMINA_ASSIGN(const core::TensorView tensor, view(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count}));
   std::vector<float> values(static_cast<size_t>(count));
   codec::codec_of(*tensor.format)->decode(tensor.data, count, values.data());
   return values;

@@ -96,7 +96,7 @@ TEST_P(BitEquality, ForgettingAndComputingAgainChangesNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
-                         testing::Combine(testing::Values("codec", "gqa", "biases", "gemma2"), testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
+                         testing::Combine(testing::Values("codec", "gqa", "biases", "gemma2", "qwen2moe"), testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
                          [](const auto& info) {
                            return std::get<0>(info.param) + "_" + std::to_string(info.index);
                          });
