@@ -111,7 +111,7 @@ FAMILY_CASES = [
     FamilyCase(
         "qwen2",
         201,
-        _shape("Qwen2ForCausalLM", "qwen2", 40, 3, 5, 1, 36, use_sliding_window=False, sliding_window=8),
+        _shape("Qwen2ForCausalLM", "qwen2", 40, 2, 5, 1, 36, use_sliding_window=False, sliding_window=8),
         arch="qwen2",
     ),
     FamilyCase(
@@ -134,7 +134,7 @@ FAMILY_CASES = [
     FamilyCase(
         "qwen3",
         203,
-        _shape("Qwen3ForCausalLM", "qwen3", 40, 2, 3, 1, 36, head_dim=16, rope_theta=1000000.0),
+        _shape("Qwen3ForCausalLM", "qwen3", 40, 2, 3, 1, 28, head_dim=12, rope_theta=1000000.0),
         arch="qwen3",
     ),
     FamilyCase("mistral", 204, _shape("MistralForCausalLM", "mistral", 48, 2, 6, 2, 40, sliding_window=7, head_dim=12)),
@@ -144,11 +144,11 @@ FAMILY_CASES = [
         _shape(
             "Gemma2ForCausalLM",
             "gemma2",
-            40,
+            24,
             3,
             4,
             2,
-            36,
+            28,
             head_dim=8,
             query_pre_attn_scalar=8,
             sliding_window=9,
@@ -195,7 +195,7 @@ FAMILY_CASES = [
             7,
             3,
             1,
-            20,
+            12,
             head_dim=8,
             query_pre_attn_scalar=8,
             sliding_window=9,
@@ -208,6 +208,7 @@ FAMILY_CASES = [
         arch="gemma3",
         keys={"attention.sliding_window": 9, "rope.scaling.type": "linear", "rope.scaling.factor": 8.0},
         norm_offset=1.0,
+        tokens=32,
     ),
     FamilyCase(
         "phi3",

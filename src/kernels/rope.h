@@ -40,7 +40,8 @@ struct RopeFrequencies {
   std::vector<float> long_frequencies;  ///< in contexts above original_context; empty when they are the same
   double original_context = 0;
 
-  /// What a runner of that context turns by: one choice for all positions, so that a longer text changes no earlier row.
+  /// What a runner of that context turns by: one choice for all positions, so that a longer text changes no earlier
+  /// row.
   RopeFrequencies in_context(int64_t context) const;
 };
 

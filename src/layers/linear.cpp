@@ -29,14 +29,17 @@ struct Inputs {
 
 }  // namespace
 
-core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows, int64_t outputs, bool exact) {
+core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows,
+                                  int64_t outputs, bool exact) {
   Linear linear;
   if (rows.input_first && source.format->block_elements != 1) {
-    return core::fail(core::ErrorCode::kUnsupported, "", "numbers come in blocks of {} and inputs first; f32, f16 or bf16 expected",
+    return core::fail(core::ErrorCode::kUnsupported, "",
+                      "numbers come in blocks of {} and inputs first; f32, f16 or bf16 expected",
                       source.format->block_elements);
   }
   const codec::Codec* codec = codec::codec_of(*source.format);
-  LAMINA_ASSIGN(linear.layout_, kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), exact));
+  LAMINA_ASSIGN(linear.layout_,
+                kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), exact));
   linear.name_ = std::move(name);
   linear.source_ = source;
   linear.rows_ = rows;
@@ -65,7 +68,8 @@ core::Status Linear::pack(core::ThreadPool& pool) {
   const bool as_stored = !rows_.input_first && rows_.group == outputs();
   core::AlignedBuffer gathered;
   if (!as_stored) {
-    LAMINA_ASSIGN(gathered, core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * source_.format->row_bytes(inputs()))));
+    LAMINA_ASSIGN(gathered,
+                  core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * source_.format->row_bytes(inputs()))));
     pool.run([&](int index, int threads) {
       const core::Range range = core::split_range(outputs(), 1, index, threads);
       gather(range.begin, range.end, gathered.data());

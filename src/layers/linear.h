@@ -33,9 +33,10 @@ struct RowPick {
 /// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias.
 class Linear {
  public:
-  /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file; `exact` keeps activations in
-  /// float32. kUnsupported: a tensor to be turned whose numbers come in blocks.
-  static core::Result<Linear> plan(std::string name, const core::TensorView& source, const RowPick& rows, int64_t outputs, bool exact);
+  /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file; `exact` keeps activations
+  /// in float32. kUnsupported: a tensor to be turned whose numbers come in blocks.
+  static core::Result<Linear> plan(std::string name, const core::TensorView& source, const RowPick& rows,
+                                   int64_t outputs, bool exact);
 
   const std::string& name() const { return name_; }
   const RowPick& rows() const { return rows_; }

@@ -90,9 +90,9 @@ Result<ExpertLinears> Moe::read_experts(Record& record, const std::string& key, 
                   context.weights.expert(experts, i, options_.experts, outputs, inputs));
     all.push_back(std::move(one));
     if (kernels::activation_layout(all.back()->layout()) != kernels::activation_layout(all.front()->layout())) {
-      return fail(ErrorCode::kUnsupported, experts.place(),
-                  "the number format of expert {} reads other activations than that of expert 0; one kind for all expected",
-                  i);
+      return fail(
+          ErrorCode::kUnsupported, experts.place(),
+          "the number format of expert {} reads other activations than that of expert 0; one kind for all expected", i);
     }
   }
   return all;
@@ -225,6 +225,8 @@ std::vector<const Linear*> Moe::linears() const {
 
 }  // namespace
 
-Result<std::unique_ptr<Sublayer>> make_moe(Record& record, BuildContext& context) { return Moe::make(record, context); }
+Result<std::unique_ptr<Sublayer>> make_moe(Record& record, BuildContext& context) {
+  return Moe::make(record, context);
+}
 
 }  // namespace lamina::layers

@@ -39,7 +39,8 @@ Result<bool> Record::flag(const std::string& key) {
   read_.insert(key);
   if (!has(key)) return false;
   LAMINA_ASSIGN(const nlohmann::json* value, field(key));
-  if (!value->is_boolean()) return fail(ErrorCode::kCorrupt, place_, "{} is {}; true or false expected", key, value->dump());
+  if (!value->is_boolean())
+    return fail(ErrorCode::kCorrupt, place_, "{} is {}; true or false expected", key, value->dump());
   return value->get<bool>();
 }
 
@@ -48,7 +49,8 @@ Result<std::vector<double>> Record::numbers(const std::string& key) {
   std::vector<double> numbers;
   if (!has(key)) return numbers;
   for (const auto& item : (*value_)[key]) {
-    if (!item.is_number()) return fail(ErrorCode::kCorrupt, place_, "{} holds {}; a list of numbers expected", key, item.dump());
+    if (!item.is_number())
+      return fail(ErrorCode::kCorrupt, place_, "{} holds {}; a list of numbers expected", key, item.dump());
     numbers.push_back(item.get<double>());
   }
   return numbers;

@@ -20,10 +20,10 @@ struct RouterOptions {
 /// an expert's rows lie side by side.
 struct Routes {
   int64_t used = 0;
-  const int32_t* places = nullptr;  ///< [rows, used]: place of a row's choice, best first
-  const float* shares = nullptr;    ///< [rows, used]
-  const int32_t* sources = nullptr; ///< [rows * used]: the row at a place
-  const int32_t* first = nullptr;   ///< [experts + 1]: an expert's first place
+  const int32_t* places = nullptr;   ///< [rows, used]: place of a row's choice, best first
+  const float* shares = nullptr;     ///< [rows, used]
+  const int32_t* sources = nullptr;  ///< [rows * used]: the row at a place
+  const int32_t* first = nullptr;    ///< [experts + 1]: an expert's first place
 };
 
 /// Softmax of logits [step.rows, experts] (overwritten), the `used` largest of each row, ties to the lower index.

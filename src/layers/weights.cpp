@@ -31,7 +31,8 @@ Result<core::TensorView> Weights::table(const std::string& name, int64_t columns
 Result<std::vector<float>> Weights::vector(const std::string& name, int64_t count) {
   const core::TensorView* stored = files_.find(name);
   const bool one_row = stored != nullptr && stored->rank == 2 && stored->shape[0] == 1;
-  LAMINA_ASSIGN(const core::TensorView tensor, view(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count}));
+  LAMINA_ASSIGN(const core::TensorView tensor,
+                view(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count}));
   std::vector<float> values(static_cast<size_t>(count));
   codec::codec_of(*tensor.format)->decode(tensor.data, count, values.data());
   return values;
@@ -46,7 +47,8 @@ Result<std::shared_ptr<Linear>> Weights::find_or_plan(const Wanted& wanted) {
   if (found != index_.end() && linears_[found->second]->outputs() == wanted.outputs) return linears_[found->second];
   LAMINA_ASSIGN(const core::TensorView tensor, view(wanted.name, wanted.shape));
   auto planned = Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, exact_);
-  if (!planned) return fail(planned.error().code, files_.path().string(), "tensor {}: {}", wanted.name, planned.error().message);
+  if (!planned)
+    return fail(planned.error().code, files_.path().string(), "tensor {}: {}", wanted.name, planned.error().message);
   index_[{wanted.name, wanted.rows}] = linears_.size();
   linears_.push_back(std::make_shared<Linear>(std::move(*planned)));
   return linears_.back();
@@ -68,7 +70,8 @@ Result<RowPick> read_rows(Record& record, int64_t outputs) {
   pick.group = static_cast<int64_t>(group);
   pick.stride = static_cast<int64_t>(stride);
   if (pick.group < 1 || outputs % pick.group != 0 || pick.stride < pick.group || pick.row(outputs - 1) >= pick.of) {
-    return fail(ErrorCode::kCorrupt, rows->place(), "{} rows in groups of {}, {} apart, from row {} on, do not fit into {}", outputs, group, stride,
+    return fail(ErrorCode::kCorrupt, rows->place(),
+                "{} rows in groups of {}, {} apart, from row {} on, do not fit into {}", outputs, group, stride,
                 pick.begin, pick.of);
   }
   return pick;
@@ -83,7 +86,8 @@ Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t out
   LAMINA_CHECK_OK(record.done());
   std::vector<int64_t> shape{rows.of, inputs};
   if (rows.input_first) std::swap(shape[0], shape[1]);
-  LAMINA_ASSIGN(std::shared_ptr<Linear> linear, find_or_plan({.name = name, .shape = shape, .rows = rows, .outputs = outputs}));
+  LAMINA_ASSIGN(std::shared_ptr<Linear> linear,
+                find_or_plan({.name = name, .shape = shape, .rows = rows, .outputs = outputs}));
   if (bias && has(*bias)) {
     LAMINA_ASSIGN(const std::vector<float> all, vector(*bias, rows.of));
     std::vector<float> values;
@@ -93,7 +97,8 @@ Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t out
   return std::shared_ptr<const Linear>(std::move(linear));
 }
 
-Result<std::shared_ptr<const Linear>> Weights::expert(Record record, int64_t index, int64_t count, int64_t outputs, int64_t inputs) {
+Result<std::shared_ptr<const Linear>> Weights::expert(Record record, int64_t index, int64_t count, int64_t outputs,
+                                                      int64_t inputs) {
   constexpr std::string_view kPlace = "{expert}";
   LAMINA_ASSIGN(std::string name, record.text("weight"));
   LAMINA_CHECK_OK(record.done());

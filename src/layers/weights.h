@@ -36,7 +36,8 @@ class Weights {
   core::Result<std::shared_ptr<const Linear>> linear(Record record, int64_t outputs, int64_t inputs);
   /// Matrix `index` of `count`: the tensor in whose name "{expert}" stands for the index, or a part of the stack
   /// [count, outputs, inputs] when the name has none. Record {weight}.
-  core::Result<std::shared_ptr<const Linear>> expert(Record record, int64_t index, int64_t count, int64_t outputs, int64_t inputs);
+  core::Result<std::shared_ptr<const Linear>> expert(Record record, int64_t index, int64_t count, int64_t outputs,
+                                                     int64_t inputs);
 
   /// Bytes that pack() will take.
   int64_t packed_bytes() const;

@@ -167,7 +167,8 @@ Status Runner::group_rows(std::span<const BatchRow> rows) {
       return fail(ErrorCode::kLimit, "context", "{} tokens do not fit into the context of {}", end, options_.context);
     }
     LAMINA_CHECK_OK(cache_->reserve(group.sequence, end));
-    for (int64_t position = group.first_position; position < end; ++position) positions_.push_back(static_cast<int32_t>(position));
+    for (int64_t position = group.first_position; position < end; ++position)
+      positions_.push_back(static_cast<int32_t>(position));
   }
   return {};
 }
@@ -180,8 +181,8 @@ void Runner::compute_angles(int64_t rows) {
       if (first >= last) continue;
       for (size_t i = 0; i < angles_.size(); ++i) {
         const int64_t offset = first * angles_[i].half_dims;
-        kernels::rope_table(ropes_[i], group.first_position + first - group.first_row, last - first, angle_memory_[2 * i] + offset,
-                            angle_memory_[2 * i + 1] + offset);
+        kernels::rope_table(ropes_[i], group.first_position + first - group.first_row, last - first,
+                            angle_memory_[2 * i] + offset, angle_memory_[2 * i + 1] + offset);
       }
     }
   });
