@@ -41,6 +41,10 @@ void Border::leave(Step& step, const Linear& last, const float* x, float* stream
   }
   auto* sum = step.arena.take<float>(step.rows * hidden_);
   run_products(step, std::array{Product{.linear = &last, .y = sum, .y_stride = hidden_}}, x, step.rows);
+  add(step, sum, stream);
+}
+
+void Border::add(Step& step, float* sum, float* stream) const {
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
     if (after_) after_->apply(sum + begin * hidden_, sum + begin * hidden_, end - begin);
     kernels::add_scaled(sum + begin * hidden_, multiplier_, (end - begin) * hidden_, stream + begin * hidden_);

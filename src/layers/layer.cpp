@@ -22,7 +22,8 @@ Result<Layer> Layer::make(int index, Record record, BuildContext& context) {
     LAMINA_ASSIGN(const std::string kind, part.text("kind"));
     LAMINA_ASSIGN(std::unique_ptr<Sublayer> sublayer, make_sublayer(kind, part, context));
     LAMINA_CHECK_OK(part.done());
-    layer.parts.push_back({.role = role, .kind = kind, .sublayer = std::move(sublayer), .tensors = context.weights.take_new_names()});
+    layer.parts.push_back(
+        {.role = role, .kind = kind, .sublayer = std::move(sublayer), .tensors = context.weights.take_new_names()});
   }
   LAMINA_CHECK_OK(record.done());
   return layer;

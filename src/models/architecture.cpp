@@ -124,7 +124,7 @@ class Resolver {
     layer_ = layer;
     json node = data_["layer"];
     if (const auto variants = node.find("variants"); variants != node.end()) {
-      const json list = *variants;
+      const json list = std::move(*variants);
       node.erase("variants");
       for (const json& variant : list) {
         LAMINA_ASSIGN(const json applies, record(variant.at("when")));
@@ -186,9 +186,11 @@ class Resolver {
     return *node;
   }
 
-  /// Lists in the configuration hold one value per layer.
+  static bool is_list(const json& definition) { return definition.is_object() && definition.value("list", false); }
+
+  /// Lists in the configuration hold one value per layer, unless the setting says that it is a list.
   Result<json> at_layer(const std::string& name, const json& value) const {
-    if (!value.is_array() || layer_ < 0) return value;
+    if (!value.is_array() || layer_ < 0 || is_list(data_["settings"][name])) return value;
     if (static_cast<size_t>(layer_) >= value.size()) {
       return fail(ErrorCode::kCorrupt, place_, "{} has {} values, layer {} needs one too", name, value.size(), layer_);
     }

@@ -91,6 +91,9 @@ Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core:
     return fail(ErrorCode::kInvalid, "run", "context {}, sequences {}, rows {}: each must be at least 1",
                 options.context, options.sequences, options.max_rows);
   }
+  if (const int64_t known = model.embedding().positions(); known != 0 && options.context > known) {
+    return fail(ErrorCode::kLimit, "context", "{} positions; the model has learned {}", options.context, known);
+  }
   std::unique_ptr<Runner> runner(new Runner(model, pool, options));
   LAMINA_CHECK_OK(runner->take_memory());
   return runner;
@@ -107,6 +110,7 @@ Status Runner::take_memory() {
   stream_ = reinterpret_cast<float*>(take(plan.stream));
   layer_input_ = reinterpret_cast<float*>(take(plan.input));
   for (const auto& rope : model_.ropes()) {
+    ropes_.push_back(rope.in_context(options_.context));
     const auto half = static_cast<int64_t>(rope.frequencies.size());
     const auto bytes = static_cast<int64_t>(Arena::padded(options_.max_rows * half * 4));
     angle_memory_.push_back(reinterpret_cast<float*>(take(bytes)));
@@ -117,6 +121,7 @@ Status Runner::take_memory() {
   arena_ = Arena({take(plan.arena), static_cast<size_t>(plan.arena)});
   for (int i = 0; i < threads; ++i) thread_scratch_.push_back(take(plan.scratch));
   tokens_.reserve(static_cast<size_t>(options_.max_rows));
+  positions_.reserve(static_cast<size_t>(options_.max_rows));
   groups_.reserve(static_cast<size_t>(options_.max_rows));
   return {};
 }
@@ -144,6 +149,7 @@ Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
 Status Runner::group_rows(std::span<const BatchRow> rows) {
   groups_.clear();
   tokens_.clear();
+  positions_.clear();
   for (size_t i = 0; i < rows.size(); ++i) {
     tokens_.push_back(rows[i].token);
     if (!groups_.empty() && groups_.back().sequence == rows[i].sequence) {
@@ -164,6 +170,8 @@ Status Runner::group_rows(std::span<const BatchRow> rows) {
       return fail(ErrorCode::kLimit, "context", "{} tokens do not fit into the context of {}", end, options_.context);
     }
     LAMINA_CHECK_OK(cache_->reserve(group.sequence, end));
+    for (int64_t position = group.first_position; position < end; ++position)
+      positions_.push_back(static_cast<int32_t>(position));
   }
   return {};
 }
@@ -176,7 +184,7 @@ void Runner::compute_angles(int64_t rows) {
       if (first >= last) continue;
       for (size_t i = 0; i < angles_.size(); ++i) {
         const int64_t offset = first * angles_[i].half_dims;
-        kernels::rope_table(model_.ropes()[i], group.first_position + first - group.first_row, last - first,
+        kernels::rope_table(ropes_[i], group.first_position + first - group.first_row, last - first,
                             angle_memory_[2 * i] + offset, angle_memory_[2 * i + 1] + offset);
       }
     }
@@ -235,7 +243,9 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
                     .rows = count,
                     .visit = 0};
   layers::split_rows(pool_, count, [&](int64_t begin, int64_t end) {
-    model_.embedding().look_up(std::span(tokens_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
+    const auto first = static_cast<size_t>(begin);
+    const auto size = static_cast<size_t>(end - begin);
+    model_.embedding().look_up(std::span(tokens_).subspan(first, size), std::span(positions_).subspan(first, size),
                                stream_ + begin * model_.hidden());
   });
   compute_angles(count);

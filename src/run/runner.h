@@ -99,6 +99,8 @@ class Runner {
   layers::Arena arena_;
   std::vector<std::byte*> thread_scratch_;
   std::vector<int32_t> tokens_;
+  std::vector<int32_t> positions_;
+  std::vector<kernels::RopeFrequencies> ropes_;
   std::vector<layers::RowGroup> groups_;
   std::vector<layers::RopeAngles> angles_;
   std::vector<float*> angle_memory_;
