@@ -18,7 +18,7 @@ std::filesystem::path golden(const std::string& name) {
 
 constexpr int kTokens = 64;
 // With 8-bit activations the gap between the reference's two most likely tokens moves by 0.1 on average and by 1.0 at
-// most on the passage (its position 7, where one number of the stream is huge). A continuation may leave the
+// most on the passage (at its position 7). A continuation may leave the
 // reference's only where the gap is smaller than that.
 constexpr double kDefaultGapError = 1.1;
 
