@@ -41,9 +41,14 @@ class CatchInterrupt {
   struct sigaction old_{};
 };
 
-/// A line from the user; nothing at the end of input.
+/// A line from the user, empty when Ctrl-C gave it up; nothing at the end of input.
 std::optional<std::string> read_line() {
+  g_interrupted.store(false);
   const std::unique_ptr<char, decltype(&std::free)> line(readline("> "), &std::free);
+  if (!line && g_interrupted.load()) {
+    fmt::print("\n");
+    return std::string();
+  }
   if (!line) return std::nullopt;
   if (*line != '\0') add_history(line.get());
   return std::string(line.get());

@@ -13,8 +13,8 @@
 
 namespace lamina::format {
 
-/// A file that appears under its name only when it is complete: written without a name (or, where the file system has no
-/// such files, under a temporary one), named by commit(). Without commit nothing is left.
+/// A file that appears under its name only when it is complete: written without a name (or, where the file system has
+/// no such files, under a temporary one), named by commit(). Without commit nothing is left.
 class OutputFile {
  public:
   /// kIo when the folder cannot be written or `path` is something other than a regular file.

@@ -278,7 +278,7 @@ class Running(CommandLineTest):
         chat = self.folder / "chat.json"
         for text in ['[{"role": "user"', '{"messages": 3}', '[3]']:
             chat.write_text(text)
-            self.refuse(1, "chat.json", "template", path, "--messages", chat)
+            self.refuse(2, "chat.json", "template", path, "--messages", chat)
         chat.write_text('[{"role": "user", "content": "hello"}]')
         self.assertEqual(self.succeed_json("template", path, "--messages", chat)["text"], "hello")
         self.assertEqual(self.succeed_json("run", path, "hello", "-n", 1)["completion_tokens"], 1)

@@ -4,6 +4,7 @@
 import os
 import pathlib
 import pty
+import re
 import select
 import signal
 import sys
@@ -110,7 +111,7 @@ class Chat(CommandLineTest):
 
     def say(self, terminal, text):
         terminal.type(text + "\n")
-        answer = terminal.read_until("positions used]")
+        answer = terminal.read_until(" positions used]", seconds=120)
         terminal.read_until("> ")
         return answer
 
@@ -122,20 +123,21 @@ class Chat(CommandLineTest):
         self.assertEqual(terminal.end(), 0)
 
     def test_control_c_stops_the_answer_only(self):
-        terminal = self.start()
+        terminal = self.start("-n", "400")
         terminal.type("Write a very long story about a dragon.\n")
         terminal.read_until("dragon.")
         terminal.read_until("a")  # the answer has begun
         time.sleep(0.3)
         terminal.type("\x03")
-        terminal.read_until("positions used]", seconds=10)
+        told = terminal.read_until(" positions used]", seconds=10)
+        self.assertLess(int(re.search(r"\[(\d+) tokens", told)[1]), 400)
         terminal.read_until("> ")
         self.assertGreater(len(self.say(terminal, "Hello!")), 0)
         terminal.type("\x04")
         self.assertEqual(terminal.end(), 0)
 
     def test_control_c_at_the_prompt(self):
-        terminal = self.start()
+        terminal = self.start("-n", "24")
         terminal.type("\x03")
         time.sleep(0.2)
         self.assertGreater(len(self.say(terminal, "Hello!")), 0)
