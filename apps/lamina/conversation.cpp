@@ -11,7 +11,8 @@ Result<text::ChatTemplate> compile_template(std::string source, const std::strin
   auto compiled = text::ChatTemplate::compile(std::move(source));
   if (compiled) return compiled;
   const core::Error& error = compiled.error();
-  return core::fail(error.code == core::ErrorCode::kInvalid ? core::ErrorCode::kCorrupt : error.code, place, "{}", error.text());
+  return core::fail(error.code == core::ErrorCode::kInvalid ? core::ErrorCode::kCorrupt : error.code, place, "{}",
+                    error.text());
 }
 
 Result<Conversation> Conversation::create(const format::ModelFiles& files, const text::Tokenizer& tokenizer) {

@@ -32,7 +32,8 @@ int report_usage(const CLI::App& app, const CLI::ParseError& error, const std::s
     for (const CLI::App* command : app.get_subcommands({})) known += (known.empty() ? "" : ", ") + command->get_name();
     message = fmt::format("\"{}\" is not a command; one of {} expected", first, known);
   }
-  const std::string help = called.empty() ? "lamina --help" : fmt::format("lamina {} --help", called.front()->get_name());
+  const std::string help =
+      called.empty() ? "lamina --help" : fmt::format("lamina {} --help", called.front()->get_name());
   return lamina::app::report({lamina::core::ErrorCode::kInvalid, "call", fmt::format("{}; see `{}`", message, help)});
 }
 

@@ -49,7 +49,8 @@ core::Status start_session(Session& session, const CommonOptions& options, const
 core::Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs);
 
 /// Positions per sequence: what the user says, else what the command needs, never more than the model knows.
-core::Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs, const models::Model& model);
+core::Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs,
+                                     const models::Model& model);
 
 /// The recipe of the options for that model.
 core::Result<recipe::RunPlan> plan_recipe(const std::string& recipe, const models::Model& model);

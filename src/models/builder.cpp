@@ -37,7 +37,8 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   for (const kernels::RopeOptions& rope : ropes) {
     auto frequencies = kernels::rope_frequencies(rope);
     if (!frequencies) {
-      const bool impossible = frequencies.error().code == ErrorCode::kInvalid;  // numbers of the file, not of the caller
+      const bool impossible =
+          frequencies.error().code == ErrorCode::kInvalid;  // numbers of the file, not of the caller
       return fail(impossible ? ErrorCode::kCorrupt : frequencies.error().code, place, "{}", frequencies.error().text());
     }
     model->ropes_.push_back(std::move(*frequencies));
