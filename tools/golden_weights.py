@@ -4,6 +4,8 @@ Only the raw 64-bit words of PCG64 are used (their stream is fixed by the algori
 exact arithmetic. Parameters are filled in sorted order of their names.
 """
 
+import re
+
 import gguf
 import numpy as np
 
@@ -95,3 +97,30 @@ def draw_k_quant(draw, shape, codec, deviation):
     # A power of two keeps the choice independent of the last bits of the measured deviation.
     set_scales(np.float32(0.01 * 2.0 ** round(np.log2(deviation / measured))))
     return blocks.reshape(rows, columns // _K_BLOCK * size)
+
+
+# Gains of matrices by a part of their names, first match wins; 1 for the rest. Strong queries, keys and routers spread
+# scores over several units; the last product of a sublayer keeps the stream from exploding.
+_GAINS = (
+    (r"\.(q_proj|k_proj)\.", 1.7),
+    (r"qkv_proj|query_key_value|c_attn", 1.5),
+    (r"\.(o_proj|down_proj|w2|c_proj|dense|dense_4h_to_h)\.", 0.7),
+    (r"(mlp|block_sparse_moe)\.gate\.weight", 3.0),
+    (r"\.(gate_proj|w1|gate_up_proj)\.", 1.5),
+    (r"lm_head|embed_out", 2.0),
+)
+_NORM = re.compile(r"norm\.weight$|layernorm\.weight$|\.ln_\w+\.weight$")
+
+
+def draw_named(draw, name, shape, norm_offset, input_first):
+    """A parameter of any family by its name; norm_offset is what the model itself adds to norm weights."""
+    if _NORM.search(name):
+        return draw.uniform(shape, 0.5, 1.5) - np.float32(norm_offset)
+    if name.endswith(".bias"):
+        sign = np.where(draw.uniform(shape, -1.0, 1.0) < 0, np.float32(-1), np.float32(1))
+        return sign * draw.uniform(shape, 0.1, 0.4)
+    if re.search(r"embed_tokens|embed_in|wte|wpe", name):
+        return draw.spread(shape, 1.0)
+    gain = next((value for pattern, value in _GAINS if re.search(pattern, name)), 1.0)
+    inputs = shape[0] if input_first and re.search(input_first, name) else shape[-1]
+    return draw.spread(shape, gain / inputs**0.5)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes tiny random llama-shaped models and their truth by the reference library into tests/golden/models/.
+"""Writes tiny random models and their truth by the reference library into tests/golden/models/.
 
     make_golden.py [--out DIR] [--only NAME]     write
     make_golden.py --check                       write elsewhere and compare with what is stored
 
+Llama-shaped models are made here, with a second opinion in float64; those of other families by `golden_families.py`.
 Each case is a folder: config.json and model.safetensors (Hugging Face layout), model.gguf, tokens.npy int32
 [tokens], logits.npy float32 [tokens, vocabulary], hidden.npy float32 [layers + 1, tokens, hidden] (the embedding's
 output, then the residual stream after each layer, before the final norm) and truth.json. See docs/references.md.
@@ -23,6 +24,8 @@ import transformers
 from safetensors.torch import save_file
 
 from golden_cases import CASES
+from golden_families import make_family_case
+from golden_family_cases import FAMILY_CASES, FamilyCase
 from golden_tokenizer import make_tokenizer
 from golden_weights import Draw, draw_k_quant, draw_parameter, round_to_bf16
 from gguf_names import from_pairs, gguf_name, rotary_heads, to_pairs
@@ -238,13 +241,14 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(2)
     transformers.utils.logging.disable_progress_bar()
-    chosen = [case for case in CASES if options.only in (None, case.name)]
+    cases = [*CASES, *FAMILY_CASES]
+    chosen = [case for case in cases if options.only in (None, case.name)]
     if not chosen:
-        parser.error(f"no case named {options.only}; there are: {', '.join(case.name for case in CASES)}")
+        parser.error(f"no case named {options.only}; there are: {', '.join(case.name for case in cases)}")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) if options.check else options.out
         for case in chosen:
-            report = make_case(case, root)
+            report = (make_family_case if isinstance(case, FamilyCase) else make_case)(case, root)
             print(
                 f"{case.name:12} logits rms {report['logits_rms']:.3g}, float32 error {report['logits_error_max']:.2g}"
             )

@@ -24,13 +24,13 @@ void interrupt(int) {
   g_interrupted.store(true);
 }
 
-/// Ctrl-C sets a flag while this lives.
+/// Ctrl-C sets a flag while this lives: it stops an answer, and does nothing at the prompt.
 class CatchInterrupt {
  public:
   CatchInterrupt() {
-    g_interrupted.store(false);
     struct sigaction action{};
     action.sa_handler = interrupt;
+    action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, &old_);
   }
   ~CatchInterrupt() { sigaction(SIGINT, &old_, nullptr); }
@@ -41,9 +41,14 @@ class CatchInterrupt {
   struct sigaction old_{};
 };
 
-/// A line from the user; nothing at the end of input.
+/// A line from the user, empty when Ctrl-C gave it up; nothing at the end of input.
 std::optional<std::string> read_line() {
+  g_interrupted.store(false);
   const std::unique_ptr<char, decltype(&std::free)> line(readline("> "), &std::free);
+  if (!line && g_interrupted.load()) {
+    fmt::print("\n");
+    return std::string();
+  }
   if (!line) return std::nullopt;
   if (*line != '\0') add_history(line.get());
   return std::string(line.get());
@@ -65,7 +70,8 @@ class Chat {
     }
     conversation_.add("assistant", generation->text);
     const double seconds = generation->decode_seconds;
-    const double rate = seconds > 0 ? static_cast<double>(generation->tokens.size() - 1) / seconds : 0.0;
+    const double rate =
+        seconds > 0 && !generation->tokens.empty() ? static_cast<double>(generation->tokens.size() - 1) / seconds : 0.0;
     fmt::print("\n\033[2m[{} tokens, {:.1f} tokens/s, {} of {} positions used]\033[0m\n", generation->tokens.size(),
                rate, computed_.size(), session_.context());
     return {};
@@ -92,7 +98,7 @@ class Chat {
                                                            return !g_interrupted.load();
                                                          }},
                                                     sequence_));
-    const CatchInterrupt guard;
+    g_interrupted.store(false);
     const Status status = engine.finish();
     computed_ = std::move(prompt);
     const run::Generation& generation = engine.result(index);
@@ -127,6 +133,7 @@ Status run_chat(Session& session, const GenerationOptions& options, const std::s
   LAMINA_ASSIGN(Conversation conversation, Conversation::create(session.model->files(), *session.tokenizer));
   Chat chat(session, options, std::move(conversation));
   chat.start_over(system);
+  const CatchInterrupt guard;
   fmt::print("Ctrl-C stops an answer; /clear starts over; Ctrl-D or /quit ends.\n");
   while (const std::optional<std::string> line = read_line()) {
     if (*line == "/quit") break;

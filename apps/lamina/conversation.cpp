@@ -7,13 +7,21 @@ namespace lamina::app {
 
 using core::Result;
 
+Result<text::ChatTemplate> compile_template(std::string source, const std::string& place) {
+  auto compiled = text::ChatTemplate::compile(std::move(source));
+  if (compiled) return compiled;
+  const core::Error& error = compiled.error();
+  return core::fail(error.code == core::ErrorCode::kInvalid ? core::ErrorCode::kCorrupt : error.code, place, "{}",
+                    error.text());
+}
+
 Result<Conversation> Conversation::create(const format::ModelFiles& files, const text::Tokenizer& tokenizer) {
   LAMINA_ASSIGN(std::optional<std::string> source, models::chat_template_source(files));
   if (!source) {
     return core::fail(core::ErrorCode::kUnsupported, files.path().string(),
                       "has no chat template (a base model); use --raw to complete text");
   }
-  LAMINA_ASSIGN(text::ChatTemplate chat_template, text::ChatTemplate::compile(std::move(*source)));
+  LAMINA_ASSIGN(text::ChatTemplate chat_template, compile_template(std::move(*source), files.path().string()));
   return Conversation(std::move(chat_template), tokenizer);
 }
 

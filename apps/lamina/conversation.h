@@ -11,6 +11,9 @@
 
 namespace lamina::app {
 
+/// Compiles the template that `place` (a model's file or folder) has; a mistake in it is the file's.
+core::Result<text::ChatTemplate> compile_template(std::string source, const std::string& place);
+
 /// Turns the messages of a chat into the tokens that the model was trained to see.
 class Conversation {
  public:

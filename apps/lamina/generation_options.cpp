@@ -4,8 +4,9 @@ namespace lamina::app {
 
 void add_generation_options(CLI::App& command, GenerationOptions& options) {
   run::SamplingOptions& sampling = options.sampling;
-  command.add_option("-n,--tokens", options.tokens,
-                     "most tokens to generate; -1: until the answer or the context ends");
+  command
+      .add_option("-n,--tokens", options.tokens, "most tokens to generate; -1: until the answer or the context ends")
+      ->check(CLI::Range(int64_t{-1}, int64_t{1} << 24));
   command.add_option("--temperature", sampling.temperature, "0: always the most likely token")->capture_default_str();
   command.add_option("--top-k", sampling.top_k, "keep the k most likely tokens; 0: all")->capture_default_str();
   command.add_option("--top-p", sampling.top_p, "keep the most likely tokens with this mass; 1: all")
@@ -22,7 +23,9 @@ void add_generation_options(CLI::App& command, GenerationOptions& options) {
       ->capture_default_str();
   command.add_option("--penalty-window", sampling.penalty_window, "last tokens that count as seen; -1: all")
       ->capture_default_str();
-  command.add_option("--seed", sampling.seed, "the same seed gives the same text")->capture_default_str();
+  command.add_option("--seed", sampling.seed, "the same seed gives the same text")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--stop", options.stops, "end the answer at this text (may be repeated)")->allow_extra_args(false);
 }
 

@@ -1,4 +1,5 @@
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "format/npy.h"
@@ -72,7 +73,7 @@ Result<std::vector<int32_t>> input_tokens(const LogitsOptions& options, const Se
   return session.tokenizer->encode(text, {.add_special = true, .parse_special = false});
 }
 
-/// Runs the tokens in steps and writes each step's logits.
+/// Runs the tokens in steps and writes each step's logits; the caller finishes the file.
 Status write_logits(Session& session, const std::vector<int32_t>& tokens, format::NpyWriter& writer) {
   LAMINA_ASSIGN(const cache::SequenceId sequence, session.runner->open());
   const int64_t step = session.runner->options().max_rows;
@@ -88,12 +89,7 @@ Status write_logits(Session& session, const std::vector<int32_t>& tokens, format
     LAMINA_CHECK_OK(writer.write_rows(
         std::span<const float>(logits).first(rows.size() * static_cast<size_t>(session.model->vocabulary()))));
   }
-  return writer.finish();
-}
-
-Status write_hidden(const KeepHidden& kept, const std::string& path, int64_t tokens, int64_t hidden) {
-  const std::array<int64_t, 3> shape{static_cast<int64_t>(kept.layers().size()), tokens, hidden};
-  return format::write_npy(path, shape, kept.values());
+  return {};
 }
 
 Status logits_command(const LogitsOptions& options) {
@@ -120,8 +116,17 @@ Status logits_command(const LogitsOptions& options) {
   }
   const std::array<int64_t, 1> row{vocabulary};
   LAMINA_ASSIGN(format::NpyWriter writer, format::NpyWriter::create(options.out, format::NpyType::kFloat32, row));
+  std::optional<format::NpyWriter> hidden_writer;
+  if (hook) {
+    const std::array<int64_t, 2> layer{count, session.model->hidden()};
+    LAMINA_ASSIGN(hidden_writer, format::NpyWriter::create(options.hidden_out, format::NpyType::kFloat32, layer));
+  }
   LAMINA_CHECK_OK(write_logits(session, tokens, writer));
-  if (hook) LAMINA_CHECK_OK(write_hidden(*hook, options.hidden_out, count, session.model->hidden()));
+  if (hook) {
+    LAMINA_CHECK_OK(hidden_writer->write_rows(hook->values()));
+    LAMINA_CHECK_OK(hidden_writer->finish());
+  }
+  LAMINA_CHECK_OK(writer.finish());
   nlohmann::ordered_json out{{"tokens", count}, {"vocabulary", vocabulary}, {"out", options.out}};
   if (hook) out["hidden"] = {{"layers", hook->layers()}, {"out", options.hidden_out}};
   if (options.common.json) {

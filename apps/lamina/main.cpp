@@ -1,6 +1,11 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <iostream>
+#include <string>
 
 #include "core/cpu.h"
 #include "core/log.h"
@@ -19,10 +24,36 @@ constexpr std::array<AddCommand, 14> kCommands{
 };
 
 /// CLI11's message as one line in the form of all errors.
-int report_usage(const CLI::ParseError& error) {
+int report_usage(const CLI::App& app, const CLI::ParseError& error, const std::string& first) {
+  const auto called = app.get_subcommands();
   std::string message = error.what();
   std::ranges::replace(message, '\n', ' ');
-  return lamina::app::report({lamina::core::ErrorCode::kInvalid, "call", message + "; see `lamina --help`"});
+  if (called.empty() && !first.empty() && !first.starts_with('-')) {
+    std::string known;
+    for (const CLI::App* command : app.get_subcommands({})) known += (known.empty() ? "" : ", ") + command->get_name();
+    message = fmt::format("\"{}\" is not a command; one of {} expected", first, known);
+  }
+  const std::string help =
+      called.empty() ? "lamina --help" : fmt::format("lamina {} --help", called.front()->get_name());
+  return lamina::app::report({lamina::core::ErrorCode::kInvalid, "call", fmt::format("{}; see `{}`", message, help)});
+}
+
+int parse(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return report_usage(app, error, argc > 1 ? argv[1] : "");
+  }
+  return 0;
+}
+
+/// What was printed and did not arrive is an error too.
+int finish_output(int exit_status) {
+  const bool arrived = std::cout.flush().good() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (arrived || exit_status != 0) return exit_status;
+  return lamina::app::report({lamina::core::ErrorCode::kIo, "standard output", "cannot be written; is the disk full?"});
 }
 
 }  // namespace
@@ -31,15 +62,15 @@ int main(int argc, char** argv) {
   lamina::core::setup_log();
   CLI::App app("Lamina runs transformer models, layer by layer", "lamina");
   app.require_subcommand(1);
+  app.set_version_flag("--version", "lamina " LAMINA_VERSION);
   int exit_status = 0;
   for (const AddCommand add : kCommands) add(app, exit_status);
   if (const auto status = lamina::core::check_forced_isa(); !status) return lamina::app::report(status.error());
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    return report_usage(error);
+    const int usage = parse(app, argc, argv);
+    return finish_output(usage != 0 ? usage : exit_status);
+  } catch (const std::exception& error) {
+    // fmt throws when standard output refuses; the libraries below may run out of memory.
+    return lamina::app::report({lamina::core::ErrorCode::kIo, "lamina", error.what()});
   }
-  return exit_status;
 }

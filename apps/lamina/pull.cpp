@@ -8,6 +8,7 @@
 #include <set>
 #include <system_error>
 
+#include "lamina/cli.h"
 #include "lamina/digest.h"
 #include "lamina/hub.h"
 #include "lamina/process.h"
@@ -239,7 +240,10 @@ Result<Manifest> pull_model(std::string_view name, const fs::path& root) {
 
 void add_pull(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<PullOptions>();
-  CLI::App* command = app.add_subcommand("pull", "Bring a model into the store");
+  CLI::App* command = add_command(app, "pull", "bring a model into the store",
+                                  "  lamina pull smollm2-135m\n"
+                                  "  lamina pull --list                         (the catalogue and the store)\n"
+                                  "  lamina pull hf:OWNER/NAME:FILE.gguf");
   command->add_option("NAME", options->names, "a catalogue name, or hf:OWNER/NAME[:FILE]");
   command->add_flag("--list", options->list, "list the catalogue and the store");
   command->add_flag("--json", options->as_json, "one JSON object on standard output");

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <numeric>
 #include <string_view>
 
 namespace lamina::app {
@@ -13,6 +14,7 @@ namespace {
 
 constexpr size_t kDefaultWidth = 100;
 constexpr size_t kLeastLastColumn = 24;
+constexpr size_t kMostColumn = 40;
 
 size_t terminal_width() {
   struct winsize size{};
@@ -20,9 +22,11 @@ size_t terminal_width() {
   return kDefaultWidth;
 }
 
+using Lines = std::vector<std::string_view>;
+
 /// `text` cut at spaces into lines of at most `width`; a longer word stays whole.
-std::vector<std::string_view> wrap(std::string_view text, size_t width) {
-  std::vector<std::string_view> lines;
+Lines wrap(std::string_view text, size_t width) {
+  Lines lines;
   while (text.size() > width) {
     size_t cut = text.rfind(' ', width);
     if (cut == std::string_view::npos) cut = text.find(' ');
@@ -54,31 +58,37 @@ void Table::add(std::vector<std::string> cells) {
 }
 
 std::string Table::text() const {
-  std::vector<size_t> widths;
-  for (const std::string& title : titles_) widths.push_back(title.size());
+  std::vector<Lines> titles;
+  for (const std::string& title : titles_) titles.push_back({title});
+  std::vector<std::vector<Lines>> rows{titles};
   for (const auto& row : rows_) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    rows.emplace_back();
+    for (size_t i = 0; i < row.size(); ++i)
+      rows.back().push_back(right_[i] ? Lines{row[i]} : wrap(row[i], kMostColumn));
   }
-  size_t indent = 0;
-  for (size_t i = 0; i + 1 < widths.size(); ++i) indent += widths[i] + 2;
-  const size_t last_width = std::max(kLeastLastColumn, terminal_width() - std::min(indent, terminal_width()));
-  const bool wraps = !right_.back();
+  std::vector<size_t> widths(titles_.size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      for (const std::string_view line : row[i]) widths[i] = std::max(widths[i], line.size());
+    }
+  }
+  if (!right_.back()) {
+    const size_t indent = std::accumulate(widths.begin(), widths.end() - 1, 2 * (widths.size() - 1));
+    widths.back() = std::max(kLeastLastColumn, terminal_width() - std::min(indent, terminal_width()));
+    for (size_t i = 0; i < rows_.size(); ++i) rows[i + 1].back() = wrap(rows_[i].back(), widths.back());
+  }
   std::string out;
-  const auto add_row = [&](const std::vector<std::string>& row) {
-    std::string line;
-    for (size_t i = 0; i + 1 < row.size(); ++i)
-      line += right_[i] ? fmt::format("{:>{}}  ", row[i], widths[i]) : fmt::format("{:<{}}  ", row[i], widths[i]);
-    if (!wraps) {
-      append_line(out, line + fmt::format("{:>{}}", row.back(), widths.back()));
-      return;
+  for (const auto& row : rows) {
+    const size_t height = std::ranges::max(row, {}, &Lines::size).size();
+    for (size_t at = 0; at < height; ++at) {
+      std::string line;
+      for (size_t i = 0; i < row.size(); ++i) {
+        const std::string_view part = at < row[i].size() ? row[i][at] : "";
+        line += right_[i] ? fmt::format("{:>{}}  ", part, widths[i]) : fmt::format("{:<{}}  ", part, widths[i]);
+      }
+      append_line(out, std::move(line));
     }
-    for (const std::string_view part : wrap(row.back(), last_width)) {
-      append_line(out, line + std::string(part));
-      line.assign(indent, ' ');
-    }
-  };
-  add_row(titles_);
-  for (const auto& row : rows_) add_row(row);
+  }
   return out;
 }
 

@@ -5,8 +5,8 @@
 
 namespace lamina::app {
 
-/// Columns of text with a line of titles. A column is as wide as its widest cell; the last one is wrapped at words to
-/// what is left of the terminal's width (100 where there is no terminal).
+/// Columns of text with a line of titles. A column is as wide as its widest cell, which is wrapped at words beyond 40
+/// characters; the last one is wrapped to what is left of the terminal's width (100 where there is no terminal).
 class Table {
  public:
   /// A title that begins with '>' has its column aligned to the right.

@@ -25,7 +25,7 @@ Status render_template(const TemplateOptions& options) {
   LAMINA_ASSIGN(const text::Tokenizer tokenizer, models::load_tokenizer(path));
   LAMINA_ASSIGN(std::optional<std::string> source, models::chat_template_source(path));
   if (!source) return fail(ErrorCode::kUnsupported, path.string(), "has no chat template");
-  LAMINA_ASSIGN(const text::ChatTemplate chat_template, text::ChatTemplate::compile(std::move(*source)));
+  LAMINA_ASSIGN(const text::ChatTemplate chat_template, compile_template(std::move(*source), path.string()));
   LAMINA_ASSIGN(const std::string text, read_file(options.messages));
   auto parsed = text::parse_messages(text);
   if (!parsed) return fail(parsed.error().code, options.messages, "{}", parsed.error().text());

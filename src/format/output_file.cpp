@@ -1,6 +1,7 @@
 #include "format/output_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +26,7 @@ void OutputFile::swap(OutputFile& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(temporary_, other.temporary_);
   std::swap(descriptor_, other.descriptor_);
+  std::swap(unnamed_, other.unnamed_);
   std::swap(position_, other.position_);
   std::swap(buffer_, other.buffer_);
 }
@@ -37,9 +39,17 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
   static std::atomic<uint32_t> counter{0};
   OutputFile file;
   file.path_ = path;
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return fail(ErrorCode::kIo, path.string(), "is not a regular file; the name of a file expected");
+  }
   file.temporary_ = path;
   file.temporary_ += fmt::format(".{}-{}.tmp", getpid(), counter.fetch_add(1));
-  file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  // A file without a name vanishes with the process, whatever ends it. Not all file systems have such files.
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  file.descriptor_ = ::open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+  file.unnamed_ = file.descriptor_ >= 0;
+  if (!file.unnamed_) file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (file.descriptor_ < 0) return file.io_error("cannot be written");
   file.buffer_.reserve(kBufferBytes);
   return file;
@@ -48,7 +58,7 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
 OutputFile::~OutputFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
-  ::unlink(temporary_.c_str());
+  if (!unnamed_) ::unlink(temporary_.c_str());
 }
 
 Status OutputFile::write_all(std::span<const std::byte> bytes) {
@@ -101,6 +111,13 @@ Status OutputFile::overwrite(uint64_t position, std::span<const std::byte> bytes
 Status OutputFile::commit() {
   LAMINA_CHECK_OK(flush());
   if (::fsync(descriptor_) != 0) return io_error("cannot be flushed to the disk");
+  if (unnamed_) {
+    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      return io_error("cannot be given a name");
+    }
+    unnamed_ = false;
+  }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return io_error("cannot be given its name");
   const int descriptor = std::exchange(descriptor_, -1);
   if (::close(descriptor) != 0) return io_error("cannot be closed");

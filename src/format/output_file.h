@@ -13,10 +13,11 @@
 
 namespace lamina::format {
 
-/// A file that appears under its name only when it is complete: written beside it under a temporary name, renamed by
-/// commit(). Without commit the temporary file is removed.
+/// A file that appears under its name only when it is complete: written without a name (or, where the file system has
+/// no such files, under a temporary one), named by commit(). Without commit nothing is left.
 class OutputFile {
  public:
+  /// kIo when the folder cannot be written or `path` is something other than a regular file.
   static core::Result<OutputFile> create(const std::filesystem::path& path);
   OutputFile(OutputFile&& other) noexcept { swap(other); }
   OutputFile& operator=(OutputFile&& other) noexcept {
@@ -46,6 +47,7 @@ class OutputFile {
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   int descriptor_ = -1;
+  bool unnamed_ = false;  ///< has no name yet, not even the temporary one
   uint64_t position_ = 0;
   std::vector<std::byte> buffer_;
 };

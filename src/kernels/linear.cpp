@@ -31,7 +31,9 @@ std::span<const LinearVariant> linear_variants() {
 #if defined(__x86_64__) && !defined(LAMINA_SCALAR_BUILD)
     add(linear_avx2());
     add(linear_block_avx2());
+    add(linear_super_avx2());
     add(linear_block_avx2vnni());
+    add(linear_super_avx2vnni());
     add(linear_avx512());
     add(linear_avx512vnni());
     add(linear_super_avx512vnni());

@@ -10,7 +10,9 @@ namespace lamina::kernels {
 std::span<const LinearVariant> linear_portable();
 std::span<const LinearVariant> linear_avx2();
 std::span<const LinearVariant> linear_block_avx2();
+std::span<const LinearVariant> linear_super_avx2();
 std::span<const LinearVariant> linear_block_avx2vnni();
+std::span<const LinearVariant> linear_super_avx2vnni();
 std::span<const LinearVariant> linear_avx512();
 std::span<const LinearVariant> linear_avx512vnni();
 std::span<const LinearVariant> linear_super_avx512vnni();

@@ -103,6 +103,17 @@ constexpr std::array kScalings{ScalingRow{"default", scale_default}, ScalingRow{
                                ScalingRow{"llama3", scale_llama3}, ScalingRow{"yarn", scale_yarn},
                                ScalingRow{"longrope", scale_longrope}};
 
+Status check_factors(const std::vector<double>& factors, int64_t pairs) {
+  if (!factors.empty() && factors.size() != static_cast<size_t>(pairs)) {
+    return core::fail(ErrorCode::kInvalid, "rope", "{} frequency factors; {} expected, one per rotated pair",
+                      factors.size(), pairs);
+  }
+  for (const double factor : factors) {
+    if (!(factor > 0)) return core::fail(ErrorCode::kInvalid, "rope", "frequency factor {}; above 0 expected", factor);
+  }
+  return {};
+}
+
 Status check(const RopeOptions& options) {
   if (options.rotary < 2 || options.rotary % 2 != 0) {
     return core::fail(ErrorCode::kInvalid, "rope", "{} rotated dimensions; a positive even number expected",
@@ -112,15 +123,8 @@ Status check(const RopeOptions& options) {
     return core::fail(ErrorCode::kInvalid, "rope", "base {} and factor {}; positive numbers expected", options.base,
                       options.factor);
   }
-  const auto half = static_cast<size_t>(options.rotary / 2);
-  if (!options.factors.empty() && options.factors.size() != half) {
-    return core::fail(ErrorCode::kInvalid, "rope", "{} frequency factors; {} expected, one per rotated pair",
-                      options.factors.size(), half);
-  }
-  for (const double factor : options.factors) {
-    if (!(factor > 0)) return core::fail(ErrorCode::kInvalid, "rope", "frequency factor {}; above 0 expected", factor);
-  }
-  return {};
+  LAMINA_CHECK_OK(check_factors(options.factors, options.rotary / 2));
+  return check_factors(options.long_factors, options.rotary / 2);
 }
 
 const RopeVariant& chosen() {
@@ -149,10 +153,22 @@ core::Result<RopeFrequencies> rope_frequencies(const RopeOptions& options) {
   for (size_t i = 0; i < draft.inverse.size(); ++i) {
     const double divisor = options.factors.empty() ? 1.0 : options.factors[i];
     result.frequencies.push_back(static_cast<float>(draft.inverse[i] / divisor));
+    if (!options.long_factors.empty()) {
+      result.long_frequencies.push_back(static_cast<float>(draft.inverse[i] / options.long_factors[i]));
+    }
   }
+  result.original_context = options.original_context;
   const double factor = options.attention_factor > 0 ? options.attention_factor : draft.attention_factor;
   result.attention_factor = static_cast<float>(factor);
   return result;
+}
+
+RopeFrequencies RopeFrequencies::in_context(int64_t context) const {
+  RopeFrequencies chosen = *this;
+  if (!long_frequencies.empty() && static_cast<double>(context) > original_context) {
+    chosen.frequencies = long_frequencies;
+  }
+  return chosen;
 }
 
 void rope_table(const RopeFrequencies& rope, int64_t first, int64_t count, float* cosines, float* sines) {

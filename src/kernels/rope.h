@@ -27,6 +27,8 @@ struct RopeOptions {
   double attention_factor = 0;      ///< 0: what yarn or longrope define, else this
   /// Divisors of the inverse frequencies, rotary/2 or none: longrope's short or long list, or a GGUF file's rope_freqs.
   std::vector<double> factors;
+  /// longrope: the list that takes their place in contexts above original_context.
+  std::vector<double> long_factors;
 
   bool operator==(const RopeOptions&) const = default;
 };
@@ -35,6 +37,12 @@ struct RopeOptions {
 struct RopeFrequencies {
   std::vector<float> frequencies;
   float attention_factor = 1.0F;
+  std::vector<float> long_frequencies;  ///< in contexts above original_context; empty when they are the same
+  double original_context = 0;
+
+  /// What a runner of that context turns by: one choice for all positions, so that a longer text changes no earlier
+  /// row.
+  RopeFrequencies in_context(int64_t context) const;
 };
 
 /// Inverse frequencies by the definitions of the transformers library (modeling_rope_utils). kInvalid for impossible

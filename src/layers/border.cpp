@@ -38,20 +38,26 @@ const float* Border::enter(Step& step, const float* input) const {
 }
 
 void Border::leave(Step& step, const Linear& last, const float* x, float* stream) const {
-  if (!after_ && multiplier_ == 1) {
-    run_products(step, std::array{Product{.linear = &last, .y = stream, .y_stride = hidden_, .accumulate = true}}, x,
-                 step.rows);
-  } else {
+  if (after_ || multiplier_ != 1) {
     auto* sum = step.arena.take<float>(step.rows * hidden_);
     run_products(step, std::array{Product{.linear = &last, .y = sum, .y_stride = hidden_}}, x, step.rows);
-    split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
-      if (after_) after_->apply(sum + begin * hidden_, sum + begin * hidden_, end - begin);
-      kernels::add_scaled(sum + begin * hidden_, multiplier_, (end - begin) * hidden_, stream + begin * hidden_);
-    });
+    add(step, sum, stream);
+    return;
   }
+  run_products(step, std::array{Product{.linear = &last, .y = stream, .y_stride = hidden_, .accumulate = true}}, x,
+               step.rows);
   if (!stream_) return;
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
     stream_->apply(stream + begin * hidden_, stream + begin * hidden_, end - begin);
+  });
+}
+
+void Border::add(Step& step, float* sum, float* stream) const {
+  split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
+    float* rows = stream + begin * hidden_;
+    if (after_) after_->apply(sum + begin * hidden_, sum + begin * hidden_, end - begin);
+    kernels::add_scaled(sum + begin * hidden_, multiplier_, (end - begin) * hidden_, rows);
+    if (stream_) stream_->apply(rows, rows, end - begin);
   });
 }
 

@@ -21,6 +21,8 @@ class Border {
   const float* enter(Step& step, const float* input) const;
   /// stream = stream_norm(stream + multiplier * post_norm(x W^T + b)), where x [rows, last.inputs()].
   void leave(Step& step, const Linear& last, const float* x, float* stream) const;
+  /// stream = stream_norm(stream + multiplier * post_norm(sum)); overwrites sum.
+  void add(Step& step, float* sum, float* stream) const;
   /// Arena bytes of enter() and of leave() without its product.
   int64_t arena_bytes(int64_t rows) const;
 

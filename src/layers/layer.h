@@ -65,5 +65,6 @@ core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, R
 core::Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_mlp(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_moe(Record& record, BuildContext& context);
 
 }  // namespace lamina::layers

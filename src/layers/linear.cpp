@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "codec/codec.h"
 #include "kernels/quantize.h"
@@ -29,31 +30,77 @@ struct Inputs {
 
 }  // namespace
 
-core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, bool exact) {
+core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows,
+                                  int64_t outputs, bool exact) {
   Linear linear;
+  if (rows.input_first && source.format->block_elements != 1) {
+    return core::fail(core::ErrorCode::kUnsupported, "",
+                      "numbers come in blocks of {} and inputs first; f32, f16 or bf16 expected",
+                      source.format->block_elements);
+  }
   const codec::Codec* codec = codec::codec_of(*source.format);
-  LAMINA_ASSIGN(linear.layout_, kernels::weight_layout(*codec, source.rows(), source.columns(), exact));
+  LAMINA_ASSIGN(linear.layout_,
+                kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), exact));
   linear.name_ = std::move(name);
   linear.source_ = source;
+  linear.rows_ = rows;
   return linear;
 }
 
-core::Status Linear::pack(core::ThreadPool& pool, const std::function<void(const core::TensorView& piece)>& release) {
+/// Rows [begin, end) of the matrix, side by side and outputs first.
+void Linear::gather(int64_t begin, int64_t end, std::byte* out) const {
+  const int64_t row_bytes = source_.format->row_bytes(inputs());
+  const auto size = static_cast<size_t>(source_.format->block_bytes);
+  for (int64_t output = begin; output < end; ++output) {
+    const int64_t row = rows_.row(output);
+    std::byte* to = out + output * row_bytes;
+    if (!rows_.input_first) {
+      std::memcpy(to, source_.row(row), static_cast<size_t>(row_bytes));
+      continue;
+    }
+    for (int64_t input = 0; input < inputs(); ++input) {
+      std::memcpy(to + static_cast<size_t>(input) * size, source_.row(input) + static_cast<size_t>(row) * size, size);
+    }
+  }
+}
+
+core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
+  if (!rows_.input_first && rows_.group == outputs()) {
+    pack_stored(pool, release);
+    return {};
+  }
+  LAMINA_ASSIGN(core::AlignedBuffer gathered,
+                core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * source_.format->row_bytes(inputs()))));
+  pool.run([&](int index, int threads) {
+    const core::Range range = core::split_range(outputs(), 1, index, threads);
+    gather(range.begin, range.end, gathered.data());
+  });
+  pool.run([&](int index, int threads) {
+    const core::Range range = core::split_range(layout_.panels, 1, index, threads);
+    kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, packed_.data());
+  });
+  release(source_);
+  return {};
+}
+
+/// Rows that lie side by side are packed as they lie, piece by piece.
+void Linear::pack_stored(core::ThreadPool& pool, const Release& release) {
+  const std::byte* from = source_.row(rows_.begin);
   const int64_t piece = std::max<int64_t>(1, kPieceBytes / layout_.panel_bytes);
   for (int64_t first = 0; first < layout_.panels; first += piece) {
     const int64_t panels = std::min(piece, layout_.panels - first);
     pool.run([&](int index, int threads) {
       const core::Range range = core::split_range(panels, 1, index, threads);
-      kernels::pack_panels(layout_, source_.data, first + range.begin, first + range.end, packed_.data());
+      kernels::pack_panels(layout_, from, first + range.begin, first + range.end, packed_.data());
     });
+    const int64_t row = first * kernels::kPanel;
     core::TensorView read = source_;
     read.rank = 2;
-    read.data = source_.row(first * kernels::kPanel);
-    read.shape = {std::min(panels * kernels::kPanel, layout_.outputs - first * kernels::kPanel), layout_.inputs, 1, 1};
+    read.data = source_.row(rows_.begin + row);
+    read.shape = {std::min(panels * kernels::kPanel, layout_.outputs - row), layout_.inputs, 1, 1};
     release(read);
   }
-  return {};
 }
 
 int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows) {

@@ -16,13 +16,34 @@
 
 namespace lamina::layers {
 
+/// Which rows of a stored tensor make up a matrix: groups of neighbouring rows at equal distances. Several matrices may
+/// share one tensor (queries, keys and values; gate and up), part by part or head by head.
+struct RowPick {
+  int64_t begin = 0;         ///< first row
+  int64_t of = 0;            ///< rows of the tensor
+  int64_t group = 0;         ///< rows taken together
+  int64_t stride = 0;        ///< rows from one group to the next
+  bool input_first = false;  ///< the tensor is stored [inputs, of]
+
+  auto operator<=>(const RowPick&) const = default;
+  /// All rows of a tensor that is the matrix itself.
+  static RowPick all(int64_t rows) { return {.begin = 0, .of = rows, .group = rows, .stride = rows}; }
+  int64_t row(int64_t output) const { return begin + output / group * stride + output % group; }
+};
+
+/// Told which part of a file's tensor has been read and is no longer needed in memory.
+using Release = std::function<void(const core::TensorView& piece)>;
+
 /// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias.
 class Linear {
  public:
-  /// Plans the packed form; `source` is the matrix as it lies in the file, `exact` keeps activations in float32.
-  static core::Result<Linear> plan(std::string name, const core::TensorView& source, bool exact);
+  /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file; `exact` keeps activations
+  /// in float32. kUnsupported: a tensor to be turned whose numbers come in blocks.
+  static core::Result<Linear> plan(std::string name, const core::TensorView& source, const RowPick& rows,
+                                   int64_t outputs, bool exact);
 
   const std::string& name() const { return name_; }
+  const RowPick& rows() const { return rows_; }
   int64_t outputs() const { return layout_.outputs; }
   int64_t inputs() const { return layout_.inputs; }
   const kernels::WeightLayout& layout() const { return layout_; }
@@ -34,11 +55,15 @@ class Linear {
 
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
   /// Takes memory and fills it from the source, on all threads, piece by piece; `release` is told what was read.
-  core::Status pack(core::ThreadPool& pool, const std::function<void(const core::TensorView& piece)>& release);
+  core::Status pack(core::ThreadPool& pool, const Release& release);
 
  private:
+  void pack_stored(core::ThreadPool& pool, const Release& release);
+  void gather(int64_t begin, int64_t end, std::byte* out) const;
+
   std::string name_;
   core::TensorView source_;
+  RowPick rows_;
   kernels::WeightLayout layout_;
   core::AlignedBuffer packed_;
   std::vector<float> bias_;

@@ -35,6 +35,27 @@ Result<double> Record::number(const std::string& key) {
   return value->get<double>();
 }
 
+Result<bool> Record::flag(const std::string& key) {
+  read_.insert(key);
+  if (!has(key)) return false;
+  LAMINA_ASSIGN(const nlohmann::json* value, field(key));
+  if (!value->is_boolean())
+    return fail(ErrorCode::kCorrupt, place_, "{} is {}; true or false expected", key, value->dump());
+  return value->get<bool>();
+}
+
+Result<std::vector<double>> Record::numbers(const std::string& key) {
+  read_.insert(key);
+  std::vector<double> numbers;
+  if (!has(key)) return numbers;
+  for (const auto& item : (*value_)[key]) {
+    if (!item.is_number())
+      return fail(ErrorCode::kCorrupt, place_, "{} holds {}; a list of numbers expected", key, item.dump());
+    numbers.push_back(item.get<double>());
+  }
+  return numbers;
+}
+
 Result<double> Record::number_or(const std::string& key, double fallback) {
   read_.insert(key);
   return has(key) ? number(key) : Result<double>(fallback);

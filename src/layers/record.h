@@ -23,11 +23,17 @@ class Record {
     return value_->is_object() && value_->contains(key) && !(*value_)[key].is_null();
   }
 
+  bool is_text(const std::string& key) const { return has(key) && (*value_)[key].is_string(); }
+
   /// A whole number in 1 .. 2^31 - 1.
   core::Result<int64_t> size(const std::string& key);
   /// As size(), but 0 when the field is absent or 0.
   core::Result<int64_t> size_or_zero(const std::string& key);
   core::Result<double> number(const std::string& key);
+  /// A truth value, or false when the field is absent.
+  core::Result<bool> flag(const std::string& key);
+  /// A list of numbers; empty when the field is absent.
+  core::Result<std::vector<double>> numbers(const std::string& key);
   core::Result<double> number_or(const std::string& key, double fallback);
   /// True or false, or the fallback when the field is absent.
   core::Result<bool> flag_or(const std::string& key, bool fallback);

@@ -15,6 +15,7 @@ constexpr std::array kKinds{
     Kind{"attention", make_attention},
     Kind{"gated_mlp", make_gated_mlp},
     Kind{"mlp", make_mlp},
+    Kind{"moe", make_moe},
 };
 
 }  // namespace

@@ -10,13 +10,13 @@ using core::Result;
 
 namespace {
 
-/// Frequency factors stored as a tensor, one per pair of dimensions.
-core::Status read_factors(Record& record, Weights& weights, kernels::RopeOptions& options) {
-  LAMINA_ASSIGN(const std::optional<std::string> name, record.optional_text("factors"));
-  if (!name || !weights.has(*name)) return {};
-  LAMINA_ASSIGN(const std::vector<float> factors, weights.vector(*name, options.rotary / 2));
-  options.factors.assign(factors.begin(), factors.end());
-  return {};
+/// Divisors of the frequencies, one per pair of dimensions: a list, or the name of a tensor that the file may have.
+Result<std::vector<double>> read_factors(Record& record, Weights& weights, const std::string& key, int64_t pairs) {
+  if (!record.is_text(key)) return record.numbers(key);
+  LAMINA_ASSIGN(const std::string name, record.text(key));
+  if (!weights.has(name)) return std::vector<double>();
+  LAMINA_ASSIGN(const std::vector<float> factors, weights.vector(name, pairs));
+  return std::vector<double>(factors.begin(), factors.end());
 }
 
 Result<kernels::RopeOptions> read_options(Record& record, Weights& weights, int64_t head_size) {
@@ -36,7 +36,8 @@ Result<kernels::RopeOptions> read_options(Record& record, Weights& weights, int6
   LAMINA_ASSIGN(options.beta_fast, record.number("beta_fast"));
   LAMINA_ASSIGN(options.beta_slow, record.number("beta_slow"));
   LAMINA_ASSIGN(options.attention_factor, record.number_or("attention_factor", 0));
-  LAMINA_CHECK_OK(read_factors(record, weights, options));
+  LAMINA_ASSIGN(options.factors, read_factors(record, weights, "factors", options.rotary / 2));
+  LAMINA_ASSIGN(options.long_factors, read_factors(record, weights, "long_factors", options.rotary / 2));
   return options;
 }
 

@@ -53,7 +53,7 @@ const std::string& Weights::file_name(const std::string& name) const {
   return found == file_names_.end() ? name : found->second;
 }
 
-Result<core::TensorView> Weights::view(const std::string& name, std::initializer_list<int64_t> shape) {
+Result<core::TensorView> Weights::view(const std::string& name, const std::vector<int64_t>& shape) {
   const std::string place = files_.path().string();
   const std::string& in_file = file_name(name);
   LAMINA_ASSIGN(const core::TensorView tensor, files_.weight(in_file));
@@ -72,7 +72,10 @@ Result<core::TensorView> Weights::table(const std::string& name, int64_t columns
 }
 
 Result<std::vector<float>> Weights::vector(const std::string& name, int64_t count) {
-  LAMINA_ASSIGN(const core::TensorView tensor, view(name, {count}));
+  const core::TensorView* stored = files_.find(file_name(name));
+  const bool one_row = stored != nullptr && stored->rank == 2 && stored->shape[0] == 1;
+  LAMINA_ASSIGN(const core::TensorView tensor,
+                view(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count}));
   std::vector<float> values(static_cast<size_t>(count));
   codec::codec_of(*tensor.format)->decode(tensor.data, count, values.data());
   return values;
@@ -80,30 +83,78 @@ Result<std::vector<float>> Weights::vector(const std::string& name, int64_t coun
 
 Result<std::shared_ptr<const Linear>> Weights::matrix(const std::string& name, int64_t outputs, int64_t inputs,
                                                       const std::optional<std::string>& bias) {
-  LAMINA_ASSIGN(std::shared_ptr<Linear> linear, find_or_plan(name, outputs, inputs));
+  return planned({.name = name, .shape = {outputs, inputs}, .rows = RowPick::all(outputs), .outputs = outputs}, bias);
+}
+
+Result<std::shared_ptr<const Linear>> Weights::planned(const Wanted& wanted, const std::optional<std::string>& bias) {
+  LAMINA_ASSIGN(std::shared_ptr<Linear> linear, find_or_plan(wanted));
   if (bias && has(*bias)) {
-    LAMINA_ASSIGN(std::vector<float> values, vector(*bias, outputs));
+    LAMINA_ASSIGN(const std::vector<float> all, vector(*bias, wanted.rows.of));
+    std::vector<float> values;
+    for (int64_t output = 0; output < wanted.outputs; ++output)
+      values.push_back(all[static_cast<size_t>(wanted.rows.row(output))]);
     linear->set_bias(std::move(values));
   }
   return std::shared_ptr<const Linear>(std::move(linear));
 }
 
-Result<std::shared_ptr<Linear>> Weights::find_or_plan(const std::string& name, int64_t outputs, int64_t inputs) {
-  const auto found = std::ranges::find(linears_, name, [](const auto& linear) { return linear->name(); });
-  if (found != linears_.end() && (*found)->outputs() == outputs && (*found)->inputs() == inputs) return *found;
-  LAMINA_ASSIGN(const core::TensorView tensor, view(name, {outputs, inputs}));
-  auto planned = Linear::plan(name, tensor, exact_);
+Result<std::shared_ptr<Linear>> Weights::find_or_plan(const Wanted& wanted) {
+  const auto found = index_.find({wanted.name, wanted.rows});
+  if (found != index_.end() && linears_[found->second]->outputs() == wanted.outputs) return linears_[found->second];
+  LAMINA_ASSIGN(const core::TensorView tensor, view(wanted.name, wanted.shape));
+  auto planned = Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, exact_);
   if (!planned)
-    return fail(planned.error().code, files_.path().string(), "tensor {}: {}", name, planned.error().message);
+    return fail(planned.error().code, files_.path().string(), "tensor {}: {}", wanted.name, planned.error().message);
+  index_[{wanted.name, wanted.rows}] = linears_.size();
   linears_.push_back(std::make_shared<Linear>(std::move(*planned)));
   return linears_.back();
 }
 
+namespace {
+
+/// The record's `rows` and `input_first` for a matrix of that many outputs.
+Result<RowPick> read_rows(Record& record, int64_t outputs) {
+  RowPick pick = RowPick::all(outputs);
+  LAMINA_ASSIGN(std::optional<Record> rows, record.optional_child("rows"));
+  LAMINA_ASSIGN(pick.input_first, record.flag("input_first"));
+  if (!rows) return pick;
+  LAMINA_ASSIGN(pick.begin, rows->size_or_zero("begin"));
+  LAMINA_ASSIGN(pick.of, rows->size("of"));
+  LAMINA_ASSIGN(const double group, rows->number_or("group", static_cast<double>(outputs)));
+  LAMINA_ASSIGN(const double stride, rows->number_or("stride", group));
+  LAMINA_CHECK_OK(rows->done());
+  pick.group = static_cast<int64_t>(group);
+  pick.stride = static_cast<int64_t>(stride);
+  if (pick.group < 1 || outputs % pick.group != 0 || pick.stride < pick.group || pick.row(outputs - 1) >= pick.of) {
+    return fail(ErrorCode::kCorrupt, rows->place(),
+                "{} rows in groups of {}, {} apart, from row {} on, do not fit into {}", outputs, group, stride,
+                pick.begin, pick.of);
+  }
+  return pick;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t outputs, int64_t inputs) {
   LAMINA_ASSIGN(const std::string name, record.text("weight"));
   LAMINA_ASSIGN(const std::optional<std::string> bias, record.optional_text("bias"));
+  LAMINA_ASSIGN(const RowPick rows, read_rows(record, outputs));
   LAMINA_CHECK_OK(record.done());
-  return matrix(name, outputs, inputs, bias);
+  std::vector<int64_t> shape{rows.of, inputs};
+  if (rows.input_first) std::swap(shape[0], shape[1]);
+  return planned({.name = name, .shape = shape, .rows = rows, .outputs = outputs}, bias);
+}
+
+Result<std::shared_ptr<const Linear>> Weights::expert(Record record, int64_t index, int64_t count, int64_t outputs,
+                                                      int64_t inputs) {
+  constexpr std::string_view kPlace = "{expert}";
+  LAMINA_ASSIGN(std::string name, record.text("weight"));
+  LAMINA_CHECK_OK(record.done());
+  if (const size_t at = name.find(kPlace); at != std::string::npos) {
+    return matrix(name.replace(at, kPlace.size(), std::to_string(index)), outputs, inputs);
+  }
+  const RowPick rows{.begin = index * outputs, .of = count * outputs, .group = outputs, .stride = outputs};
+  return find_or_plan({.name = name, .shape = {count, outputs, inputs}, .rows = rows, .outputs = outputs});
 }
 
 int64_t Weights::packed_bytes() const {

@@ -32,17 +32,22 @@ class Weights {
 
   bool has(const std::string& name) const { return files_.find(file_name(name)) != nullptr; }
   /// The tensor of exactly this shape (outermost dimension first), or an error that names it and both shapes.
-  core::Result<core::TensorView> view(const std::string& name, std::initializer_list<int64_t> shape);
+  core::Result<core::TensorView> view(const std::string& name, const std::vector<int64_t>& shape);
   /// The two-dimensional tensor with that many columns and any number of rows.
   core::Result<core::TensorView> table(const std::string& name, int64_t columns);
-  /// A vector of `count` numbers as float32.
+  /// A vector of `count` numbers, or a matrix with that one row, as float32.
   core::Result<std::vector<float>> vector(const std::string& name, int64_t count);
   /// The matrix [outputs, inputs]; the same name gives the same object. Packed by pack().
   /// A bias is used when the file has it.
   core::Result<std::shared_ptr<const Linear>> matrix(const std::string& name, int64_t outputs, int64_t inputs,
                                                      const std::optional<std::string>& bias = {});
-  /// As matrix(), from a record with "weight" and an optional "bias" tensor name.
+  /// As matrix(), from a record {weight, bias?, rows?: {begin?, of, group?, stride?}, input_first?}: `rows` picks the
+  /// matrix out of a larger tensor (RowPick), and its bias likewise.
   core::Result<std::shared_ptr<const Linear>> linear(Record record, int64_t outputs, int64_t inputs);
+  /// Matrix `index` of `count`: the tensor in whose name "{expert}" stands for the index, or a part of the stack
+  /// [count, outputs, inputs] when the name has none. Record {weight}.
+  core::Result<std::shared_ptr<const Linear>> expert(Record record, int64_t index, int64_t count, int64_t outputs,
+                                                     int64_t inputs);
 
   /// Bytes that pack() will take.
   int64_t packed_bytes() const;
@@ -55,11 +60,20 @@ class Weights {
 
  private:
   const std::string& file_name(const std::string& name) const;
-  core::Result<std::shared_ptr<Linear>> find_or_plan(const std::string& name, int64_t outputs, int64_t inputs);
+  /// A matrix to be made: where its rows are, and the shape that the tensor must have.
+  struct Wanted {
+    std::string name;
+    std::vector<int64_t> shape;
+    RowPick rows;
+    int64_t outputs = 0;
+  };
+  core::Result<std::shared_ptr<Linear>> find_or_plan(const Wanted& wanted);
+  core::Result<std::shared_ptr<const Linear>> planned(const Wanted& wanted, const std::optional<std::string>& bias);
 
   const format::ModelFiles& files_;
   bool exact_ = false;
   std::vector<std::shared_ptr<Linear>> linears_;
+  std::map<std::pair<std::string, RowPick>, size_t> index_;  ///< of linears_
   std::set<std::string> used_;
   std::vector<std::string> new_names_;
   std::vector<std::pair<std::string, std::string>> rules_;

@@ -100,7 +100,8 @@ class Resolver {
     auto value = define(name, *definition);
     pending_.erase(name);
     if (!value) return value;
-    values_[name] = *value;
+    const bool keep = !definition->is_object() || !definition->value("per_layer", false);
+    if (keep) values_[name] = *value;
     return at_layer(name, *value);
   }
 
@@ -124,7 +125,7 @@ class Resolver {
     layer_ = layer;
     json node = data_["layer"];
     if (const auto variants = node.find("variants"); variants != node.end()) {
-      const json list = *variants;
+      const json list = std::move(*variants);
       node.erase("variants");
       for (const json& variant : list) {
         LAMINA_ASSIGN(const json applies, record(variant.at("when")));
@@ -148,7 +149,7 @@ class Resolver {
     if (value.starts_with("=")) {
       auto result =
           evaluate(std::string_view(value).substr(1), [this](const std::string& name) { return setting(name); });
-      if (!result) return std::unexpected(core::Error{result.error().code, place_, result.error().text()});
+      if (!result) return fail(ErrorCode::kCorrupt, place_, "{}", result.error().text());
       return result;
     }
     replace_all(value, "{layer}", std::to_string(layer_));
@@ -186,9 +187,11 @@ class Resolver {
     return *node;
   }
 
-  /// Lists in the configuration hold one value per layer.
+  static bool is_list(const json& definition) { return definition.is_object() && definition.value("list", false); }
+
+  /// Lists in the configuration hold one value per layer, unless the setting says that it is a list.
   Result<json> at_layer(const std::string& name, const json& value) const {
-    if (!value.is_array() || layer_ < 0) return value;
+    if (!value.is_array() || layer_ < 0 || is_list(data_["settings"][name])) return value;
     if (static_cast<size_t>(layer_) >= value.size()) {
       return fail(ErrorCode::kCorrupt, place_, "{} has {} values, layer {} needs one too", name, value.size(), layer_);
     }

@@ -40,8 +40,13 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   }
   LAMINA_CHECK_OK(model->read_head(resolved.heads));
   for (const kernels::RopeOptions& rope : ropes) {
-    LAMINA_ASSIGN(kernels::RopeFrequencies frequencies, kernels::rope_frequencies(rope));
-    model->ropes_.push_back(std::move(frequencies));
+    auto frequencies = kernels::rope_frequencies(rope);
+    if (!frequencies) {
+      const bool impossible =
+          frequencies.error().code == ErrorCode::kInvalid;  // numbers of the file, not of the caller
+      return fail(impossible ? ErrorCode::kCorrupt : frequencies.error().code, place, "{}", frequencies.error().text());
+    }
+    model->ropes_.push_back(std::move(*frequencies));
   }
   LAMINA_CHECK_OK(model->check_unused(architecture->data.value("ignore", nlohmann::json::array())));
   return model;

@@ -24,6 +24,11 @@ bool truth(const json& value) {
   return !value.is_null();
 }
 
+/// Whether the list holds the value; false for anything but a list.
+bool contains(const json& list, const json& value) {
+  return list.is_array() && std::ranges::find(list, value) != list.end();
+}
+
 using BinaryFunction = double (*)(double, double);
 struct Operator {
   std::string_view text;
@@ -202,10 +207,15 @@ class Evaluator {
   }
 
   Result<json> call(const std::string& word, bool live, int depth) {
-    std::vector<double> arguments;
+    std::vector<json> values;
     while (!take(")")) {
-      if (!arguments.empty() && !take(",")) return error("',' or ')' expected");
-      LAMINA_ASSIGN(const json value, conditional(live, depth + 1));
+      if (!values.empty() && !take(",")) return error("',' or ')' expected");
+      LAMINA_ASSIGN(json value, conditional(live, depth + 1));
+      values.push_back(std::move(value));
+    }
+    if (word == "contains" && values.size() == 2) return live ? json(contains(values[0], values[1])) : json();
+    std::vector<double> arguments;
+    for (const json& value : values) {
       if (live && !value.is_number()) return error(fmt::format("{}() needs numbers, not {}", word, value.dump()));
       arguments.push_back(live ? value.get<double>() : 0.0);
     }

@@ -14,7 +14,7 @@ using core::Result;
 
 namespace {
 
-constexpr int64_t kLeastBuffer = int64_t{512} << 20;
+constexpr int64_t kLeastBuffer = int64_t{256} << 20;
 constexpr int64_t kReadGrain = 4096;
 constexpr double kSlice = 0.004;  // seconds: long beside the cost of starting threads, short beside a neighbour's burst
 

@@ -27,7 +27,7 @@ struct MachinePeaks {
 };
 
 /// Bytes per second that the threads of `pool` read together, each in its own part, from a buffer that no cache holds
-/// (four times the last cache, at least 512 MiB, at most a quarter of the memory that is free). Nothing is written. The
+/// (four times the last cache, at least 256 MiB, at most a quarter of the memory that is free). Nothing is written. The
 /// best pass of `seconds`, at least two passes. kLimit when there is no memory for the buffer.
 core::Result<double> measure_read_bandwidth(core::ThreadPool& pool, double seconds = 0.35);
 

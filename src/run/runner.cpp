@@ -110,9 +110,8 @@ Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core:
     return fail(ErrorCode::kInvalid, "run", "context {}, sequences {}, rows {}: each must be at least 1",
                 options.context, options.sequences, options.max_rows);
   }
-  if (const int64_t positions = model.embedding().positions(); positions > 0 && options.context > positions) {
-    return fail(ErrorCode::kInvalid, "run", "context {}; the model has learned {} positions", options.context,
-                positions);
+  if (const int64_t known = model.embedding().positions(); known != 0 && options.context > known) {
+    return fail(ErrorCode::kLimit, "context", "{} positions; the model has learned {}", options.context, known);
   }
   std::unique_ptr<Runner> runner(new Runner(model, pool, options));
   LAMINA_CHECK_OK(runner->take_memory());
@@ -131,6 +130,7 @@ Status Runner::take_memory() {
   stream_ = reinterpret_cast<float*>(take(plan.stream));
   layer_input_ = reinterpret_cast<float*>(take(plan.input));
   for (const auto& rope : model_.ropes()) {
+    ropes_.push_back(rope.in_context(options_.context));
     const auto half = static_cast<int64_t>(rope.frequencies.size());
     const auto bytes = static_cast<int64_t>(Arena::padded(options_.max_rows * half * 4));
     angle_memory_.push_back(reinterpret_cast<float*>(take(bytes)));
@@ -198,9 +198,9 @@ Status Runner::group_rows(std::span<const BatchRow> rows) {
     if (end > options_.context) {
       return fail(ErrorCode::kLimit, "context", "{} tokens do not fit into the context of {}", end, options_.context);
     }
+    LAMINA_CHECK_OK(cache_->reserve(group.sequence, end));
     for (int64_t position = group.first_position; position < end; ++position)
       positions_.push_back(static_cast<int32_t>(position));
-    LAMINA_CHECK_OK(cache_->reserve(group.sequence, end));
   }
   return {};
 }
@@ -213,7 +213,7 @@ void Runner::compute_angles(int64_t rows) {
       if (first >= last) continue;
       for (size_t i = 0; i < angles_.size(); ++i) {
         const int64_t offset = first * angles_[i].half_dims;
-        kernels::rope_table(model_.ropes()[i], group.first_position + first - group.first_row, last - first,
+        kernels::rope_table(ropes_[i], group.first_position + first - group.first_row, last - first,
                             angle_memory_[2 * i] + offset, angle_memory_[2 * i + 1] + offset);
       }
     }

@@ -105,6 +105,7 @@ class Runner {
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
   std::vector<int32_t> types_;
+  std::vector<kernels::RopeFrequencies> ropes_;
   std::vector<layers::RowGroup> groups_;
   std::vector<layers::RopeAngles> angles_;
   std::vector<float*> angle_memory_;

@@ -89,6 +89,11 @@ Result<PairTemplate> PairTemplate::from_json(std::string_view tokenizer_json) {
 }
 
 Result<PairTemplate> PairTemplate::from_names(const Tokenizer& tokenizer) {
+  if (!tokenizer.pairs_by_names()) {
+    return fail(ErrorCode::kUnsupported, "tokenizer",
+                "the file does not say which tokens go around a pair of texts; a WordPiece tokenizer, or a folder with "
+                "tokenizer.json, expected");
+  }
   const int32_t first = tokenizer.cls() >= 0 ? tokenizer.cls() : tokenizer.bos();
   const int32_t last = tokenizer.separator() >= 0 ? tokenizer.separator() : tokenizer.eos();
   if (first < 0 || last < 0) {

@@ -23,7 +23,8 @@ class PairTemplate {
   /// RobertaProcessing. kUnsupported when it has no template for pairs, kCorrupt when that is damaged.
   static core::Result<PairTemplate> from_json(std::string_view tokenizer_json);
   /// CLS A SEP B SEP, the second text with its SEP of type 1, for tokenizers that only name the tokens (GGUF).
-  /// kUnsupported when one of them is missing.
+  /// kUnsupported when one of them is missing, or when pairs of that kind of tokenizer may look different: files made
+  /// from models with CLS A SEP SEP B SEP say nothing of it.
   static core::Result<PairTemplate> from_names(const Tokenizer& tokenizer);
 
   /// Special tokens of a pair.

@@ -187,6 +187,10 @@ const LengthSettings& Tokenizer::lengths() const {
   return parts_->lengths;
 }
 
+bool Tokenizer::pairs_by_names() const {
+  return parts_->pairs_by_names;
+}
+
 bool Tokenizer::is_end(int32_t id) const {
   return parts_->in_range(id) && parts_->ends[static_cast<size_t>(id)];
 }

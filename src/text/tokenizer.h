@@ -99,6 +99,8 @@ class Tokenizer {
   bool is_special(int32_t id) const;  ///< a control or unknown token
   TokenType type(int32_t id) const;
   const LengthSettings& lengths() const;
+  /// Whether a pair of texts is CLS A SEP B SEP: known of WordPiece tokenizers in GGUF files, which have no template.
+  bool pairs_by_names() const;
 
  private:
   friend class StreamDecoder;

@@ -330,6 +330,7 @@ core::Status build_word_piece(const TokenizerData& data, const StringMap& /*ids*
   WordPieceOptions options;
   options.unknown = data.unknown;
   LAMINA_ASSIGN(parts.model, WordPieceModel::make(entries, std::move(options)));
+  parts.pairs_by_names = true;
   return set_frame(parts, data.add_bos.value_or(true), data.cls >= 0 ? data.cls : data.bos,
                    data.add_eos.value_or(data.add_sep.value_or(true)), data.separator >= 0 ? data.separator : data.eos);
 }

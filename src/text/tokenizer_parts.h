@@ -45,6 +45,7 @@ struct TokenizerParts {
   int32_t cls = -1;
   int32_t mask = -1;
   LengthSettings lengths;
+  bool pairs_by_names = false;  ///< Tokenizer::pairs_by_names()
 
   bool in_range(int64_t id) const { return id >= 0 && id < static_cast<int64_t>(texts.size()); }
   bool is_added(int32_t id) const {

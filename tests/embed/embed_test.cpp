@@ -75,6 +75,34 @@ TEST(PairTemplate, ReadsTheThreeForms) {
   }
 }
 
+// Of one vocabulary, what metadata call a WordPiece model has a known pair, and what they call Unigram has none:
+// RoBERTa's pair, CLS A SEP SEP B SEP, is not written into such files.
+TEST(PairTemplate, IsKnownByNamesForWordPieceOnly) {
+  const auto tokenizer = [](const char* model) {
+    text::TokenizerData data;
+    data.model = model;
+    data.tokens = {"[UNK]", "[CLS]", "[SEP]", "\u2581a"};
+    data.types.assign(data.tokens.size(), text::TokenType::kNormal);
+    data.scores = {0, 0, 0, -1};
+    data.unknown = 0;
+    data.cls = 1;
+    data.separator = 2;
+    data.eos = 2;
+    return text::Tokenizer::from_data(std::move(data)).value();
+  };
+  const auto pair = text::PairTemplate::from_names(tokenizer("bert"));
+  ASSERT_TRUE(pair);
+  const text::PairTokens filled = pair->fill(std::vector<int32_t>{5, 6}, std::vector<int32_t>{7});
+  EXPECT_EQ(filled.ids, (std::vector<int32_t>{1, 5, 6, 2, 7, 2}));
+  EXPECT_EQ(filled.types, (std::vector<int32_t>{0, 0, 0, 0, 1, 1}));
+  const auto unknown = text::PairTemplate::from_names(tokenizer("t5"));
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, core::ErrorCode::kUnsupported);
+  EXPECT_EQ(unknown.error().message,
+            "the file does not say which tokens go around a pair of texts; a WordPiece tokenizer, or a folder with "
+            "tokenizer.json, expected");
+}
+
 struct Opened {
   std::unique_ptr<core::ThreadPool> pool = std::make_unique<core::ThreadPool>(2);
   std::unique_ptr<models::Model> model;

@@ -10,6 +10,7 @@ core::Result<nlohmann::json> lookup(const std::string& name) {
   if (name == "heads") return nlohmann::json(9);
   if (name == "layer") return nlohmann::json(5);
   if (name == "kind") return nlohmann::json("full");
+  if (name == "list") return nlohmann::json{1, 5, 3};
   if (name == "nothing") return nlohmann::json();
   return core::fail(core::ErrorCode::kInvalid, name, "no such setting");
 }
@@ -29,6 +30,14 @@ TEST(Expression, FollowsPrecedence) {
   EXPECT_EQ(value_of("kind == 'full'"), true);
   EXPECT_EQ(value_of("1 / sqrt(hidden / heads)"), 0.125);
   EXPECT_EQ(value_of("min(3, max(1, 2))"), 2.0);
+}
+
+TEST(Expression, FindsValuesInLists) {
+  EXPECT_EQ(value_of("contains(list, layer)"), true);
+  EXPECT_EQ(value_of("contains(list, 2)"), false);
+  EXPECT_EQ(value_of("!contains(nothing, 2)"), true);
+  EXPECT_FALSE(evaluate("contains(list)", lookup));
+  EXPECT_FALSE(evaluate("sqrt(list)", lookup));
 }
 
 TEST(Expression, LooksUpOnlyTheBranchThatIsTaken) {

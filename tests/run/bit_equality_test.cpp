@@ -104,10 +104,17 @@ TEST_P(BitEquality, ForgettingAndComputingAgainChangesNothing) {
   }
 }
 
+std::string case_name(const testing::TestParamInfo<std::tuple<std::string, std::string>>& info) {
+  return std::get<0>(info.param) + "_" + std::to_string(info.index);
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
                          testing::Combine(testing::Values("codec", "gqa", "biases"),
                                           testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
-                         [](const auto& info) { return std::get<0>(info.param) + "_" + std::to_string(info.index); });
+                         case_name);
+// Windows and soft caps; experts with a shared one.
+INSTANTIATE_TEST_SUITE_P(Families, BitEquality,
+                         testing::Combine(testing::Values("gemma2", "qwen2moe"), testing::Values("kv:f16")), case_name);
 
 }  // namespace
 }  // namespace lamina::run

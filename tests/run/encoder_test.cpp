@@ -190,7 +190,7 @@ TEST(Encoder, RefusesWhatItCannotDo) {
   EXPECT_FALSE(recipe::plan(recipe, {.layers = 2, .key_value_cache = false}));
   const auto beyond = Runner::create(*run.model, *run.pool, {.plan = run.runner->options().plan, .context = 25});
   ASSERT_FALSE(beyond);
-  EXPECT_EQ(beyond.error().message, "context 25; the model has learned 24 positions");
+  EXPECT_EQ(beyond.error().message, "25 positions; the model has learned 24");
 }
 
 }  // namespace

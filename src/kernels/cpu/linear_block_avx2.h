@@ -67,6 +67,7 @@ void block_dots(const std::byte* w, const std::byte* x, int64_t stride, __m256i 
       for (int r = 0; r < kRows; ++r) sums[r] = dot_bytes(sums[r], weight, broadcast(x + r * stride + 4 * g));
     }
   } else if constexpr (Codec::kSafe == 0) {
+#pragma GCC unroll 1  // unrolled, GCC 12 spills
     for (int g = 0; g < 8; ++g) {
       const __m256i weight = load(w + 64 * g);
       const __m256i size = _mm256_abs_epi8(weight);

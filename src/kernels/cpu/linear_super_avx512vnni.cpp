@@ -90,13 +90,37 @@ constexpr int64_t kD = kStart + 64;
 constexpr int64_t kDmin = kD + 64;
 constexpr int64_t kUnpacked = kDmin + 64;
 
-/// kSub: inputs per scale that the tile multiplies (256: the bytes hold it); kPairs: pairs of minimums; kZero: what
-/// lifts the signed bytes to unsigned ones.
+/// Six-bit entries of 16 outputs as bytes: those of even index at 0, of odd index at 128.
+void expand_six(const std::byte* from, std::byte* out) {
+  const __m512i four = _mm512_set1_epi8(15);
+  const __m512i two = _mm512_set1_epi8(0x30);
+  const __m512i high = load(from + 128);
+  // Rows of 16 bytes: a row of `high` serves two rows of low nibbles, whose entries it holds in bits 0, 2, 4 and 6.
+  const __m512i even =
+      _mm512_setr_epi64(0, 0, 0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004, 0x0004000400040004);
+  const __m512i odd = _mm512_add_epi16(even, _mm512_set1_epi16(2));
+  for (int64_t i = 0; i < 2; ++i) {
+    const __m512i low = load(from + 64 * i);
+    const __m512i twice = i == 0 ? _mm512_shuffle_i64x2(high, high, 0x50) : _mm512_shuffle_i64x2(high, high, 0xfa);
+    const __m512i first = _mm512_slli_epi16(_mm512_srlv_epi16(twice, even), 4);
+    const __m512i second = _mm512_slli_epi16(_mm512_srlv_epi16(twice, odd), 4);
+    _mm512_store_si512(out + 64 * i, _mm512_or_si512(_mm512_and_si512(low, four), _mm512_and_si512(first, two)));
+    _mm512_store_si512(out + 128 + 64 * i, _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(low, 4), four),
+                                                           _mm512_and_si512(second, two)));
+  }
+}
+
+/// kSub: inputs per scale that the tile multiplies (256: the bytes hold it); kPairs: pairs of minimums; kZero: zero of
+/// the raw numbers. quants(): signed bytes of 32 inputs for the tile; raw(): the unsigned numbers for one row, whose
+/// scales row_scales() writes as bytes; row_scale(): those of sub-block s.
 struct Super4 {
   static constexpr int kSub = 32;
   static constexpr int kZero = 0;
   static constexpr int kPairs = 4;
-  static void quants(const SuperUnit& unit, int64_t b, Group8& w) { read_nibbles(unit.low + 256 * b, w); }
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) { read_nibbles(unit.low + 256 * b, w); }
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) { raw(unit, b, w); }
+  static void row_scales(const SuperUnit& unit, std::byte* out) { expand_six(unit.scale, out); }
+  static __m512i row_scale(const std::byte* from, int64_t s) { return _mm512_cvtepu8_epi32(load16(from + 16 * s)); }
   template <int kIndex>
   static void scale(const std::byte* scales, std::byte* out) {
     _mm512_store_si512(out + kScales + 64 * kIndex, _mm512_cvtepu8_epi32(six_bits<2 * kIndex>(scales)));
@@ -114,24 +138,36 @@ struct Super4 {
   }
 };
 struct Super5 : Super4 {
-  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) {
     read_nibbles(unit.low + 256 * b, w);
     add_bits(unit.high + 64 * b, 16, w);
   }
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) { raw(unit, b, w); }
 };
 struct Super6 {
   static constexpr int kSub = 16;
   static constexpr int kZero = 32;
   static constexpr int kPairs = 0;
-  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
-    Group8 high;
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) {
+    constexpr int kKeepOrAnd = 0xea;  // (first and second) or third
+    const __m512i top = _mm512_set1_epi8(0x30);
     read_nibbles(unit.low + 256 * b, w);
-    read_pairs(unit.high + 128 * b, high);
-    const __m512i zero = _mm512_set1_epi8(32);
-    for (int j = 0; j < 8; ++j) {
-      w[j] = _mm512_sub_epi8(_mm512_or_si512(w[j], _mm512_slli_epi16(high[j], 4)), zero);
+    for (int j = 0; j < 2; ++j) {
+      const __m512i four = load(unit.high + 128 * b + 64 * j);
+      w[j] = _mm512_ternarylogic_epi32(top, _mm512_slli_epi16(four, 4), w[j], kKeepOrAnd);
+      w[j + 2] = _mm512_ternarylogic_epi32(top, _mm512_slli_epi16(four, 2), w[j + 2], kKeepOrAnd);
+      w[j + 4] = _mm512_ternarylogic_epi32(top, four, w[j + 4], kKeepOrAnd);
+      w[j + 6] = _mm512_ternarylogic_epi32(top, _mm512_srli_epi16(four, 2), w[j + 6], kKeepOrAnd);
     }
   }
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+    raw(unit, b, w);
+    for (int j = 0; j < 8; ++j) w[j] = _mm512_sub_epi8(w[j], _mm512_set1_epi8(32));
+  }
+  static void row_scales(const SuperUnit& unit, std::byte* out) {
+    for (int64_t i = 0; i < 256; i += 64) _mm512_store_si512(out + i, load(unit.scale + i));
+  }
+  static __m512i row_scale(const std::byte* from, int64_t s) { return _mm512_cvtepi8_epi32(load16(from + 16 * s)); }
   static void scales(const SuperUnit& unit, std::byte* out) {
     for (int64_t s = 0; s < 16; ++s) {
       _mm512_store_si512(out + kScales + 64 * s, _mm512_cvtepi8_epi32(load16(unit.scale + 16 * s)));
@@ -142,6 +178,16 @@ struct Super2 {
   static constexpr int kSub = 256;
   static constexpr int kZero = 0;
   static constexpr int kPairs = 8;
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) { read_pairs(unit.low + 128 * b, w); }
+  static void row_scales(const SuperUnit& unit, std::byte* out) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    for (int64_t i = 0; i < 256; i += 64) {
+      const __m512i both = load(unit.scale + i);
+      _mm512_store_si512(out + i, _mm512_and_si512(both, mask));
+      _mm512_store_si512(out + 256 + i, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
+    }
+  }
+  static __m512i row_scale(const std::byte* from, int64_t s) { return _mm512_cvtepu8_epi32(load16(from + 16 * s)); }
   static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
     read_pairs(unit.low + 128 * b, w);
     for (int j = 0; j < 8; ++j) {
@@ -162,11 +208,20 @@ struct Super2 {
 /// The bytes hold (32 - scale) * (raw - 4), which fits -128..124; d is negated to match.
 struct Super3 {
   static constexpr int kSub = 256;
-  static constexpr int kZero = 128;
+  static constexpr int kZero = 4;
   static constexpr int kPairs = 0;
-  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) {
     read_pairs(unit.low + 128 * b, w);
     add_bits(unit.high + 64 * b, 4, w);
+  }
+  static void row_scales(const SuperUnit& unit, std::byte* out) { expand_six(unit.scale, out); }
+  /// The high half of a lane stays zero, as vpdpwssd wants it.
+  static __m512i row_scale(const std::byte* from, int64_t s) {
+    const __m512i six = _mm512_cvtepu8_epi32(load16(from + s % 2 * 128 + s / 2 * 16));
+    return _mm512_sub_epi16(six, _mm512_set1_epi32(32));
+  }
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+    raw(unit, b, w);
     for (int64_t j = 0; j < 8; ++j) {
       const int64_t s = 2 * b + j / 4;
       const __m128i low = _mm_srli_epi16(load16(unit.scale + s / 2 * 16), static_cast<int>(s % 2 * 4));
@@ -312,31 +367,41 @@ struct SuperKernel {
   }
 };
 
-/// Adds scale * dot of 32 inputs in registers to `all`. `x` is signed, so weights are lifted; `sums` are its sums
-/// per 16.
+/// Adds scale * dot of 32 inputs in registers to `all`. `starts`: minus the zero times the sums per 16 activations.
 template <class Codec>
 inline __attribute__((always_inline)) __m512i one_row_block(const SuperUnit& unit, int64_t b, const std::byte* x,
-                                                            const std::byte* sums, const std::byte* scales,
+                                                            const std::byte* starts, const std::byte* scales,
                                                             __m512i all) {
   Group8 w;
-  Codec::quants(unit, b, w);
+  Codec::raw(unit, b, w);
   __m512i s[2];
   for (int h = 0; h < 2; ++h) {
-    s[h] = Codec::kZero == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(-Codec::kZero * load_as<int16_t>(sums, h));
-    for (int g = 4 * h; g < 4 * h + 4; ++g) {
-      if (Codec::kZero != 0) w[g] = _mm512_add_epi8(w[g], _mm512_set1_epi8(static_cast<char>(Codec::kZero)));
-      s[h] = _mm512_dpbusd_epi32(s[h], w[g], broadcast(x + 4 * g));
-    }
+    s[h] = Codec::kZero == 0 ? _mm512_setzero_si512() : broadcast(starts + 4 * h);
+    for (int g = 4 * h; g < 4 * h + 4; ++g) s[h] = _mm512_dpbusd_epi32(s[h], w[g], broadcast(x + 4 * g));
   }
-  if constexpr (Codec::kSub == 16) {
-    const __m512i first = _mm512_mullo_epi32(s[0], _mm512_load_si512(scales + kScales + 128 * b));
-    const __m512i second = _mm512_mullo_epi32(s[1], _mm512_load_si512(scales + kScales + 128 * b + 64));
+  if constexpr (Codec::kSub == 32) {
+    const __m512i both = _mm512_add_epi32(s[0], s[1]);
+    return _mm512_add_epi32(all, _mm512_mullo_epi32(both, Codec::row_scale(scales, b)));
+  } else if constexpr (Codec::kSub == 16) {
+    const __m512i first = _mm512_mullo_epi32(s[0], Codec::row_scale(scales, 2 * b));
+    const __m512i second = _mm512_mullo_epi32(s[1], Codec::row_scale(scales, 2 * b + 1));
     return _mm512_add_epi32(all, _mm512_add_epi32(first, second));
-  } else {
-    __m512i both = _mm512_add_epi32(s[0], s[1]);
-    if (Codec::kSub == 32) both = _mm512_mullo_epi32(both, _mm512_load_si512(scales + kScales + 64 * b));
-    return _mm512_add_epi32(all, both);
+  } else {  // two and three bits: the dots fit 16 bits
+    all = _mm512_dpwssd_epi32(all, s[0], Codec::row_scale(scales, 2 * b));
+    return _mm512_dpwssd_epi32(all, s[1], Codec::row_scale(scales, 2 * b + 1));
   }
+}
+
+/// Sum of minimum * sum of activations; row_scales() put minimums behind the scales.
+template <class Codec>
+inline __attribute__((always_inline)) __m512i row_minimums(const std::byte* scales, const std::byte* sums) {
+  constexpr int64_t kAt = Codec::kPairs == 8 ? 256 : 128;
+  __m512i low = _mm512_setzero_si512();
+  for (int64_t s = 0; s < 2 * Codec::kPairs; ++s) {
+    const __m512i minimum = _mm512_cvtepu8_epi32(load16(scales + kAt + 16 * s));
+    low = _mm512_dpwssd_epi32(low, minimum, _mm512_set1_epi32(load_as<uint16_t>(sums, s)));
+  }
+  return low;
 }
 
 /// One row, unpacked in registers, one panel at a time: a single ascending stream.
@@ -348,6 +413,8 @@ void one_row_panel(const LinearArgs& args, int64_t panel) {
   const std::byte* base = args.packed + panel * layout.panel_bytes;
   __m512 y = _mm512_setzero_ps();
   alignas(64) std::byte x[kChunk];
+  alignas(64) std::byte scales[512];
+  alignas(64) std::byte starts[64];
   for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
     for (int64_t i = 0; i < kChunk; i += 64) {
       const __m512i lifted = load(args.activations + index * kChunk + i);
@@ -355,20 +422,21 @@ void one_row_panel(const LinearArgs& args, int64_t panel) {
     }
     const SuperUnit unit = super_unit(*layout.format, base, index);
     const std::byte* sum16 = args.activations + row.sum16 + 32 * index;
-    Codec::scales(unit, args.scratch);
+    if (Codec::kZero != 0) {
+      const __m512i sums = _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sum16)));
+      _mm512_store_si512(starts, _mm512_mullo_epi32(sums, _mm512_set1_epi32(-Codec::kZero)));
+    }
+    Codec::row_scales(unit, scales);
     __m512i all = _mm512_setzero_si512();
     for (int64_t b = 0; b < 8; ++b) {
       prefetch_ahead(unit.low + b * ahead, ahead);
-      all = one_row_block<Codec>(unit, b, x + 32 * b, sum16 + 4 * b, args.scratch, all);
+      all = one_row_block<Codec>(unit, b, x + 32 * b, starts + 8 * b, scales, all);
     }
     const __m512 d = broadcast_float(args.activations + row.scale + 4 * index);
-    y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), _mm512_mul_ps(unit_scale<Codec>(unit), d), y);
+    y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), _mm512_mul_ps(half_scales(unit.d), d), y);
     if constexpr (Codec::kPairs != 0) {
       const std::byte* sums = Codec::kPairs == 8 ? sum16 : args.activations + row.sum32 + 16 * index;
-      __m512i low = _mm512_setzero_si512();
-      for (int j = 0; j < Codec::kPairs; ++j) {
-        low = _mm512_dpwssd_epi32(low, _mm512_load_si512(args.scratch + kMinimums + 64 * j), broadcast(sums + 4 * j));
-      }
+      const __m512i low = row_minimums<Codec>(scales, sums);
       y = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(low), _mm512_mul_ps(half_scales(unit.dmin), d), y);
     }
   }

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "layers/linear.h"
+#include "layers/step.h"
+
+namespace lamina::layers {
+
+/// How a router's logits become experts and their shares.
+struct RouterOptions {
+  int64_t experts = 0;
+  int64_t used = 0;        ///< experts per row
+  bool normalize = false;  ///< shares of a row add up to 1
+};
+
+/// Which experts the rows of a step go to. Every (row, choice) has a place in a list that is sorted by expert, so that
+/// an expert's rows lie side by side.
+struct Routes {
+  int64_t used = 0;
+  const int32_t* places = nullptr;   ///< [rows, used]: place of a row's choice, best first
+  const float* shares = nullptr;     ///< [rows, used]
+  const int32_t* sources = nullptr;  ///< [rows * used]: the row at a place
+  const int32_t* first = nullptr;    ///< [experts + 1]: an expert's first place
+};
+
+/// Softmax of logits [step.rows, experts] (overwritten), the `used` largest of each row, ties to the lower index.
+/// Everything lies in the arena.
+Routes route(Step& step, const RouterOptions& options, float* logits);
+/// Arena bytes of route().
+int64_t route_bytes(const RouterOptions& options, int64_t rows);
+
+/// The same matrix of every expert.
+using ExpertLinears = std::vector<std::shared_ptr<const Linear>>;
+
+/// One product of the rows at every place with the matrix of the place's expert.
+struct RoutedProduct {
+  const ExpertLinears* experts = nullptr;
+  const std::byte* activations = nullptr;  ///< [places] rows as activation_layout() of the matrices has them
+  float* y = nullptr;                      ///< [places, outputs]
+};
+
+/// Runs the products of all experts; threads share the panels by their cost. A row's bits depend on that row alone.
+void run_routed(Step& step, std::span<const RoutedProduct> products, const Routes& routes);
+
+}  // namespace lamina::layers

@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""The command line as a user meets it: help, JSON, exit statuses, one-line errors, no half-written files."""
+
+import json
+import os
+import resource
+import struct
+import subprocess
+import time
+import unittest
+
+from command_line import GOLDEN, LAMINA, CommandLineTest
+from gguf_file import ARRAY, STRING, Gguf
+
+GQA = GOLDEN / "gqa" / "model.gguf"
+COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs"]
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+class Help(CommandLineTest):
+    def test_every_command_has_examples(self):
+        listed = self.succeed("--help")
+        for command in COMMANDS:
+            self.assertRegex(listed, rf"(?m)^  {command} +\S")
+            text = self.succeed(command, "--help")
+            self.assertRegex(text, rf"Examples:\n(.*\n)*?.*lamina {command}", command)
+
+    def test_version(self):
+        self.assertRegex(self.succeed("--version"), r"\Alamina \d+\.\d+\.\d+\n\Z")
+
+    def test_wrong_calls(self):
+        self.refuse(2, "lamina --help")
+        self.refuse(2, ['"answer" is not a command', "run"], "answer")
+        self.refuse(2, ["--frobnicate", "lamina run --help"], "run", GQA, "hi", "--frobnicate")
+        for command in ["run", "tokenize", "template", "logits", "show"]:
+            self.refuse(2, "MODEL is required", command)
+        self.refuse(2, "--messages is required", "template", GQA)
+        self.refuse(2, "--out is required", "logits", GQA, "--text", "hi")
+
+
+class Lists(CommandLineTest):
+    def test_tables_as_json(self):
+        for command, field in [("techniques", "effect"), ("architectures", "summary"), ("codecs", "bits_per_weight")]:
+            rows = self.succeed_json(command)[command]
+            self.assertGreater(len(rows), 0)
+            for row in rows:
+                self.assertTrue(row["name"] and row[field], row)
+
+    def test_tables_fit_a_terminal(self):
+        for command in ["techniques", "architectures", "codecs"]:
+            lines = self.succeed(command).splitlines()
+            self.assertLessEqual(max(map(len, lines)), 100, command)
+        self.refuse(2, ["frob", "drop"], "techniques", "frob")
+
+    def test_codec_sizes_follow_from_the_blocks(self):
+        for row in self.succeed_json("codecs")["codecs"]:
+            self.assertAlmostEqual(row["bits_per_weight"], 8 * row["block_bytes"] / row["block_elements"])
+
+    def test_doctor(self):
+        begin = time.monotonic()
+        told = self.succeed_json("doctor")
+        self.assertLess(time.monotonic() - begin, 30)
+        self.assertLessEqual(told["threads"], len(os.sched_getaffinity(0)))
+        self.assertEqual({row["operation"] for row in told["kernels"]} >= {"linear", "attention", "norm"}, True)
+        used = {row["name"] for row in told["isas"] if row["used"]}
+        self.assertTrue({row["isa"] for row in told["kernels"]} <= used)
+        for peaks in told["peaks"].values():
+            self.assertTrue(all(value > 1e6 for value in peaks.values()), peaks)
+
+    def test_doctor_obeys_the_limit(self):
+        told = json.loads(self.succeed("doctor", "--json", env={**os.environ, "LAMINA_ISA": "scalar"}))
+        self.assertEqual({row["isa"] for row in told["kernels"]}, {"scalar"})
+        self.refuse(2, ["LAMINA_ISA", "mmx", "scalar"], "doctor", env={**os.environ, "LAMINA_ISA": "mmx"})
+
+
+class Show(CommandLineTest):
+    def test_counts_agree_with_the_file(self):
+        for name in ["gqa", "codec", "mha_tied"]:
+            path = GOLDEN / name / "model.gguf"
+            file = Gguf(path)
+            told = self.succeed_json("show", path)
+            parts = [told["embedding"], told["head"], *told["layers"]]
+            elements = 0
+            for dimensions, _, _ in file.tensors.values():
+                count = 1
+                for dimension in dimensions:
+                    count *= dimension
+                elements += count
+            self.assertEqual(told["parameters"], elements)
+            self.assertEqual(sum(part["parameters"] for part in parts), elements)
+            self.assertEqual(sum(part["bytes"] for part in parts), sum(len(t[2]) for t in file.tensors.values()))
+            self.assertEqual(told["bytes"], path.stat().st_size)
+            self.assertEqual([layer["index"] for layer in told["layers"]], [0, 1])
+            self.assertEqual((told["architecture"], told["context"], told["vocabulary"]), ("llama", 256, file.tensors["token_embd.weight"][0][1]))
+
+    def test_a_layer_counts_its_own_tensors(self):
+        file = Gguf(GQA)
+        own = sum(len(t[2]) for name, t in file.tensors.items() if name.startswith("blk.1."))
+        self.assertEqual(self.succeed_json("show", GQA)["layers"][1]["bytes"], own)
+
+    def test_licence(self):
+        file = Gguf(GQA)
+        file.keys["general.license"] = (STRING, "cc0-1.0")
+        self.assertEqual(self.succeed_json("show", file.write(self.folder / "m.gguf"))["licence"], "cc0-1.0")
+
+    def test_plan_grows_with_the_context(self):
+        plans = [self.succeed_json("show", GQA, "--plan", "--ctx", n)["plan"] for n in (64, 256)]
+        self.assertEqual(plans[1]["cache"], 4 * plans[0]["cache"])
+        self.assertEqual(plans[1]["total"], sum(plans[1][part] for part in ("weights", "cache", "workspace")))
+        self.refuse(2, ["--ctx", "256"], "show", GQA, "--plan", "--ctx", 257)
+
+    def test_weights_are_not_read(self):
+        """A file of 40 GB, nearly all of it a hole, is listed at once in little memory."""
+        file = Gguf(GQA)
+        rows = 100_000_000
+        del file.tensors["token_embd.weight"]
+        file.tensors["token_embd.weight"] = [[96, rows], 0, b""]  # at the end, as the hole
+        path = file.write(self.folder / "huge.gguf")
+        os.truncate(path, path.stat().st_size + rows * 96 * 4)
+        begin = time.monotonic()
+        told = self.succeed_json("show", path)
+        self.assertLess(time.monotonic() - begin, 10)
+        self.assertEqual(told["vocabulary"], rows)
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 2_000_000)
+
+
+class BrokenFiles(CommandLineTest):
+    """Each command that opens a model must say what is wrong with it."""
+
+    def refuse_all(self, words, path, status=1):
+        for call in [("show", path), ("run", path, "hi", "--raw"), ("logits", path, "--tokens", "1", "--out", self.folder / "x.npy")]:
+            self.refuse(status, words, *call)
+        self.assertFalse((self.folder / "x.npy").exists())
+
+    def edited(self, change, name="gqa"):
+        file = Gguf(GOLDEN / name / "model.gguf")
+        change(file)
+        return file.write(self.folder / "model.gguf")
+
+    def test_missing(self):
+        self.refuse_all("no such file", self.folder / "none.gguf")
+        self.refuse_all(["none-such", "lamina pull"], "none-such")
+
+    def test_folder_without_model(self):
+        self.refuse_all("holds no model", self.folder)
+
+    def test_truncated(self):
+        data = GQA.read_bytes()
+        path = self.folder / "cut.gguf"
+        for size in [0, 3, 4, 12, 24, 40, 1000, 4000, len(data) // 2, len(data) - 1]:
+            path.write_bytes(data[:size])
+            self.refuse_all("cut.gguf", path)
+
+    def test_wrong_magic(self):
+        def change(file):
+            file.magic = b"GGML"
+        self.refuse_all("GGUF", self.edited(change))
+
+    def test_unknown_version(self):
+        def change(file):
+            file.version = 9
+        self.refuse_all("9", self.edited(change))
+
+    def test_unknown_codec(self):
+        path = self.edited(lambda file: None)
+        data = path.read_bytes()
+        name = b"blk.0.attn_q.weight"
+        at = data.index(name) + len(name) + 4 + 16
+        path.write_bytes(data[:at] + struct.pack("<I", 999) + data[at + 4:])
+        self.refuse_all(["attn_q", "999"], path)
+
+    def test_unknown_architecture(self):
+        def change(file):
+            file.keys["general.architecture"] = (STRING, "unheard")
+        self.refuse_all(["unheard", "llama"], self.edited(change))
+
+    def test_no_architecture(self):
+        self.refuse_all("architecture", self.edited(lambda file: file.keys.pop("general.architecture")))
+
+    def test_missing_setting(self):
+        self.refuse_all("llama.block_count", self.edited(lambda file: file.keys.pop("llama.block_count")))
+
+    def test_missing_tensor(self):
+        for name in ["blk.1.ffn_up.weight", "token_embd.weight", "output_norm.weight"]:
+            self.refuse_all(name, self.edited(lambda file, name=name: file.tensors.pop(name)))
+
+    def test_misshaped_tensor(self):
+        def change(file):
+            file.tensors["blk.0.attn_q.weight"][0] = [48, 192]
+        self.refuse_all(["blk.0.attn_q.weight", "192", "48", "96"], self.edited(change))
+
+    def test_tensor_without_place(self):
+        def change(file):
+            file.tensors["blk.0.extra.weight"] = [[8], 0, bytes(32)]
+        self.refuse_all("blk.0.extra.weight", self.edited(change))
+
+    def test_more_layers_than_tensors(self):
+        def change(file):
+            file.keys["llama.block_count"] = (4, 3)
+        self.refuse_all("blk.2.", self.edited(change))
+
+    def test_absurd_settings(self):
+        for key, value in [("llama.block_count", 0), ("llama.block_count", 4294967295), ("llama.attention.head_count", 0),
+                           ("llama.attention.head_count", 7), ("llama.attention.head_count_kv", 5), ("llama.context_length", 0),
+                           ("llama.embedding_length", 0)]:
+            def change(file, key=key, value=value):
+                file.keys[key] = (4, value)
+            self.refuse_all("model.gguf", self.edited(change))
+
+    def test_more_tokens_than_rows(self):
+        def change(file):
+            element, tokens = file.keys["tokenizer.ggml.tokens"][1]
+            file.keys["tokenizer.ggml.tokens"] = (ARRAY, (element, tokens + [b"<extra>"]))
+            kind, types = file.keys["tokenizer.ggml.token_type"][1]
+            file.keys["tokenizer.ggml.token_type"] = (ARRAY, (kind, types + [1]))
+        self.refuse(1, ["105", "104"], "run", self.edited(change), "hi", "--raw")
+
+    def test_no_tokenizer(self):
+        def change(file):
+            for key in [key for key in file.keys if key.startswith("tokenizer.")]:
+                file.keys.pop(key)
+        path = self.edited(change)
+        self.refuse(1, "tokenizer", "run", path, "hi", "--raw")
+        self.refuse(1, "tokenizer", "tokenize", path, "hi")
+
+    def test_broken_config(self):
+        (self.folder / "config.json").write_text('{"architectures": [')
+        self.refuse_all("config.json", self.folder)
+
+
+class Running(CommandLineTest):
+    def with_template(self, source):
+        file = Gguf(GQA)
+        file.keys["tokenizer.chat_template"] = (STRING, source)
+        return file.write(self.folder / "chat.gguf")
+
+    def test_json_of_a_run(self):
+        out = self.succeed_json("run", GQA, "the layer", "--raw", "-n", 5, "--temperature", 0)
+        self.assertEqual(len(out["tokens"]), out["completion_tokens"])
+        self.assertLessEqual(out["completion_tokens"], 5)
+        self.assertIn(out["finish_reason"], ["stop", "length"])
+        self.assertEqual(set(out["timings"]), {"load_ms", "ttft_ms", "prompt_tps", "decode_tps"})
+
+    def test_text_is_that_of_the_json(self):
+        call = ("run", GQA, "the layer", "--raw", "-n", 8, "--temperature", 0)
+        self.assertEqual(self.succeed(*call), self.succeed_json(*call)["text"] + "\n")
+
+    def test_standard_input_is_a_prompt(self):
+        call = ("--raw", "-n", 4, "--temperature", 0)
+        self.assertEqual(self.succeed("run", GQA, *call, stdin="the layer"), self.succeed("run", GQA, "the layer", *call))
+
+    def test_impossible_values(self):
+        for option, value in [("--temperature", -1), ("--temperature", "hot"), ("--top-p", 2), ("--top-p", "nan"), ("--top-k", -1),
+                              ("--min-p", 1.5), ("--repeat-penalty", -1), ("--threads", 0), ("--threads", 100000), ("--ctx", 0),
+                              ("-n", -2), ("--seed", -1), ("--activations", "int4")]:
+            self.refuse(2, "", "run", GQA, "hi", "--raw", option, value)
+
+    def test_context(self):
+        self.refuse(2, ["--ctx", "257", "256"], "run", GQA, "hi", "--raw", "--ctx", 257)
+        self.refuse(1, "context of 256", "run", GQA, "hello " * 300, "--raw")
+        self.refuse(1, "context of 4", "run", GQA, "hello there", "--raw", "--ctx", 4)
+        self.refuse(2, "empty", "run", GQA, "", "--raw")
+
+    def test_impossible_recipes(self):
+        for recipe, word in [("L9:drop", "0 to 1"), ("L0:frob", "frob"), ("L0:", "character"), ("L0.tail:drop", "tail"),
+                             ("route:0,7", "7"), ("kv:f16+f32", "one number format"), ("kv:f16 kv:f16", "kv"), ("L0-1:drop", "layer"),
+                             ("route:1-0", "1-0"), ("nowhere:drop", "nowhere"), ("L0:drop(", "character"), ("kv:f16(3)", "3"),
+                             ("L1-0:drop", "character")]:
+            self.refuse(2, ["recipe", word], "run", GQA, "hi", "--raw", "--recipe", recipe)
+            self.refuse(2, "recipe", "logits", GQA, "--tokens", "1", "--out", self.folder / "x.npy", "--recipe", recipe)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_templates(self):
+        self.refuse(1, "--raw", "run", GQA, "hi")
+        self.refuse(2, "roles must alternate", "run", self.with_template("{{ raise_exception('roles must alternate') }}"), "hi")
+        self.refuse(1, "template", "run", self.with_template("{% for %}"), "hi")
+        path = self.with_template(TEMPLATE)
+        chat = self.folder / "chat.json"
+        for text in ['[{"role": "user"', '{"messages": 3}', '[3]']:
+            chat.write_text(text)
+            self.refuse(2, "chat.json", "template", path, "--messages", chat)
+        chat.write_text('[{"role": "user", "content": "hello"}]')
+        self.assertEqual(self.succeed_json("template", path, "--messages", chat)["text"], "hello")
+        self.assertEqual(self.succeed_json("run", path, "hello", "-n", 1)["completion_tokens"], 1)
+
+    def test_tokens_round_trip(self):
+        out = self.succeed_json("tokenize", GQA, "the layer")
+        self.assertEqual("".join(out["pieces"]), "the layer")
+        ids = ",".join(map(str, out["tokens"]))
+        self.assertEqual(self.succeed_json("tokenize", GQA, "--decode", ids)["text"], "the layer")
+        self.refuse(2, ["-1", "104"], "tokenize", GQA, "--decode", "1,-1")
+        self.refuse(2, "", "tokenize", GQA, "--decode", "1,x")
+        self.refuse(1, "none.txt", "tokenize", GQA, "--file", self.folder / "none.txt")
+
+
+class Files(CommandLineTest):
+    """What a run writes is whole or not there."""
+
+    def logits(self, *more):
+        return ("logits", GQA, "--tokens", "1,2,3", *more)
+
+    def test_unwritable(self):
+        self.refuse(1, "none/x.npy", *self.logits("--out", self.folder / "none" / "x.npy"))
+        self.refuse(1, "regular file", *self.logits("--out", self.folder))
+        self.refuse(1, "none/h.npy", *self.logits("--out", self.folder / "x.npy", "--hidden", "all", "--hidden-out", self.folder / "none/h.npy"))
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_a_pipe_is_not_replaced(self):
+        os.mkfifo(self.folder / "pipe")
+        self.refuse(1, "regular file", *self.logits("--out", self.folder / "pipe"))
+
+    def test_wrong_tokens(self):
+        self.refuse(2, "104", *self.logits()[:2], "--tokens", "1,104", "--out", self.folder / "x.npy")
+        self.refuse(2, "--hidden", *self.logits("--out", self.folder / "x.npy", "--hidden", "9", "--hidden-out", self.folder / "h.npy"))
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_a_full_disk(self):
+        """A file size limit acts as a full disk: writing fails midway."""
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        tokens = ",".join(["5"] * 200)
+        self.refuse(1, "x.npy", "logits", GQA, "--tokens", tokens, "--out", self.folder / "x.npy", preexec_fn=limit, restore_signals=False)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_an_older_file_survives_a_failure(self):
+        out = self.folder / "x.npy"
+        out.write_text("before")
+        self.refuse(2, "104", *self.logits()[:2], "--tokens", "1,104", "--out", out)
+        self.assertEqual(out.read_text(), "before")
+
+    def test_full_standard_output(self):
+        with open("/dev/full", "w") as full:
+            for call in [("codecs",), ("show", GQA), ("run", GQA, "hi", "--raw", "-n", "3"), ("codecs", "--json")]:
+                done = subprocess.run([LAMINA, *call], stdout=full, stderr=subprocess.PIPE, text=True)
+                self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), f"{call}: {done.stderr}")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lamina::run {
+
+/// The numbers of a version 1 .npy file of that type ("<i4", "<f4", "<f8"): they are the end of the file.
+template <typename T>
+std::vector<T> read_npy(const std::filesystem::path& path, const std::string& type) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  EXPECT_NE(bytes.find("'" + type + "'"), std::string::npos) << path;
+  const size_t begin = 10 + static_cast<unsigned char>(bytes.at(8)) + 256 * static_cast<unsigned char>(bytes.at(9));
+  std::vector<T> numbers((bytes.size() - begin) / sizeof(T));
+  std::memcpy(numbers.data(), bytes.data() + begin, numbers.size() * sizeof(T));
+  return numbers;
+}
+
+inline nlohmann::json read_json(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+/// The only .gguf file of a model of the store, or nothing.
+inline std::optional<std::filesystem::path> stored_gguf(const std::string& model) {
+  const char* root = std::getenv("LAMINA_HOME");
+  const char* home = std::getenv("HOME");
+  const std::filesystem::path store = root != nullptr
+                                          ? std::filesystem::path(root)
+                                          : std::filesystem::path(home == nullptr ? "" : home) / ".cache/lamina";
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(store / "models" / model, error)) {
+    if (entry.path().extension() == ".gguf") return entry.path();
+  }
+  return std::nullopt;
+}
+
+}  // namespace lamina::run
