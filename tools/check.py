@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 
+import schema
+
 SOURCE_SUFFIXES = (".h", ".cpp", ".cu", ".cuh")
 WORD_SUFFIXES = SOURCE_SUFFIXES + (".py", ".md", ".sh", ".cmake", ".txt", ".yml", ".yaml", ".toml")
 WORD_NAMES = ("dev", "run", ".gitignore", ".clang-format", ".clang-tidy", "CMakePresets.json")
@@ -232,6 +234,12 @@ def check_changelog(root, names):
             yield needed, 1, "missing or empty"
 
 
+def check_schema(root, names):
+    if "src/models/schema.json" in names:
+        for name, what in schema.check(root):
+            yield name, 1, what
+
+
 def changed_files(root):
     """Sources that differ from where the branch left main; on main itself, those of the last commit."""
     def git(*words):
@@ -280,6 +288,7 @@ RULES = {
     "words": check_words,
     "dependencies": check_dependencies,
     "changelog": check_changelog,
+    "schema": check_schema,
 }
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the tables of README.md between <!-- name --> and <!-- /name --> from `lamina name --json`."""
+"""Writes what pages show of the code, between <!-- name --> and <!-- /name -->: in README.md the tables of
+`lamina name --json`; in docs/extend.md the schema of architecture files and the worked example."""
 
 import argparse
 import json
@@ -7,6 +8,11 @@ import pathlib
 import re
 import subprocess
 import sys
+
+import schema
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "src/models/arch/stablelm.json"
 
 # Section: (column title, JSON field) of each column; the rows are the list in the object under the section's name.
 SECTIONS = {
@@ -40,29 +46,43 @@ def fill(text, sections):
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
         if not pattern.search(text):
             raise KeyError(f"no <!-- {name} --> section")
-        text = pattern.sub(lambda found: found.group(1) + body + "\n" + found.group(2), text)
+        text = pattern.sub(lambda found, body=body: found.group(1) + body + "\n" + found.group(2), text)
     return text
+
+
+def tables(lamina):
+    """The tables of README.md."""
+    sections = {}
+    for name, columns in SECTIONS.items():
+        out = subprocess.run([lamina, name, "--json"], capture_output=True, text=True, check=True).stdout
+        sections[name] = table(json.loads(out)[name], columns)
+    return sections
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lamina", default="build/lamina")
-    parser.add_argument("--page", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent / "README.md")
-    parser.add_argument("--check", action="store_true", help="compare only; status 1 if the page is out of date")
+    parser.add_argument("--root", type=pathlib.Path, default=ROOT)
+    parser.add_argument("--check", action="store_true", help="compare only; status 1 if a page is out of date")
     arguments = parser.parse_args()
 
-    sections = {}
-    for name, columns in SECTIONS.items():
-        out = subprocess.run([arguments.lamina, name, "--json"], capture_output=True, text=True, check=True).stdout
-        sections[name] = table(json.loads(out)[name], columns)
-    old = arguments.page.read_text()
-    new = fill(old, sections)
-    if arguments.check:
-        if new != old:
-            print(f"{arguments.page.name} is out of date; tools/generate_docs.py writes it")
-        return 1 if new != old else 0
-    arguments.page.write_text(new)
-    return 0
+    pages = {
+        "README.md": tables(arguments.lamina),
+        "docs/extend.md": {"schema": schema.markdown(), "example": f"```json\n{EXAMPLE.read_text()}```"},
+    }
+    status = 0
+    for name, sections in pages.items():
+        page = arguments.root / name
+        old = page.read_text()
+        new = fill(old, sections)
+        if new == old:
+            continue
+        if arguments.check:
+            print(f"{name} is out of date; tools/generate_docs.py writes it")
+            status = 1
+        else:
+            page.write_text(new)
+    return status
 
 
 if __name__ == "__main__":

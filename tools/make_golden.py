@@ -3,6 +3,7 @@
 
     make_golden.py [--out DIR] [--only NAME]     write
     make_golden.py --check                       write elsewhere and compare with what is stored
+    make_golden.py --config FILE --name NAME     write one more case from a config.json of a tiny shape
 
 Llama-shaped models are made here, with a second opinion in float64; those of other families by `golden_families.py`.
 Each case is a folder: config.json and model.safetensors (Hugging Face layout), model.gguf, tokens.npy int32
@@ -15,6 +16,7 @@ import copy
 import json
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import gguf
@@ -233,15 +235,35 @@ def compare(stored, made):
     return problems
 
 
+def case_of(name, path):
+    """A case that a config.json alone describes."""
+    config = json.loads(path.read_text())
+    config.pop("torch_dtype", None)
+    return FamilyCase(name, zlib.crc32(name.encode()) % 100000, config)
+
+
+def stored_cases(known):
+    """The cases that --config once made."""
+    folders = sorted(path.parent for path in STORE.glob("*/config.json") if path.parent.name not in known)
+    return [case_of(folder.name, folder / "config.json") for folder in folders]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=STORE)
     parser.add_argument("--only", help="name of one case")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--config", type=Path, help="config.json of a tiny model, of any family that the library knows")
+    parser.add_argument("--name", help="the folder that --config makes")
     options = parser.parse_args()
+    if (options.config is None) != (options.name is None):
+        parser.error("--config and --name go together")
     torch.set_num_threads(2)
     transformers.utils.logging.disable_progress_bar()
     cases = [*CASES, *FAMILY_CASES]
+    cases += stored_cases({case.name for case in cases})
+    if options.config:
+        cases = [case_of(options.name, options.config)]
     chosen = [case for case in cases if options.only in (None, case.name)]
     if not chosen:
         parser.error(f"no case named {options.only}; there are: {', '.join(case.name for case in cases)}")

@@ -5,8 +5,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iomanip>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,13 @@ std::vector<T> read_npy(const std::filesystem::path& path, const std::string& ty
 inline nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream file(path);
   return nlohmann::json::parse(file);
+}
+
+/// Notes a figure of the running test for tools/correctness.py: `name` is snake_case. The last value counts.
+inline void record_figure(const std::string& name, double value) {
+  std::ostringstream text;
+  text << std::setprecision(3) << value;
+  testing::Test::RecordProperty("figure_" + name, text.str());
 }
 
 /// The only .gguf file of a model of the store, or nothing.

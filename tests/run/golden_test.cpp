@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "format/npy.h"
+#include "run/golden_files.h"
 #include "run/model_runs.h"
 
 namespace lamina::run {
@@ -58,20 +59,27 @@ class Golden : public testing::TestWithParam<std::string> {
     const auto hidden_file = format::NpyFile::open(folder() / "hidden.npy").value();
     const auto logits = numbers(logits_file);
     const auto hidden = numbers(hidden_file);
+    double worst_logits = 0;
+    double worst_hidden = 0;
     for (const std::vector<int64_t>& pieces :
          {std::vector<int64_t>{64}, std::vector<int64_t>{1}, std::vector<int64_t>{7, 1, 13}}) {
       ModelRun run = ModelRun::open(path, {.exact = true});
       KeepStreams streams;
       run.runner->set_hook(&streams);
       const auto found = run.logits(tokens(), pieces);
-      EXPECT_LT(relative_error(found, logits), kRelative) << "logits, pieces of " << pieces[0];
+      const double logits_error = relative_error(found, logits);
+      worst_logits = std::max(worst_logits, logits_error);
+      EXPECT_LT(logits_error, kRelative) << "logits, pieces of " << pieces[0];
       const size_t size = hidden.size() / (run.model->layers().size() + 1);
       for (size_t layer = 0; layer <= run.model->layers().size(); ++layer) {
         ASSERT_EQ(streams.streams[layer].size(), size);
-        EXPECT_LT(relative_error(streams.streams[layer], std::span(hidden).subspan(layer * size, size)), kRelative)
-            << "stream " << layer;
+        const double error = relative_error(streams.streams[layer], std::span(hidden).subspan(layer * size, size));
+        worst_hidden = std::max(worst_hidden, error);
+        EXPECT_LT(error, kRelative) << "stream " << layer;
       }
     }
+    record_figure("logits", worst_logits);
+    record_figure("hidden", worst_hidden);
   }
 };
 

@@ -132,6 +132,8 @@ class RealSmolLm2 : public testing::Test {
       std::cout << "  " << difference.name << " leaves at step " << difference.at << ", margin " << difference.margin
                 << '\n';
     }
+    record_figure("greedy_texts_equal", 20 - static_cast<double>(differences.size()));
+    record_figure("greedy_texts", 20);
     std::cout << "excused: " << differences.size() << " of 20, largest margin " << worst << ", bound " << bound << '\n';
   }
 
@@ -139,6 +141,9 @@ class RealSmolLm2 : public testing::Test {
     std::cout << "log-probabilities: largest error " << distance.worst << ", of the top two's gap "
               << distance.worst_pair << "; KL mean " << distance.mean_kl << ", largest " << distance.worst_kl
               << "; nats per token " << distance.nll << '\n';
+    record_figure("log_probability_error", distance.worst);
+    record_figure("kl_mean", distance.mean_kl);
+    record_figure("kl_largest", distance.worst_kl);
   }
 
   std::optional<std::filesystem::path> path_;

@@ -8,6 +8,7 @@ import tempfile
 import unittest
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+sys.path.insert(0, str(TOOLS))
 SPEC = importlib.util.spec_from_file_location("check", TOOLS / "check.py")
 check = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(check)

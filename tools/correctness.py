@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
+
+    correctness.py [--build DIR] [--python PYTHON] [--page FILE]
+
+The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. The
+comparisons of tokenizers, templates and embeddings with Python libraries are run by PYTHON, which must have those
+libraries (tools/parity_*.py name them); without PYTHON those sections keep what the page says.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run_tests(program, pattern):
+    """(suite, parameter or test, result, figures) of each test that the filter picks."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "out.json"
+        subprocess.run([program, f"--gtest_filter={pattern}", f"--gtest_output=json:{out}"], stdout=subprocess.DEVNULL,
+                       cwd=ROOT, check=False)
+        suites = json.loads(out.read_text())["testsuites"]
+    rows = []
+    for suite in suites:
+        for test in suite["testsuite"]:
+            figures = {key[7:]: float(value) for key, value in test.items() if key.startswith("figure_")}
+            result = "failed" if test.get("failures") else "skipped" if test["result"] == "SKIPPED" else "passed"
+            rows.append((suite["name"].split("/")[-1], test["name"], result, figures))
+    return rows
+
+
+def table(titles, rows):
+    lines = ["| " + " | ".join(titles) + " |", "|" + "|".join(" ---: " if i else " --- " for i in range(len(titles))) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def number(value):
+    return f"{value:.2g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def class_of(case):
+    for folder in ("models", "encoders", "seq2seq"):
+        config = ROOT / "tests/golden" / folder / case / "config.json"
+        if config.exists():
+            data = json.loads(config.read_text())
+            return (data.get("architectures") or [data.get("model_type", "")])[0]
+    return "(GGUF only)"
+
+
+def families(build):
+    """One row per class: how many tiny models, in how many forms, and the worst relative errors."""
+    rows, faults = {}, 0
+    for _, name, result, figures in run_tests(build / "tests/test_run", "*Golden*"):
+        if "hidden" not in figures:
+            continue
+        faults += result == "failed"
+        row = rows.setdefault(class_of(name.split("/")[-1]), {"models": set(), "runs": 0, "logits": None, "hidden": 0.0})
+        row["models"].add(name.split("/")[-1])
+        row["runs"] += 1
+        row["hidden"] = max(row["hidden"], figures["hidden"])
+        if "logits" in figures:
+            row["logits"] = max(row["logits"] or 0.0, figures["logits"])
+    body = [[f"`{name}`", str(len(row["models"])), str(row["runs"]), number(row["logits"]), number(row["hidden"])]
+            for name, row in sorted(rows.items())]
+    return table(["Class", "Tiny models", "Files", "Worst logits", "Worst hidden state"], body), faults
+
+
+def real(build):
+    rows, faults = [], 0
+    for program in ("test_run", "test_embed"):
+        for suite, name, result, figures in run_tests(build / "tests" / program, "Real*:*/Real*"):
+            faults += result == "failed"
+            text = ", ".join(f"{key.replace('_', ' ')} {number(value)}" for key, value in figures.items())
+            words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
+            rows.append([f"{suite.removeprefix('Real')}: {words}", result if result != "passed" else text or "passed"])
+    return table(["Model and claim", "Figures"], rows), faults
+
+
+def parity(python, tool):
+    """The JSON of one of tools/parity_*.py."""
+    done = subprocess.run([python, ROOT / "tools" / tool, "--json"], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return json.loads(done.stdout)
+
+
+def tabulated(report):
+    """The rows of a parity tool's report: the columns are the fields of its first row."""
+    rows = report["rows"]
+    titles = list(rows[0])
+    return table([title.replace("_", " ") for title in titles], [[number(row.get(title)) for title in titles] for row in rows])
+
+
+def fill(text, name, body):
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+    if not pattern.search(text):
+        raise SystemExit(f"no <!-- {name} --> section")
+    return pattern.sub(lambda found: found.group(1) + body + "\n" + found.group(2), text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
+    parser.add_argument("--python", help="a Python with the reference libraries")
+    parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/correctness.md")
+    arguments = parser.parse_args()
+    os.environ.setdefault("LAMINA_TEST_MODELS", str(ROOT.parent / "shared/models"))
+    text, faults = arguments.page.read_text(), 0
+    for name, make in {"families": families, "real": real}.items():
+        body, failed = make(arguments.build)
+        text, faults = fill(text, name, body), faults + failed
+    for name in ("tokenizers", "templates", "embed") if arguments.python else ():
+        text = fill(text, name, tabulated(parity(arguments.python, f"parity_{name}.py")))
+    arguments.page.write_text(text)
+    print(f"{arguments.page}: {faults} comparisons failed")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
