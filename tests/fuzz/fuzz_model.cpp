@@ -162,7 +162,7 @@ fs::path write_file(FuzzedDataProvider& input) {
   return path;
 }
 
-void run(const fs::path& path) {
+void build_and_step(const fs::path& path) {
   static core::ThreadPool pool(1);
   auto model = models::Model::build(path, {.exact = false});
   if (!model) return;
@@ -190,6 +190,6 @@ void run(const fs::path& path) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FuzzedDataProvider input(data, size);
-  run(input.ConsumeIntegralInRange(0, 2) == 0 ? write_file(input) : write_folder(input));
+  build_and_step(input.ConsumeIntegralInRange(0, 2) == 0 ? write_file(input) : write_folder(input));
   return 0;
 }
