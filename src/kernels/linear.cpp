@@ -66,6 +66,8 @@ core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outp
   layout.panel_bytes = kPanel * numbers.row_bytes(inputs);
   layout.format = find_panel_format(numbers.name);
   if (exact && layout.format != nullptr && layout.format->activation != InputForm::kFloat) layout.format = nullptr;
+  if (layout.format != nullptr)
+    layout.panel_bytes = kPanel * inputs / layout.format->block * layout.format->panel_bytes;
   layout.activation = layout.format == nullptr ? InputForm::kFloat : layout.format->activation;
   layout.variant = choose_variant(layout.format == nullptr ? "*" : numbers.name);
   return layout;

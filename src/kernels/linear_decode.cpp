@@ -10,10 +10,10 @@ void decode_block_row(const WeightLayout& layout, const std::byte* panel, int64_
   const PanelFormat& format = *layout.format;
   for (int64_t b = 0; b < layout.inputs / 32; ++b) {
     const BlockChunk chunk = block_chunk(format, layout.inputs, panel, b / 8);
-    const float scale = half_to_float(load_as<uint16_t>(chunk.scale, b % 8 * kPanel + lane));
+    const float scale = format.widen_scale(load_as<uint16_t>(chunk.scale, b % 8 * kPanel + lane));
     const float low = format.minimum ? half_to_float(load_as<uint16_t>(chunk.minimum, b % 8 * kPanel + lane)) : 0.0F;
     for (int64_t k = 0; k < 32; ++k) {
-      const int q = block_raw(format, chunk, b % 8, k, lane) - format.zero;
+      const int q = format.number(block_raw(format, chunk, b % 8, k, lane));
       const float product = static_cast<float>(q) * scale;
       out[32 * b + k] = format.minimum ? product + low : product;
     }
@@ -30,7 +30,7 @@ void decode_super_row(const WeightLayout& layout, const std::byte* panel, int64_
       const float scale = d * static_cast<float>(super_scale(format, unit, s, lane));
       const float low = dmin * static_cast<float>(super_minimum(format, unit, s, lane));
       for (int64_t k = 16 * s; k < 16 * s + 16; ++k) {
-        const float product = scale * static_cast<float>(super_raw(format, unit, k, lane) - format.zero);
+        const float product = scale * static_cast<float>(format.number(super_raw(format, unit, k, lane)));
         out[256 * b + k] = format.minimum ? product - low : product;
       }
     }

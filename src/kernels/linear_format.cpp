@@ -1,5 +1,8 @@
 #include "kernels/linear_format.h"
 
+#include "codec/iq4_nl.h"
+#include "codec/mxfp4.h"
+
 namespace lamina::kernels {
 
 namespace {
@@ -55,6 +58,22 @@ void read_q5_1(const std::byte* block, BlockValues& out) {
   out.minimum = load_as<uint16_t>(block, 1);
   read_nibbles(block + 8, out);
   read_fifth_bits(block + 4, out);
+}
+
+void read_mxfp4(const std::byte* block, BlockValues& out) {
+  out.scale = mxfp4_scale(block);
+  read_nibbles(block + 1, out);
+}
+
+void read_iq4_xs(const std::byte* block, SuperValues& out) {
+  out.d = load_as<uint16_t>(block);
+  for (size_t s = 0; s < 16; ++s) {
+    out.scale[s] = static_cast<uint8_t>(iq4_xs_scale(block, static_cast<int64_t>(s / 2)));
+  }
+  for (size_t i = 0; i < 256; ++i) {
+    const uint8_t both = byte_at(block + 8, static_cast<int64_t>(i / 32 * 16 + i % 16));
+    out.raw[i] = i % 32 < 16 ? both & 15 : both >> 4;
+  }
 }
 
 void read_q4_k(const std::byte* block, SuperValues& out) {
@@ -116,7 +135,7 @@ void read_q3_k(const std::byte* block, SuperValues& out) {
 PanelFormat float_format(std::string_view codec, int64_t bytes, float (*widen)(uint32_t)) {
   PanelFormat format;
   format.codec = codec;
-  format.block_bytes = bytes;
+  format.block_bytes = format.panel_bytes = bytes;
   format.widen = widen;
   return format;
 }
@@ -128,11 +147,25 @@ PanelFormat block_format(std::string_view codec, int bits, int zero, void (*read
   format.activation = InputForm::kInt8Block;
   format.block = 32;
   format.minimum = zero == 0;
-  format.block_bytes = 4 * bits + 2 + (format.minimum ? 2 : 0);
+  format.block_bytes = format.panel_bytes = 4 * bits + 2 + (format.minimum ? 2 : 0);
   format.low_bits = bits == 5 ? 4 : bits;
   format.high_bits = bits == 5 ? 1 : 0;
   format.zero = zero;
   format.read_block = read;
+  return format;
+}
+
+/// Blocks of nibbles that index a table.
+PanelFormat table_format(std::string_view codec, const int8_t* values, void (*read)(const std::byte*, BlockValues&)) {
+  PanelFormat format = block_format(codec, 4, 8, read);
+  format.values = values;
+  return format;
+}
+
+PanelFormat mxfp4_format() {
+  PanelFormat format = table_format("mxfp4", codec::kMxfp4Doubled, read_mxfp4);
+  format.block_bytes = 17;
+  format.widen_scale = [](uint16_t bits) { return widen_bf16(bits); };
   return format;
 }
 
@@ -150,7 +183,15 @@ PanelFormat super_format(std::string_view codec, int low, int high, ScaleForm sc
   format.zero = format.minimum ? 0 : 1 << (low + high - 1);
   format.scale_zero = scales == ScaleForm::kSix ? 32 : 0;
   format.block_bytes = 32 * (low + high) + scale_form_bytes(scales) / kPanel + (format.minimum ? 4 : 2);
+  format.panel_bytes = format.block_bytes;
   format.read_super = read;
+  return format;
+}
+
+PanelFormat iq4_xs_format() {
+  PanelFormat format = super_format("iq4_xs", 4, 0, ScaleForm::kWide8, read_iq4_xs);
+  format.block_bytes = 136;
+  format.values = codec::kIq4Values;
   return format;
 }
 
@@ -166,11 +207,14 @@ std::span<const PanelFormat> panel_formats() {
       block_format("q4_1", 4, 0, read_q4_1),
       block_format("q5_0", 5, 16, read_q5_0),
       block_format("q5_1", 5, 0, read_q5_1),
+      table_format("iq4_nl", codec::kIq4Values, read_q4_0),
+      mxfp4_format(),
       super_format("q2_k", 2, 0, ScaleForm::kPair4, read_q2_k),
       super_format("q3_k", 2, 1, ScaleForm::kSix, read_q3_k),
       super_format("q4_k", 4, 0, ScaleForm::kPair6, read_q4_k),
       super_format("q5_k", 4, 1, ScaleForm::kPair6, read_q5_k),
       super_format("q6_k", 4, 2, ScaleForm::kSigned8, read_q6_k),
+      iq4_xs_format(),
   };
   return formats;
 }
@@ -180,6 +224,16 @@ const PanelFormat* find_panel_format(std::string_view codec) {
     if (format.codec == codec) return &format;
   }
   return nullptr;
+}
+
+uint16_t mxfp4_scale(const std::byte* block) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(codec::mxfp4_half_scale(byte_at(block, 0))) >> 16);
+}
+
+int8_t iq4_xs_scale(const std::byte* block, int64_t group) {
+  const int low = byte_at(block + 4, group / 2) >> (group % 2 * 4) & 15;
+  const int high = load_as<uint16_t>(block, 1) >> (2 * group) & 3;
+  return static_cast<int8_t>((low | high << 4) - 32);
 }
 
 void read_pairs6(const std::byte* from, SuperValues& out) {

@@ -22,14 +22,14 @@ enum class PanelKind {
   kSuper,  ///< blocks of 256 with integer scales inside
 };
 
-/// One block of 32: w = scale * (raw - zero) + minimum.
+/// One block of 32: w = scale * number(raw) + minimum.
 struct BlockValues {
   std::array<uint8_t, 32> raw{};
-  uint16_t scale = 0;    ///< float16 bits
+  uint16_t scale = 0;    ///< float16 bits, or what widen_scale reads
   uint16_t minimum = 0;  ///< float16 bits
 };
 
-/// One block of 256: w = d * (scale[s] - scale_zero) * (raw - zero) - dmin * minimum[s], s = input / 16.
+/// One block of 256: w = d * (scale[s] - scale_zero) * number(raw) - dmin * minimum[s], s = input / 16.
 struct SuperValues {
   std::array<uint8_t, 256> raw{};
   std::array<uint8_t, 16> scale{};  ///< int8 bits when the format has signed scales
@@ -45,24 +45,31 @@ enum class ScaleForm {
   kSigned8,  ///< int8 per 16
   kPair4,    ///< 4-bit scale and minimum per 16 in one byte
   kSix,      ///< 6-bit scale per 16: 128 bytes of low nibbles, 64 of high bits
+  kWide8,    ///< int8 per 32
 };
+
+float half_to_float(uint16_t bits);
 
 struct PanelFormat {
   std::string_view codec;
   PanelKind kind = PanelKind::kFloat;
   InputForm activation = InputForm::kFloat;
-  int64_t block = 1;        ///< inputs per block of the file
-  int64_t block_bytes = 0;  ///< bytes of one output's block
-  int low_bits = 0;         ///< 8: bytes; 4: nibble plane; 2: plane of 2 bits
-  int high_bits = 0;        ///< further bits per number, in a plane of their own
-  int zero = 0;             ///< subtracted from the raw number
-  bool minimum = false;     ///< blocks carry a minimum
+  int64_t block = 1;               ///< inputs per block of the file
+  int64_t block_bytes = 0;         ///< bytes of one output's block in the file
+  int64_t panel_bytes = 0;         ///< the same in a panel
+  int low_bits = 0;                ///< 8: bytes; 4: nibble plane; 2: plane of 2 bits
+  int high_bits = 0;               ///< further bits per number, in a plane of their own
+  int zero = 0;                    ///< subtracted from the raw number
+  const int8_t* values = nullptr;  ///< what the raw numbers stand for, instead of the difference
+  bool minimum = false;            ///< blocks carry a minimum
   ScaleForm scales = ScaleForm::kNone;
   int scale_zero = 0;
-  float (*widen)(uint32_t bits) = nullptr;  ///< kFloat: the stored bits as float32
+  float (*widen)(uint32_t bits) = nullptr;              ///< kFloat: the stored bits as float32
+  float (*widen_scale)(uint16_t bits) = half_to_float;  ///< kBlock: a block's scale
   void (*read_block)(const std::byte* block, BlockValues& out) = nullptr;
   void (*read_super)(const std::byte* block, SuperValues& out) = nullptr;
 
+  int number(int raw) const { return values != nullptr ? values[raw] : raw - zero; }
   int64_t low_bytes() const { return kPanel * block * low_bits / 8; }
   int64_t high_bytes() const { return kPanel * block * high_bits / 8; }
 };
@@ -70,8 +77,6 @@ struct PanelFormat {
 /// The format of a codec, or null when only the generic path knows it.
 const PanelFormat* find_panel_format(std::string_view codec);
 std::span<const PanelFormat> panel_formats();
-
-float half_to_float(uint16_t bits);
 
 /// Reads and writes of unaligned numbers.
 template <typename T>
@@ -99,7 +104,7 @@ static inline BlockChunk block_chunk(const PanelFormat& format, int64_t inputs, 
   BlockChunk chunk;
   const int64_t left = (inputs - index * kChunk) / 32;
   chunk.blocks = left < kChunk / 32 ? left : kChunk / 32;
-  chunk.low = panel + index * (kChunk / 32) * kPanel * format.block_bytes;
+  chunk.low = panel + index * (kChunk / 32) * kPanel * format.panel_bytes;
   chunk.high = chunk.low + chunk.blocks * format.low_bytes();
   chunk.scale = chunk.high + chunk.blocks * format.high_bytes();
   chunk.minimum = chunk.scale + chunk.blocks * 2 * kPanel;
@@ -127,5 +132,9 @@ int super_minimum(const PanelFormat& format, const SuperUnit& unit, int64_t sub,
 /// The integer scales (and minimums) of a block: q4_k and q5_k keep 6-bit pairs in 12 bytes, q3_k 6-bit scales.
 void read_pairs6(const std::byte* from, SuperValues& out);
 void read_scales_q3_k(const std::byte* from, SuperValues& out);
+/// The power of two of an mxfp4 block for whole numbers (half of what the format says), as bfloat16 bits.
+uint16_t mxfp4_scale(const std::byte* block);
+/// The scale of a group of 32 in an iq4_xs block.
+int8_t iq4_xs_scale(const std::byte* block, int64_t group);
 
 }  // namespace lamina::kernels

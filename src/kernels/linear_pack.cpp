@@ -90,10 +90,10 @@ void put_bytes(const std::byte* from, std::byte* to) {
   for (int64_t s = 0; s < 16; ++s) to[s * kPanel] = from[s];
 }
 
-/// `kBits` per number; the block begins with the scale and, if any, the minimum and the fifth bits.
-template <int kBits, bool kMinimum>
+/// `kBits` per number; the block begins with the scale (in mxfp4 one byte) and, if any, the minimum and the fifth bits.
+template <int kBits, bool kMinimum, int64_t kScale = 2>
 void pack_blocks(const PanelFormat& format, const PanelRows& rows, std::byte* packed) {
-  constexpr int64_t kHead = kMinimum ? 4 : 2;
+  constexpr int64_t kHead = kMinimum ? 4 : kScale;
   constexpr int64_t kQuants = kHead + (kBits == 5 ? 4 : 0);
   const int64_t blocks = rows.inputs / 32;
   for (int64_t b = 0; b < blocks; ++b) {
@@ -103,7 +103,8 @@ void pack_blocks(const PanelFormat& format, const PanelRows& rows, std::byte* pa
     std::array<uint32_t, kPanel> bits{};
     for (int64_t o = 0; o < rows.count; ++o) {
       const std::byte* block = rows.data + o * rows.row_bytes + b * format.block_bytes;
-      store_as(at(packed, chunk.scale), scales + o, load_as<uint16_t>(block));
+      const uint16_t scale = kScale == 1 ? mxfp4_scale(block) : load_as<uint16_t>(block);
+      store_as(at(packed, chunk.scale), scales + o, scale);
       if (kMinimum) store_as(at(packed, chunk.minimum), scales + o, load_as<uint16_t>(block, 1));
       if (kBits == 5) bits[static_cast<size_t>(o)] = load_as<uint32_t>(block + kHead);
       for (int64_t j = 0; j < (kBits == 8 ? 4 : 2); ++j) {
@@ -156,6 +157,15 @@ void put_q3_k(const std::byte* block, const SuperTarget& to) {
   put_six(values.scale, to.scale);
   for (int64_t h = 0; h < 2; ++h) put_pairs(block + 32 + 32 * h, to.low + 512 * h);
   read_bits(block, to.output, *to.bits);
+}
+
+void put_iq4_xs(const std::byte* block, const SuperTarget& to) {
+  for (int64_t g = 0; g < 8; ++g) {
+    to.scale[g * kPanel] = static_cast<std::byte>(iq4_xs_scale(block, g));
+    for (int64_t j = 0; j < 2; ++j) {
+      put_words(to.low + 256 * g + 128 * j, 64, load_as<uint64_t>(block + 8 + 16 * g, j));
+    }
+  }
 }
 
 /// kD, kDmin: where the block has its float16 factors; kBits: whether Put fills single bits.
@@ -240,11 +250,14 @@ constexpr std::array kPackRows{
     PackRow{"q4_1", pack_blocks<4, true>},
     PackRow{"q5_0", pack_blocks<5, false>},
     PackRow{"q5_1", pack_blocks<5, true>},
+    PackRow{"iq4_nl", pack_blocks<4, false>},
+    PackRow{"mxfp4", pack_blocks<4, false, 1>},
     PackRow{"q2_k", pack_supers<put_q2_k, 80, 82, false>},
     PackRow{"q3_k", pack_supers<put_q3_k, 108, -1, true>},
     PackRow{"q4_k", pack_supers<put_q45_k<false>, 0, 2, false>},
     PackRow{"q5_k", pack_supers<put_q45_k<true>, 0, 2, true>},
     PackRow{"q6_k", pack_supers<put_q6_k, 208, -1, false>},
+    PackRow{"iq4_xs", pack_supers<put_iq4_xs, 0, -1, false>},
 };
 
 }  // namespace

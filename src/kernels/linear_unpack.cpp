@@ -52,13 +52,13 @@ uint8_t block_raw(const PanelFormat& format, const BlockChunk& chunk, int64_t bl
 }
 
 int64_t scale_form_bytes(ScaleForm form) {
-  constexpr std::array<int64_t, 5> kBytes{0, 192, 256, 256, 192};
+  constexpr std::array<int64_t, 6> kBytes{0, 192, 256, 256, 192, 128};
   return kBytes[static_cast<size_t>(form)];
 }
 
 SuperUnit super_unit(const PanelFormat& format, const std::byte* panel, int64_t index) {
   SuperUnit unit;
-  unit.low = panel + index * kPanel * format.block_bytes;
+  unit.low = panel + index * kPanel * format.panel_bytes;
   unit.high = unit.low + format.low_bytes();
   unit.scale = unit.high + format.high_bytes();
   unit.d = unit.scale + scale_form_bytes(format.scales);
@@ -80,6 +80,8 @@ int super_scale(const PanelFormat& format, const SuperUnit& unit, int64_t sub, i
       return byte_of(unit.scale, sub * kPanel + output) & 15;
     case ScaleForm::kSix:
       return get_six(unit.scale, sub, output) - format.scale_zero;
+    case ScaleForm::kWide8:
+      return static_cast<int8_t>(byte_of(unit.scale, sub / 2 * kPanel + output));
     case ScaleForm::kNone:
       break;
   }

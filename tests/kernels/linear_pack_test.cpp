@@ -84,6 +84,7 @@ class SlowPanel {
       const int minimum = values.minimum[static_cast<size_t>(s)];
       if (format_.scales == ScaleForm::kPair6) put_six(place(unit.scale), s, output, s % 2 == 0 ? scale : minimum);
       if (format_.scales == ScaleForm::kSix) put_six(place(unit.scale), s, output, scale);
+      if (format_.scales == ScaleForm::kWide8 && s % 2 == 0) put(place(unit.scale) + s / 2 * kPanel + output, 0, scale);
       if (format_.scales == ScaleForm::kSigned8) put(place(unit.scale) + s * kPanel + output, 0, scale);
       if (format_.scales == ScaleForm::kPair4) put(place(unit.scale) + s * kPanel + output, 0, scale | minimum << 4);
     }

@@ -298,10 +298,13 @@ TEST(LinearAccuracy, IntegerFamiliesStayNearTheFloatProduct) {
   }
 }
 
-TEST(LinearLayout, NeverNeedsMoreThanTheFile) {
+TEST(LinearLayout, NeedsNoMoreThanTheFileButForWiderScales) {
   for (const TestCodec& codec : testing::test_codecs()) {
+    const core::NumberFormat& format = codec.codec.format;
+    const bool wider = format.name == "mxfp4" || format.name == "iq4_xs";
     const WeightLayout layout = weight_layout(codec.codec, 32, 768).value();
-    EXPECT_EQ(layout.bytes(), 32 * codec.codec.format.row_bytes(768)) << codec.codec.format.name;
+    EXPECT_GE(layout.bytes(), 32 * format.row_bytes(768)) << format.name;
+    EXPECT_LE(layout.bytes() * 100, 32 * format.row_bytes(768) * (wider ? 106 : 100)) << format.name;
   }
 }
 

@@ -119,6 +119,39 @@ inline void decode_q3_k(const std::byte* p, int64_t n, float* y) {
     }
   });
 }
+inline constexpr std::array<int, 16> kUneven{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+inline void decode_iq4_nl(const std::byte* p, int64_t n, float* y) {
+  each_block(p, n, 32, 18, y, [](const std::byte* b, float* o) {
+    for (int i = 0; i < 32; ++i) {
+      const int q = i < 16 ? u8(b, 2 + i) & 15 : u8(b, 2 + i - 16) >> 4;
+      o[i] = static_cast<float>(kUneven[static_cast<size_t>(q)]) * half(b);
+    }
+  });
+}
+inline void decode_iq4_xs(const std::byte* p, int64_t n, float* y) {
+  each_block(p, n, 256, 136, y, [](const std::byte* b, float* o) {
+    for (int i = 0; i < 256; ++i) {
+      const int g = i / 32;
+      const int high = (u8(b, 2) | u8(b, 3) << 8) >> (2 * g) & 3;
+      const int scale = (u8(b, 4 + g / 2) >> (g % 2 * 4) & 15) + 16 * high - 32;
+      const int both = u8(b, 8 + 16 * g + i % 16);
+      const int q = i % 32 < 16 ? both & 15 : both >> 4;
+      o[i] = half(b) * static_cast<float>(scale) * static_cast<float>(kUneven[static_cast<size_t>(q)]);
+    }
+  });
+}
+/// Four bits are a sign, two bits of exponent and one of fraction; the block's exponent is the first byte less 127.
+inline void decode_mxfp4(const std::byte* p, int64_t n, float* y) {
+  each_block(p, n, 32, 17, y, [](const std::byte* b, float* o) {
+    for (int i = 0; i < 32; ++i) {
+      const int q = i < 16 ? u8(b, 1 + i) & 15 : u8(b, 1 + i - 16) >> 4;
+      const int exponent = q >> 1 & 3;
+      const float size = exponent == 0 ? 0.5F * static_cast<float>(q & 1)
+                                       : std::ldexp(1.0F + 0.5F * static_cast<float>(q & 1), exponent - 1);
+      o[i] = std::ldexp((q & 8) != 0 ? -size : size, u8(b, 0) - 127);
+    }
+  });
+}
 /// A format that no kernel knows: 24 signed bytes and a float32 scale.
 inline void decode_toy(const std::byte* p, int64_t n, float* y) {
   each_block(p, n, 24, 28, y, [](const std::byte* b, float* o) {
@@ -144,6 +177,9 @@ inline const std::vector<TestCodec>& test_codecs() {
       {{{"q4_1", 32, 20}, 3, decode_small<4, true>}, {0, 2}},
       {{{"q5_0", 32, 22}, 6, decode_small<5, false>}, {0}},
       {{{"q5_1", 32, 24}, 7, decode_small<5, true>}, {0, 2}},
+      {{{"iq4_nl", 32, 18}, 20, decode_iq4_nl}, {0}},
+      {{{"mxfp4", 32, 17}, 39, decode_mxfp4}, {}},
+      {{{"iq4_xs", 256, 136}, 23, decode_iq4_xs}, {0}},
       {{{"q2_k", 256, 84}, 10, decode_q2_k}, {80, 82}},
       {{{"q3_k", 256, 110}, 11, decode_q3_k}, {108}},
       {{{"q4_k", 256, 144}, 12, decode_q45_k<false>}, {0, 2}},
@@ -181,6 +217,7 @@ inline std::vector<std::byte> random_blocks(const TestCodec& codec, int64_t elem
     std::byte* block = data.data() + b * format.block_bytes;
     for (const int at : codec.halves) put_half(block + at);
     if (format.name == "f16") put_half(block);
+    if (format.name == "mxfp4") block[0] = static_cast<std::byte>(117 + random() % 16);
     if (format.name == "f32" || format.name == "toy" || format.name == "bf16") {
       const auto bits = std::bit_cast<uint32_t>(uniform(random));
       if (format.name == "bf16") {

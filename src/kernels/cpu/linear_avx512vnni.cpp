@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "codec/iq4_nl.h"
+#include "codec/mxfp4.h"
 #include "kernels/linear_driver.h"
 #include "kernels/linear_isa.h"
 
@@ -41,8 +43,12 @@ void read_nibbles(const std::byte* low, Group8& w) {
   }
 }
 
+struct HalfScales {
+  static __m512 scales(const std::byte* from) { return half_scales(from); }
+};
+
 /// kShift: the raw zero is 128 >> kShift; kLift: what lifts raw numbers to a zero of 128.
-struct Bytes8 {
+struct Bytes8 : HalfScales {
   static constexpr bool kMinimum = false;
   static constexpr int kShift = 0;
   static constexpr char kLift = 0;
@@ -53,7 +59,7 @@ struct Bytes8 {
   }
 };
 
-struct Nibbles {
+struct Nibbles : HalfScales {
   static constexpr int64_t kLow = 256;
   static constexpr int64_t kHigh = 0;
   static void read(const std::byte* low, const std::byte* /*high*/, Group8& w) { read_nibbles(low, w); }
@@ -69,7 +75,7 @@ struct Nibbles1 : Nibbles {
   static constexpr char kLift = 0;
 };
 
-struct Fives {
+struct Fives : HalfScales {
   static constexpr int64_t kLow = 256;
   static constexpr int64_t kHigh = 64;
   static void read(const std::byte* low, const std::byte* high, Group8& w) {
@@ -91,6 +97,27 @@ struct Fives1 : Fives {
   static constexpr bool kMinimum = true;
   static constexpr int kShift = 0;
   static constexpr char kLift = 0;
+};
+
+/// Nibbles that index a table, whose zero is lifted to 128 >> kShift.
+template <const int8_t (&kValues)[16], int kZeroShift>
+struct Table : Nibbles {
+  static constexpr bool kMinimum = false;
+  static constexpr int kShift = kZeroShift;
+  static constexpr char kLift = static_cast<char>(128 - (128 >> kShift));
+  static void read(const std::byte* low, const std::byte* /*high*/, Group8& w) {
+    const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kValues)));
+    const __m512i table = _mm512_add_epi8(values, _mm512_set1_epi8(static_cast<char>(128 >> kShift)));
+    read_nibbles(low, w);
+    for (int j = 0; j < 8; ++j) w[j] = _mm512_shuffle_epi8(table, w[j]);
+  }
+};
+using Iq4Nl = Table<codec::kIq4Values, 0>;
+struct Mxfp4 : Table<codec::kMxfp4Doubled, 3> {
+  static __m512 scales(const std::byte* from) {
+    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  }
 };
 
 /// An unpacked chunk of a panel: bytes [groups][16][4], then float32 scales and minimums [blocks][16].
@@ -168,7 +195,7 @@ struct BlockKernel {
       for (int j = 0; j < 8; ++j) {
         _mm512_store_si512(out + 512 * b + 64 * j, Codec::kLift == 0 ? w[j] : _mm512_add_epi8(w[j], lift));
       }
-      _mm512_store_ps(out + kScales + 64 * b, half_scales(chunk.scale + 32 * b));
+      _mm512_store_ps(out + kScales + 64 * b, Codec::scales(chunk.scale + 32 * b));
       if (Codec::kMinimum) _mm512_store_ps(out + kMinimums + 64 * b, half_scales(chunk.minimum + 32 * b));
     }
   }
@@ -209,7 +236,7 @@ void one_row_panel(const LinearArgs& args, int64_t panel) {
       __m512i s = _mm512_setzero_si512();
       if (!Codec::kMinimum) s = _mm512_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
       for (int g = 0; g < 8; ++g) s = _mm512_dpbusd_epi32(s, w[g], broadcast(x + 4 * g));
-      __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s), half_scales(chunk.scale + 32 * b));
+      __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s), Codec::scales(chunk.scale + 32 * b));
       if constexpr (Codec::kMinimum) {
         const __m512 sum = broadcast_float(scale + (row.sum - row.scale));
         product = _mm512_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b), product);
@@ -237,8 +264,8 @@ constexpr LinearVariant block_row(std::string_view codec) {
 }
 
 constexpr std::array kRows{
-    block_row<Bytes8>("q8_0"), block_row<Nibbles0>("q4_0"), block_row<Nibbles1>("q4_1"),
-    block_row<Fives0>("q5_0"), block_row<Fives1>("q5_1"),
+    block_row<Bytes8>("q8_0"), block_row<Nibbles0>("q4_0"), block_row<Nibbles1>("q4_1"), block_row<Fives0>("q5_0"),
+    block_row<Fives1>("q5_1"), block_row<Iq4Nl>("iq4_nl"),  block_row<Mxfp4>("mxfp4"),
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "codec/iq4_nl.h"
+#include "codec/mxfp4.h"
 #include "kernels/cpu/linear_common_avx2.h"
 
 /// Blocks of 32 for AVX2 and AVX2-VNNI. Included by both files, hence internal linkage.
@@ -10,9 +12,13 @@ namespace {
 
 constexpr int64_t kBlocks = kChunk / 32;
 
+struct HalfScales {
+  static __m256 scales(const std::byte* from) { return half_scales(from); }
+};
+
 /// kSafe: groups whose products can be added in 16 bits; 0 means bytes of full range. kShift: the raw zero is
 /// 128 >> kShift. read(): groups j and j + 4 of one half of a panel, raw.
-struct Bytes8 {
+struct Bytes8 : HalfScales {
   static constexpr bool kMinimum = false;
   static constexpr int kSafe = 0;
   static constexpr int kShift = 0;
@@ -23,7 +29,7 @@ struct Bytes8 {
     return {load(from), load(from + 256)};
   }
 };
-struct Nibbles {
+struct Nibbles : HalfScales {
   static constexpr int kSafe = 8;
   static constexpr int kShift = 4;
   static constexpr int64_t kLow = 256;
@@ -32,7 +38,7 @@ struct Nibbles {
     return read_nibbles(low + 64 * j + 32 * half);
   }
 };
-struct Fives {
+struct Fives : HalfScales {
   static constexpr int kSafe = 4;
   static constexpr int kShift = 3;
   static constexpr int64_t kLow = 256;
@@ -46,6 +52,26 @@ struct Fives {
 template <class Base, bool kWithMinimum>
 struct With : Base {
   static constexpr bool kMinimum = kWithMinimum;
+};
+
+/// Nibbles that index a table, whose zero is lifted to 128 >> kShift.
+template <const int8_t (&kValues)[16], int kZeroShift, int kSafeGroups>
+struct Table : Nibbles {
+  static constexpr bool kMinimum = false;
+  static constexpr int kSafe = kSafeGroups;
+  static constexpr int kShift = kZeroShift;
+  static Two read(const std::byte* low, const std::byte* /*high*/, int j, int half) {
+    const __m256i table = _mm256_add_epi8(value_table(kValues), _mm256_set1_epi8(static_cast<char>(128 >> kShift)));
+    const Two w = read_nibbles(low + 64 * j + 32 * half);
+    return {_mm256_shuffle_epi8(table, w.first), _mm256_shuffle_epi8(table, w.second)};
+  }
+};
+using Iq4Nl = Table<codec::kIq4Values, 0, 0>;
+struct Mxfp4 : Table<codec::kMxfp4Doubled, 3, 4> {
+  static __m256 scales(const std::byte* from) {
+    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+  }
 };
 
 /// Whether raw numbers are multiplied and the sums start at minus the zero times the sum of the activations. Signed
@@ -135,9 +161,9 @@ struct BlockKernel {
   static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
                      std::byte* out) {
     const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, packed + panel * layout.panel_bytes, index);
-    const auto widen = [](const std::byte* from, std::byte* to) {
-      _mm256_storeu_ps(reinterpret_cast<float*>(to), half_scales(from));
-      _mm256_storeu_ps(reinterpret_cast<float*>(to) + 8, half_scales(from + 16));
+    const auto widen = [](auto scales, const std::byte* from, std::byte* to) {
+      _mm256_storeu_ps(reinterpret_cast<float*>(to), scales(from));
+      _mm256_storeu_ps(reinterpret_cast<float*>(to) + 8, scales(from + 16));
     };
     const __m256i flip = _mm256_set1_epi8(Codec::kSafe == 0 && !kVnni ? static_cast<char>(0x80) : char{0});
     for (int64_t b = 0; b < chunk.blocks; ++b) {
@@ -146,8 +172,8 @@ struct BlockKernel {
         store(out + 512 * b + 32 * i, _mm256_xor_si256(w.first, flip));
         store(out + 512 * b + 256 + 32 * i, _mm256_xor_si256(w.second, flip));
       }
-      widen(chunk.scale + 32 * b, out + kScales + 64 * b);
-      if (Codec::kMinimum) widen(chunk.minimum + 32 * b, out + kMinimums + 64 * b);
+      widen(Codec::scales, chunk.scale + 32 * b, out + kScales + 64 * b);
+      if (Codec::kMinimum) widen(half_scales, chunk.minimum + 32 * b, out + kMinimums + 64 * b);
     }
   }
   static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) {
@@ -208,7 +234,7 @@ void one_row_panel(const LinearArgs& args, int64_t panel) {
       if (kBias<Codec>) s[0] = s[1] = _mm256_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
       one_row_dots<Codec>(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, x, s);
       for (int h = 0; h < 2; ++h) {
-        __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[h]), half_scales(chunk.scale + 32 * b + 16 * h));
+        __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[h]), Codec::scales(chunk.scale + 32 * b + 16 * h));
         if constexpr (Codec::kMinimum) {
           const __m256 sum = broadcast_float(scale + (row.sum - row.scale));
           product = _mm256_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b + 16 * h), product);
@@ -241,6 +267,8 @@ constexpr std::array kBlockRows{
     block_row<With<Nibbles, true>>("q4_1"),
     block_row<With<Fives, false>>("q5_0"),
     block_row<With<Fives, true>>("q5_1"),
+    block_row<Iq4Nl>("iq4_nl"),
+    block_row<Mxfp4>("mxfp4"),
 };
 
 }  // namespace

@@ -42,6 +42,11 @@ inline __m256 half_scales(const std::byte* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
+/// Sixteen numbers for both halves of a shuffle.
+inline __m256i value_table(const int8_t (&values)[16]) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
+}
+
 /// One bit per byte at `from`: 0xff where it is set.
 inline __m256i spread_bits(const std::byte* from) {
   const __m256i spread =

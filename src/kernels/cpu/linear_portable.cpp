@@ -84,11 +84,11 @@ struct BlockKernel {
     for (int64_t b = 0; b < chunk.blocks; ++b) {
       for (int64_t o = 0; o < kPanel; ++o) {
         const int64_t at = b * kPanel + o;
-        store_as(out + kScales, at, half_to_float(load_as<uint16_t>(chunk.scale, at)));
+        store_as(out + kScales, at, format.widen_scale(load_as<uint16_t>(chunk.scale, at)));
         const uint16_t low = format.minimum ? load_as<uint16_t>(chunk.minimum, at) : uint16_t{0};
         store_as(out + kMinimums, at, half_to_float(low));
         for (int64_t k = 0; k < 32; ++k) {
-          const auto q = static_cast<int8_t>(block_raw(format, chunk, b, k, o) - format.zero);
+          const auto q = static_cast<int8_t>(format.number(block_raw(format, chunk, b, k, o)));
           store_as(out, (b * 32 + k / 4 * 4) * kPanel + 4 * o + k % 4, q);
         }
       }
@@ -151,7 +151,7 @@ struct SuperKernel {
         store_as(out + kMinimums, s * kPanel + o, static_cast<int16_t>(super_minimum(format, unit, s, o)));
       }
       for (int64_t k = 0; k < 256; ++k) {
-        const auto q = static_cast<int8_t>(super_raw(format, unit, k, o) - format.zero);
+        const auto q = static_cast<int8_t>(format.number(super_raw(format, unit, k, o)));
         store_as(out, k / 4 * 64 + 4 * o + k % 4, q);
       }
     }
@@ -208,11 +208,14 @@ constexpr std::array kRows{
     row<MinimumBlockKernel>("q4_1", InputForm::kInt8Block),
     row<PlainBlockKernel>("q5_0", InputForm::kInt8Block),
     row<MinimumBlockKernel>("q5_1", InputForm::kInt8Block),
+    row<PlainBlockKernel>("iq4_nl", InputForm::kInt8Block),
+    row<PlainBlockKernel>("mxfp4", InputForm::kInt8Block),
     row<MinimumSuperKernel>("q2_k", InputForm::kInt8Super),
     row<PlainSuperKernel>("q3_k", InputForm::kInt8Super),
     row<MinimumSuperKernel>("q4_k", InputForm::kInt8Super),
     row<MinimumSuperKernel>("q5_k", InputForm::kInt8Super),
     row<PlainSuperKernel>("q6_k", InputForm::kInt8Super),
+    row<PlainSuperKernel>("iq4_xs", InputForm::kInt8Super),
 };
 
 }  // namespace

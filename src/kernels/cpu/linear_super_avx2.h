@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "codec/iq4_nl.h"
 #include "kernels/cpu/linear_common_avx2.h"
 
 /// Super-blocks of 256 for AVX2 and AVX2-VNNI; included by both files, hence internal linkage. Many rows multiply the
@@ -40,8 +41,9 @@ inline Two read_pairs(const std::byte* low, int j, int half) {
 }
 
 /// kSub: inputs per scale; kWide, kSigned: groups whose products can be added in 16 bits, for unsigned and for signed
-/// activations; kZero: zero of the raw numbers; kPairs: pairs of minimums. read(): groups j and j + 4 of sub-block b
-/// (32 inputs) of half a panel, raw. scale(), minimum(): entry s of 16 outputs as 32-bit lanes.
+/// activations, 0 for signed weights of full range, whose signs go to the activations; kZero: zero of the raw numbers;
+/// kPairs: pairs of minimums. read(): groups j and j + 4 of sub-block b (32 inputs) of half a panel, raw. scale(),
+/// minimum(): entry s of 16 outputs as 32-bit lanes.
 struct Super4 {
   static constexpr int kSub = 32;
   static constexpr int kWide = 4;
@@ -109,6 +111,23 @@ struct Super3 : Super6 {
   }
 };
 
+struct SuperIq4 : Super6 {
+  static constexpr int kSub = 32;
+  static constexpr int kWide = 0;
+  static constexpr int kSigned = 0;
+  static constexpr int kZero = 0;
+  static Two read(const SuperUnit& unit, int64_t b, int j, int half) {
+    const Two w = read_nibbles(unit.low + 256 * b + 64 * j + 32 * half);
+    const __m256i table = value_table(codec::kIq4Values);
+    return {_mm256_shuffle_epi8(table, w.first), _mm256_shuffle_epi8(table, w.second)};
+  }
+};
+
+/// Products of signed bytes, in pairs of 16 bits: at most 2 * 127 * 127.
+inline __m256i multiply_signed(__m256i weight, __m256i activation) {
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(activation, weight));
+}
+
 /// An unpacked panel: signed bytes [64 groups][16][4]; scales [16][16] as 32-bit lanes, or both halves of them 16 bits
 /// each where products are added in 16 bits; int16 minimum pairs [8][16][2]; int32 start of the sums [16]; float32 d
 /// and dmin [16].
@@ -123,7 +142,8 @@ constexpr int64_t kSuperUnpacked = kDmin + 64;
 template <class Codec, int kRows>
 inline __attribute__((always_inline)) void super_dots(const std::byte* w, const std::byte* scales, const std::byte* x,
                                                       int64_t stride, __m256i (&all)[kRows]) {
-  constexpr int kGroups = kVnni ? Codec::kSub / 4 : Codec::kWide;
+  constexpr bool kFull = !kVnni && Codec::kWide == 0;
+  constexpr int kGroups = kVnni ? Codec::kSub / 4 : (Codec::kWide == 0 ? 1 : Codec::kWide);
   constexpr int kSteps = Codec::kSub / 4 / kGroups;
 #pragma GCC unroll 1
   for (int s = 0; s < 64 / kGroups; ++s) {
@@ -137,6 +157,8 @@ inline __attribute__((always_inline)) void super_dots(const std::byte* w, const 
         const __m256i a = broadcast(x + r * stride + 4 * g);
         if constexpr (kVnni) {
           sub[r] = dot_bytes(g == 0 ? _mm256_setzero_si256() : sub[r], a, weight);
+        } else if constexpr (kFull) {
+          sub[r] = multiply_signed(weight, _mm256_xor_si256(a, _mm256_set1_epi8(static_cast<char>(0x80))));
         } else {
           const __m256i product = _mm256_maddubs_epi16(a, weight);
           sub[r] = g == 0 ? product : _mm256_add_epi16(sub[r], product);
@@ -230,7 +252,7 @@ struct SuperKernel {
       const __m256i high = _mm256_slli_epi32(Codec::minimum(unit, 2 * j + 1, half), 16);
       store(out + kSuperMinimums + 64 * j, _mm256_or_si256(Codec::minimum(unit, 2 * j, half), high));
     }
-    store(out + kStart, start);
+    store(out + kStart, !kVnni && Codec::kWide == 0 ? _mm256_setzero_si256() : start);
     _mm256_storeu_ps(reinterpret_cast<float*>(out + kD), half_scales(unit.d + 16 * half));
     if (Codec::kPairs == 0) return;
     _mm256_storeu_ps(reinterpret_cast<float*>(out + kDmin), half_scales(unit.dmin + 16 * half));
@@ -276,6 +298,13 @@ inline __attribute__((always_inline)) __m256i one_row_block(const SuperUnit& uni
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const Two w = Codec::read(unit, b, j, half);
+    if constexpr (Codec::kSigned == 0) {
+      const __m256i both =
+          _mm256_add_epi32(_mm256_madd_epi16(multiply_signed(w.first, broadcast(x + 4 * j)), load(scale)),
+                           _mm256_madd_epi16(multiply_signed(w.second, broadcast(x + 4 * j + 16)), load(scale)));
+      all = _mm256_add_epi32(all, both);
+      continue;
+    }
     const __m256i low = _mm256_maddubs_epi16(w.first, broadcast(x + 4 * j));
     const __m256i high = _mm256_maddubs_epi16(w.second, broadcast(x + 4 * j + 16));
     const bool fresh = j == 0 || (Codec::kSigned == 2 && j == 2);
@@ -294,7 +323,7 @@ template <class Codec>
 void one_row_super(const LinearArgs& args, int64_t panel) {
   const WeightLayout& layout = *args.layout;
   const SuperRow row = SuperRow::of(layout.inputs);
-  const int64_t ahead = 2 * layout.format->block_bytes;  // an eighth of a unit
+  const int64_t ahead = 2 * layout.format->panel_bytes;  // an eighth of a unit
   const std::byte* base = args.packed + panel * layout.panel_bytes;
   const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
   __m256 y[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
@@ -344,7 +373,7 @@ constexpr LinearVariant super_row(std::string_view codec) {
 
 constexpr std::array kSuperRows{
     super_row<Super2>("q2_k"), super_row<Super3>("q3_k"), super_row<Super4>("q4_k"),
-    super_row<Super5>("q5_k"), super_row<Super6>("q6_k"),
+    super_row<Super5>("q5_k"), super_row<Super6>("q6_k"), super_row<SuperIq4>("iq4_xs"),
 };
 
 }  // namespace

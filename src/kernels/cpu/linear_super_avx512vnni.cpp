@@ -3,6 +3,7 @@
 #include <array>
 #include <type_traits>
 
+#include "codec/iq4_nl.h"
 #include "kernels/linear_driver.h"
 #include "kernels/linear_isa.h"
 
@@ -237,6 +238,29 @@ struct Super3 {
   static void scales(const SuperUnit& /*unit*/, std::byte* /*out*/) {}
 };
 
+struct SuperIq4 {
+  static constexpr int kSub = 32;
+  static constexpr int kZero = 128;
+  static constexpr int kPairs = 0;
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) { look_up(unit, b, 0, w); }
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) { look_up(unit, b, static_cast<char>(0x80), w); }
+  static void row_scales(const SuperUnit& unit, std::byte* out) {
+    for (int64_t i = 0; i < 128; i += 64) _mm512_store_si512(out + i, load(unit.scale + i));
+  }
+  static __m512i row_scale(const std::byte* from, int64_t s) { return _mm512_cvtepi8_epi32(load16(from + 16 * s)); }
+  static void scales(const SuperUnit& unit, std::byte* out) {
+    for (int64_t s = 0; s < 8; ++s) _mm512_store_si512(out + kScales + 64 * s, row_scale(unit.scale, s));
+  }
+
+ private:
+  static void look_up(const SuperUnit& unit, int64_t b, char lift, Group8& w) {
+    const auto* values = reinterpret_cast<const std::byte*>(codec::kIq4Values);
+    const __m512i table = _mm512_add_epi8(_mm512_broadcast_i32x4(load16(values)), _mm512_set1_epi8(lift));
+    read_nibbles(unit.low + 256 * b, w);
+    for (int j = 0; j < 8; ++j) w[j] = _mm512_shuffle_epi8(table, w[j]);
+  }
+};
+
 /// d as the bytes want it.
 template <class Codec>
 __m512 unit_scale(const SuperUnit& unit) {
@@ -409,7 +433,7 @@ template <class Codec>
 void one_row_panel(const LinearArgs& args, int64_t panel) {
   const WeightLayout& layout = *args.layout;
   const SuperRow row = SuperRow::of(layout.inputs);
-  const int64_t ahead = 2 * layout.format->block_bytes;  // an eighth of a unit
+  const int64_t ahead = 2 * layout.format->panel_bytes;  // an eighth of a unit
   const std::byte* base = args.packed + panel * layout.panel_bytes;
   __m512 y = _mm512_setzero_ps();
   alignas(64) std::byte x[kChunk];
@@ -459,7 +483,7 @@ constexpr LinearVariant super_row(std::string_view codec) {
 
 constexpr std::array kRows{
     super_row<Super2>("q2_k"), super_row<Super3>("q3_k"), super_row<Super4>("q4_k"),
-    super_row<Super5>("q5_k"), super_row<Super6>("q6_k"),
+    super_row<Super5>("q5_k"), super_row<Super6>("q6_k"), super_row<SuperIq4>("iq4_xs"),
 };
 
 }  // namespace

@@ -31,10 +31,10 @@ float block_sum(const WeightLayout& layout, const std::byte* weights, const std:
     int32_t sum = 0;
     for (int64_t k = 0; k < 32; ++k) {
       const int32_t x = load_as<int8_t>(activations, 32 * b + k);
-      dot += (w.raw[static_cast<size_t>(k)] - format.zero) * x;
+      dot += format.number(w.raw[static_cast<size_t>(k)]) * x;
       sum += x;
     }
-    float p = static_cast<float>(dot) * half_to_float(w.scale);
+    float p = static_cast<float>(dot) * format.widen_scale(w.scale);
     if (format.minimum) p = std::fma(static_cast<float>(sum), half_to_float(w.minimum), p);
     y = std::fma(p, load_as<float>(activations + row.scale, b), y);
   }
@@ -44,7 +44,7 @@ float block_sum(const WeightLayout& layout, const std::byte* weights, const std:
 float super_sum(const WeightLayout& layout, const std::byte* weights, const std::byte* activations) {
   const PanelFormat& format = *layout.format;
   const SuperRow row = SuperRow::of(layout.inputs);
-  const bool is_signed = format.scales == ScaleForm::kSigned8;
+  const bool is_signed = format.scales == ScaleForm::kSigned8 || format.scales == ScaleForm::kWide8;
   float y = 0.0F;
   for (int64_t b = 0; b < layout.inputs / 256; ++b) {
     SuperValues w;
@@ -54,7 +54,7 @@ float super_sum(const WeightLayout& layout, const std::byte* weights, const std:
     for (size_t k = 0; k < 256; ++k) {
       const int32_t x = load_as<uint8_t>(activations, 256 * b + static_cast<int64_t>(k)) - 128;
       const int32_t scale = is_signed ? static_cast<int8_t>(w.scale[k / 16]) : w.scale[k / 16] - format.scale_zero;
-      dot += scale * (w.raw[k] - format.zero) * x;
+      dot += scale * format.number(w.raw[k]) * x;
       low += w.minimum[k / 16] * x;
     }
     const auto d = load_as<float>(activations + row.scale, b);
