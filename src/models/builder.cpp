@@ -27,6 +27,14 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   LAMINA_ASSIGN(model->context_, settings.size("context"));
   LAMINA_ASSIGN(model->embedding_,
                 layers::Embedding::make({resolved.embedding, place + ": embedding"}, *model->weights_));
+  if (settings.has("vocabulary")) {
+    LAMINA_ASSIGN(const int64_t tokens, settings.size("vocabulary"));
+    if (tokens != model->embedding_.vocabulary()) {
+      return fail(ErrorCode::kCorrupt, place,
+                  "the configuration has {} tokens, the embedding {} rows; equal ones expected", tokens,
+                  model->embedding_.vocabulary());
+    }
+  }
   std::vector<kernels::RopeOptions> ropes;
   layers::BuildContext context{.weights = *model->weights_, .ropes = ropes};
   for (size_t i = 0; i < resolved.layers.size(); ++i) {

@@ -223,7 +223,10 @@ class Evaluator {
     if (found == kFunctions.end() || found->arguments != arguments.size()) {
       return error(fmt::format("no function {} of {} arguments", word, arguments.size()));
     }
-    return live ? json(found->apply(arguments)) : json();
+    if (!live) return json();
+    const double value = found->apply(arguments);
+    if (!std::isfinite(value)) return error(fmt::format("{} of {} is not a number", word, fmt::join(arguments, ", ")));
+    return json(value);
   }
 
   std::string_view text_;

@@ -113,6 +113,7 @@ class Show(CommandLineTest):
         """A file of 40 GB, nearly all of it a hole, is listed at once in little memory."""
         file = Gguf(GQA)
         rows = 100_000_000
+        file.keys["llama.vocab_size"] = (4, rows)
         del file.tensors["token_embd.weight"]
         file.tensors["token_embd.weight"] = [[96, rows], 0, b""]  # at the end, as the hole
         path = file.write(self.folder / "huge.gguf")
@@ -226,6 +227,59 @@ class BrokenFiles(CommandLineTest):
     def test_broken_config(self):
         (self.folder / "config.json").write_text('{"architectures": [')
         self.refuse_all("config.json", self.folder)
+
+
+class BrokenFolders(CommandLineTest):
+    """The same for folders: configurations that contradict the tensors, and JSON that is hostile."""
+
+    def refuse_config(self, words, name, change):
+        """Folder `name` of the golden models with a changed config.json: `change` edits the object or gives the text."""
+        folder = GOLDEN / name
+        config = json.loads((folder / "config.json").read_text())
+        text = change(config) or json.dumps(config)
+        (self.folder / "config.json").write_text(text)
+        weights = self.folder / "model.safetensors"
+        if not weights.exists():
+            weights.symlink_to(folder / "model.safetensors")
+        self.refuse(1, words, "logits", self.folder, "--tokens", "1", "--out", self.folder / "x.npy")
+        self.assertFalse((self.folder / "x.npy").exists())
+
+    def test_config_against_tensors(self):
+        for key, value, words in [("hidden_size", 64, "64"), ("num_hidden_layers", 1, "layers.1."), ("num_hidden_layers", 7, "layers."),
+                                  ("vocab_size", 5, ""), ("num_attention_heads", -6, "sqrt of"), ("intermediate_size", 2**31, ""),
+                                  ("hidden_size", 1e300, "hidden"), ("hidden_size", "48", "hidden"), ("num_hidden_layers", [2], "")]:
+            with self.subTest(key=key, value=value):
+                self.refuse_config(words, "qwen2", lambda config, key=key, value=value: config.update({key: value}))
+
+    def test_expert_counts(self):
+        for value in (0, 2**31, 2**63, -1, 7):
+            with self.subTest(value=value):
+                self.refuse_config("", "mixtral", lambda config, value=value: config.update({"num_local_experts": value}))
+
+    def test_hostile_json(self):
+        self.refuse_config("deeper than", "qwen2", lambda config: "[" * 100_000)
+        self.refuse_config("hidden_size", "qwen2", lambda config: json.dumps(config)[:-1] + ', "hidden_size": 40}')
+        self.refuse_config("must be a JSON object", "qwen2", lambda config: "[]")
+
+    def test_tensors_of_odd_shapes(self):
+        for shape in ([1] * 10, [0, 40], [2**40, 2**40], [40, 40, 1]):
+            with self.subTest(shape=shape):
+                self.rewrite_header("model.layers.0.self_attn.o_proj.weight", lambda entry, shape=shape: entry.update(shape=shape))
+
+    def test_odd_types(self):
+        for dtype in ("BOOL", "I32", "F4", "C64", 7):
+            with self.subTest(dtype=dtype):
+                self.rewrite_header("model.layers.0.self_attn.o_proj.weight", lambda entry, dtype=dtype: entry.update(dtype=dtype))
+
+    def rewrite_header(self, name, change):
+        data = (GOLDEN / "qwen2" / "model.safetensors").read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + size])
+        change(header[name])
+        text = json.dumps(header).encode()
+        (self.folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:])
+        (self.folder / "config.json").write_text((GOLDEN / "qwen2" / "config.json").read_text())
+        self.refuse(1, "o_proj", "logits", self.folder, "--tokens", "1", "--out", self.folder / "x.npy")
 
 
 class Running(CommandLineTest):
