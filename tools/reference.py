@@ -7,6 +7,7 @@
     reference.py perplexity MODEL FILE [--ctx 512] [--windows 16]
 
 MODEL may also be a folder in the Hugging Face layout. Architectures: llama, qwen2, gemma3 (see reference_gguf.py).
+Where the reference has no tokenizer for the file, prompts may have "tokens", and FILE may be a JSON list of ids.
 """
 
 import argparse
@@ -53,12 +54,12 @@ def greedy(model, tokens, count):
 
 
 def run_greedy(model, text_tools, options):
-    """Prompts: a list of {name, messages} or {name, text}. Writes ids, margins and where the first end token stands."""
+    """Prompts: a list of {name, messages}, {name, text} or {name, tokens}. Writes ids, margins and where the first end token stands."""
     cases = []
     for prompt in json.loads(options.prompts.read_text()):
         chat = "messages" in prompt
-        text = render_chat(text_tools, prompt["messages"]) if chat else prompt["text"]
-        tokens = encode(text_tools, text)
+        text = render_chat(text_tools, prompt["messages"]) if chat else prompt.get("text", "")
+        tokens = prompt.get("tokens") or encode(text_tools, text)
         ids, margins = greedy(model, tokens, options.n)
         end = text_tools.eos
         cases.append(
@@ -70,7 +71,7 @@ def run_greedy(model, text_tools, options):
                 "tokens": ids,
                 "margins": margins,
                 "first_end": ids.index(end) if end in ids else None,
-                "text": text_tools.tokenizer.decode(ids, skip_special_tokens=False),
+                "text": text_tools.tokenizer.decode(ids, skip_special_tokens=False) if text_tools.tokenizer else "",
             }
         )
         print(f"{prompt['name']}: least margin {min(margins):.4f}: {cases[-1]['text'][:60]!r}", file=sys.stderr)
@@ -119,7 +120,8 @@ def run_logits(model, text_tools, options):
 
 def run_passage(model, text_tools, options):
     """The sparse truth of a passage: at each position the largest logits with their ids, and the log of the sum of all."""
-    tokens = encode(text_tools, options.file.read_text())[: options.tokens]
+    text = options.file.read_text()
+    tokens = (json.loads(text) if options.file.suffix == ".json" else encode(text_tools, text))[: options.tokens]
     logits = logits_of(model, tokens)
     best = torch.topk(logits, options.top, dim=1)
     normalizer = torch.logsumexp(logits.double(), dim=1)

@@ -1,7 +1,9 @@
-// SmolLM2 against what the reference library computes in float32 from the same file (tools/reference.py).
+// Real models against what the reference library computes in float32 from the same files (tools/reference.py).
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <cmath>
 
 #include "run/engine.h"
@@ -12,15 +14,27 @@
 namespace lamina::run {
 namespace {
 
-std::filesystem::path golden(const std::string& name) {
-  return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/smollm2" / name;
-}
+constexpr int64_t kRows = 128;
 
-constexpr int kTokens = 64;
-// With 8-bit activations the gap between the reference's two most likely tokens moves by 0.1 on average and by 1.0 at
-// most on the passage (at its position 7). A continuation may leave the
-// reference's only where the gap is smaller than that.
-constexpr double kDefaultGapError = 1.1;
+/// A model of the store, and what the reference said of it: greedy.json, and a passage's files that begin with a name.
+struct RealModel {
+  const char* name;
+  const char* golden;
+  const char* passage;
+  /// With 8-bit activations a continuation may leave the reference's only where the gap between the reference's two
+  /// most likely tokens is smaller than the largest error of such a gap on the passage.
+  double default_gap;
+  double default_kl;   ///< mean over the passage
+  double default_nll;  ///< how far the passage's loss may move
+};
+
+// SmolLM2's first token carries activations of 25,000, which leave little of the others in their blocks: its gaps move
+// by 0.1 on average and by 1.0 at most (position 7).
+constexpr std::array kModels{
+    RealModel{"smollm2-135m", "smollm2", "austen_", 1.1, 0.006, 0.02},
+    RealModel{"gemma3-270m", "real/gemma3-270m", "licence_", 1.0, 0.01, 0.02},
+    RealModel{"qwen2.5-coder-0.5b", "real/qwen2.5-coder-0.5b", "licence_", 1.0, 0.01, 0.02},
+};
 
 /// How far the logits of a passage are from the reference's, over the entries that the golden file keeps.
 struct LogitDistance {
@@ -38,22 +52,27 @@ struct Difference {
   double margin = 0;  ///< between the reference's two most likely tokens there
 };
 
-class RealSmolLm2 : public testing::Test {
+class RealDecoder : public testing::TestWithParam<RealModel> {
  protected:
-  static constexpr const char* kModel = "smollm2-135m";
-
   void SetUp() override {
-    path_ = stored_gguf(kModel);
-    if (!path_) GTEST_SKIP() << kModel << " is not in the store; ./dev model " << kModel << " fetches it";
+    path_ = stored_gguf(GetParam().name);
+    if (!path_)
+      GTEST_SKIP() << GetParam().name << " is not in the store; ./dev model " << GetParam().name << " fetches it";
   }
 
+  static std::filesystem::path golden(const std::string& name) {
+    return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden" / GetParam().golden / name;
+  }
+  static std::filesystem::path passage(const std::string& name) { return golden(GetParam().passage + name); }
+  static double reference_loss() { return read_json(passage("passage.json")).at("nll_mean").get<double>(); }
+
   LogitDistance compare_logits(bool exact, const std::string& recipe) const {
-    const auto tokens = read_npy<int32_t>(golden("austen_tokens.npy"), "<i4");
-    const auto ids = read_npy<int32_t>(golden("austen_top_ids.npy"), "<i4");
-    const auto kept = read_npy<float>(golden("austen_top_logits.npy"), "<f4");
-    const auto sums = read_npy<double>(golden("austen_logsumexp.npy"), "<f8");
-    ModelRun run = ModelRun::open(*path_, {.exact = exact, .context = 128, .max_rows = 128, .recipe = recipe});
-    const std::vector<float> logits = run.logits(tokens, {128});
+    const auto tokens = read_npy<int32_t>(passage("tokens.npy"), "<i4");
+    const auto ids = read_npy<int32_t>(passage("top_ids.npy"), "<i4");
+    const auto kept = read_npy<float>(passage("top_logits.npy"), "<f4");
+    const auto sums = read_npy<double>(passage("logsumexp.npy"), "<f8");
+    ModelRun run = ModelRun::open(*path_, {.exact = exact, .context = 704, .max_rows = kRows, .recipe = recipe});
+    const std::vector<float> logits = run.logits(tokens, {kRows});
     const auto vocabulary = static_cast<size_t>(run.model->vocabulary());
     const size_t top = ids.size() / tokens.size();
     LogitDistance distance;
@@ -102,7 +121,7 @@ class RealSmolLm2 : public testing::Test {
     for (const auto& one : cases) {
       GenerationRequest request{.prompt = one.at("prompt_tokens"),
                                 .sampling = {},
-                                .max_tokens = kTokens,
+                                .max_tokens = static_cast<int64_t>(one.at("tokens").size()),
                                 .stops = {},
                                 .ignore_end = true,
                                 .sink = {}};
@@ -119,7 +138,9 @@ class RealSmolLm2 : public testing::Test {
       if (at == wanted.size()) continue;
       differences.push_back({cases[i].at("name"), at, cases[i].at("margins").at(at)});
     }
-    EXPECT_EQ(cases.size(), 20U);
+    EXPECT_GE(cases.size(), 10U);
+    record_figure("greedy_texts", static_cast<double>(cases.size()));
+    record_figure("greedy_texts_equal", static_cast<double>(cases.size() - differences.size()));
     return differences;
   }
 
@@ -132,9 +153,7 @@ class RealSmolLm2 : public testing::Test {
       std::cout << "  " << difference.name << " leaves at step " << difference.at << ", margin " << difference.margin
                 << '\n';
     }
-    record_figure("greedy_texts_equal", 20 - static_cast<double>(differences.size()));
-    record_figure("greedy_texts", 20);
-    std::cout << "excused: " << differences.size() << " of 20, largest margin " << worst << ", bound " << bound << '\n';
+    std::cout << "excused: " << differences.size() << ", largest margin " << worst << ", bound " << bound << '\n';
   }
 
   static void print(const LogitDistance& distance) {
@@ -149,29 +168,35 @@ class RealSmolLm2 : public testing::Test {
   std::optional<std::filesystem::path> path_;
 };
 
-TEST_F(RealSmolLm2, Float32LogitsAreTheReferences) {
+TEST_P(RealDecoder, Float32LogitsAreTheReferences) {
   const LogitDistance distance = compare_logits(true, "kv:f32");
   print(distance);
   EXPECT_LT(distance.worst, 1e-3);
   EXPECT_LT(distance.worst_kl, 1e-6);
-  EXPECT_NEAR(distance.nll, read_json(golden("austen_passage.json")).at("nll_mean").get<double>(), 1e-4);
+  EXPECT_NEAR(distance.nll, reference_loss(), 1e-4);
 }
 
-TEST_F(RealSmolLm2, Float32ContinuesAsTheReference) {
+TEST_P(RealDecoder, Float32ContinuesAsTheReference) {
   expect_undecided(compare_greedy(true, "kv:f32"), 2e-3);
 }
 
-TEST_F(RealSmolLm2, DefaultLogitsAreNear) {
+TEST_P(RealDecoder, DefaultLogitsAreNear) {
   const LogitDistance distance = compare_logits(false, "");
   print(distance);
-  EXPECT_LT(distance.worst_pair, kDefaultGapError);
-  EXPECT_LT(distance.mean_kl, 0.006);
-  EXPECT_NEAR(distance.nll, read_json(golden("austen_passage.json")).at("nll_mean").get<double>(), 0.02);
+  EXPECT_LT(distance.worst_pair, GetParam().default_gap);
+  EXPECT_LT(distance.mean_kl, GetParam().default_kl);
+  EXPECT_NEAR(distance.nll, reference_loss(), GetParam().default_nll);
 }
 
-TEST_F(RealSmolLm2, DefaultContinuesAsTheReferenceWhereItIsDecided) {
-  expect_undecided(compare_greedy(false, ""), kDefaultGapError);
+TEST_P(RealDecoder, DefaultContinuesAsTheReferenceWhereItIsDecided) {
+  expect_undecided(compare_greedy(false, ""), GetParam().default_gap);
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, RealDecoder, testing::ValuesIn(kModels), [](const auto& info) {
+  std::string name = info.param.name;
+  std::ranges::replace_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
+  return name;
+});
 
 }  // namespace
 }  // namespace lamina::run
