@@ -17,10 +17,10 @@ void run_head_products(Step& step, const HeadLinears& heads, const HeadRows<cons
   const auto count = static_cast<int64_t>(heads.size());
   const int64_t rows = step.rows;
   auto* activations = step.arena.take<std::byte>(layout.row_bytes * rows * count);
-  split_rows(step.pool, rows * count, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float* from = x.data + i % rows * x.row_stride + i / rows * x.head_stride;
-      kernels::quantize_rows(layout, from, layout.inputs, 1, activations + i * layout.row_bytes);
+  split_rows(step.pool, rows, [&](int64_t begin, int64_t end) {
+    for (int64_t head = 0; head < count; ++head) {
+      kernels::quantize_rows(layout, x.data + begin * x.row_stride + head * x.head_stride, x.row_stride, end - begin,
+                             activations + (head * rows + begin) * layout.row_bytes);
     }
   });
   const int64_t panels = heads.front()->layout().panels;
