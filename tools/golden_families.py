@@ -32,7 +32,7 @@ _KEYS = {
     "attention.key_length": ("head_dim",),
     "attention.value_length": ("head_dim",),
     "rope.freq_base": ("rope_theta",),
-    "expert_count": ("num_experts", "num_local_experts"),
+    "expert_count": ("num_experts", "num_local_experts", "n_routed_experts"),
     "expert_used_count": ("num_experts_per_tok",),
 }
 _LAYERS = ("num_hidden_layers", "n_layer")
@@ -106,6 +106,14 @@ def _neox_rows(values, heads):
     return np.ascontiguousarray(split.swapaxes(0, 1)).reshape(values.shape)
 
 
+def _split_heads(name, values, config):
+    """`kv_b_proj` as newer GGUF files have it: keys [heads, latent, nope] and values [heads, value, latent]."""
+    heads, nope = config["num_attention_heads"], config["qk_nope_head_dim"]
+    rows = values.reshape(heads, -1, values.shape[-1])
+    keys = np.ascontiguousarray(rows[:, :nope].swapaxes(1, 2))
+    return [(name.replace("kv_b_proj", "k_b_proj"), keys), (name.replace("kv_b_proj", "v_b_proj"), rows[:, nope:])]
+
+
 def gguf_tensors(case, weights):
     """(name, array) of the GGUF file: experts stacked, q and k rows in pairs, fused rows by part, matrices output first."""
     layers = _first(case.config, _LAYERS)
@@ -121,6 +129,10 @@ def gguf_tensors(case, weights):
                 merged = f"model.layers.{expert[1]}.mlp.experts.{expert[3]}.weight"
             stacks.setdefault(merged, {})[int(expert[2])] = values
             continue
+        if case.split_heads and "kv_b_proj" in name:
+            tensors += _split_heads(name, values, case.config)
+            continue
+        name = name.replace("correction_bias", "correction.bias")
         heads = rotary_heads(name, case.config) if case.pairs else 0
         if heads:
             values = to_pairs(values, heads)

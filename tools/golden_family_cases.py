@@ -16,6 +16,7 @@ class FamilyCase:
     extra: dict = field(default_factory=dict)  # tensors that only the GGUF file has
     pairs: bool = False  # rows of q and k are stored as interleaved pairs in the GGUF file
     norm_offset: float = 0.0  # what the reference adds to the weights of norms; the GGUF file has it added
+    split_heads: bool = False  # the GGUF file has the parts of kv_b as two tensors
     input_first: str = ""  # names of matrices that the folder stores transposed
     tokens: int = 40
 
@@ -99,6 +100,151 @@ _GPT2 = {
     "eos_token_id": 103,
 }
 _GPT2_TURNED = r"\.(c_attn|c_proj|c_fc)\.weight$"
+
+
+def _deepseek(version, heads, nope, rope, value, latent, **more):
+    config = _shape(
+        f"DeepseekV{version}ForCausalLM",
+        f"deepseek_v{version}",
+        8 * heads,
+        3,
+        heads,
+        heads,
+        20,
+        **(
+            {
+                "rms_norm_eps": 1e-6,
+                "qk_nope_head_dim": nope,
+                "qk_rope_head_dim": rope,
+                "v_head_dim": value,
+                "kv_lora_rank": latent,
+                "moe_intermediate_size": 10,
+                "n_routed_experts": 6,
+                "n_shared_experts": 1,
+                "num_experts_per_tok": 2,
+                "first_k_dense_replace": 1,
+                "attention_bias": False,
+            }
+            | more
+        ),
+    )
+    return {"q_lora_rank": None} | config  # without it, the library takes the rank of the largest model
+
+
+def _deepseek_keys(config, split):
+    """GGUF keys as conversions write them: newer files, with the parts of kv_b, give sizes of both forms."""
+    nope, rope, value = (config[f"{key}_head_dim"] for key in ("qk_nope", "qk_rope", "v"))
+    latent = config["kv_lora_rank"]
+    keys = {
+        "attention.head_count_kv": 1 if split else config["num_attention_heads"],
+        "attention.key_length": latent + rope if split else nope + rope,
+        "attention.value_length": latent if split else value,
+        "attention.kv_lora_rank": latent,
+        "attention.q_lora_rank": config.get("q_lora_rank"),
+        "attention.key_length_mla": nope + rope if split else None,
+        "attention.value_length_mla": value if split else None,
+        "rope.dimension_count": rope,
+        "leading_dense_block_count": config["first_k_dense_replace"],
+        "expert_feed_forward_length": config["moe_intermediate_size"],
+        "expert_shared_count": config["n_shared_experts"],
+        "expert_group_count": config.get("n_group"),
+        "expert_group_used_count": config.get("topk_group"),
+        "expert_weights_scale": config["routed_scaling_factor"],
+    }
+    if config.get("norm_topk_prob"):
+        keys["expert_weights_norm"] = True
+    if config.get("scoring_func") == "sigmoid":
+        keys["expert_gating_func"] = 2
+    if scaling := config.get("rope_scaling"):
+        keys["rope.scaling.type"] = "yarn"
+        keys["rope.scaling.factor"] = scaling["factor"]
+        keys["rope.scaling.original_context_length"] = scaling["original_max_position_embeddings"]
+        keys["rope.scaling.yarn_log_multiplier"] = 0.1 * scaling["mscale_all_dim"]
+    return keys
+
+
+def _yarn(mscale, mscale_all_dim):
+    return {
+        "type": "yarn",
+        "factor": 8.0,
+        "original_max_position_embeddings": 32,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "mscale": mscale,
+        "mscale_all_dim": mscale_all_dim,
+    }
+
+
+_DEEPSEEK_V2 = _deepseek(
+    2,
+    3,
+    6,
+    4,
+    5,
+    20,
+    q_lora_rank=12,
+    n_shared_experts=2,
+    num_experts_per_tok=3,
+    n_group=3,
+    topk_group=2,
+    topk_method="group_limited_greedy",
+    scoring_func="softmax",
+    norm_topk_prob=False,
+    routed_scaling_factor=3.0,
+    rope_scaling=_yarn(0.707, 0.707),
+)
+_DEEPSEEK_V2_LITE = _deepseek(
+    2,
+    5,
+    8,
+    6,
+    4,
+    16,
+    n_group=1,
+    topk_group=1,
+    topk_method="greedy",
+    scoring_func="softmax",
+    norm_topk_prob=False,
+    routed_scaling_factor=1.0,
+)
+_DEEPSEEK_V3 = _deepseek(
+    3,
+    3,
+    5,
+    8,
+    7,
+    18,
+    q_lora_rank=14,
+    n_routed_experts=9,
+    num_experts_per_tok=3,
+    n_group=3,
+    topk_group=2,
+    topk_method="noaux_tc",
+    scoring_func="sigmoid",
+    norm_topk_prob=True,
+    routed_scaling_factor=2.5,
+    rope_scaling=_yarn(1.0, 1.0),
+)
+_DEEPSEEK_V3_HALF = _deepseek(
+    3,
+    3,
+    4,
+    6,
+    9,
+    12,
+    n_group=1,
+    topk_group=1,
+    topk_method="noaux_tc",
+    scoring_func="sigmoid",
+    norm_topk_prob=False,
+    routed_scaling_factor=1.5,
+    n_shared_experts=2,
+    rms_norm_eps=1e-4,
+    rope_interleave=False,
+    attention_bias=True,
+    tie_word_embeddings=True,
+    rope_scaling=_yarn(1.0, 0.5),
+)
 _NEOX = {
     "rms_norm_eps": None,
     "rope_theta": None,
@@ -377,4 +523,12 @@ FAMILY_CASES = [
         arch="qwen3moe",
         keys={"expert_feed_forward_length": 12},
     ),
+    FamilyCase(
+        "deepseek_v2", 240, _DEEPSEEK_V2, arch="deepseek2", keys=_deepseek_keys(_DEEPSEEK_V2, True), split_heads=True
+    ),
+    FamilyCase("deepseek_v2_lite", 241, _DEEPSEEK_V2_LITE, arch="deepseek2", keys=_deepseek_keys(_DEEPSEEK_V2_LITE, False)),
+    FamilyCase(
+        "deepseek_v3", 242, _DEEPSEEK_V3, arch="deepseek2", keys=_deepseek_keys(_DEEPSEEK_V3, True), split_heads=True
+    ),
+    FamilyCase("deepseek_v3_half", 243, _DEEPSEEK_V3_HALF),
 ]

@@ -102,7 +102,7 @@ def draw_k_quant(draw, shape, codec, deviation):
 # Gains of matrices by a part of their names, first match wins; 1 for the rest. Strong queries, keys and routers spread
 # scores over several units; the last product of a sublayer keeps the stream from exploding.
 _GAINS = (
-    (r"\.(q_proj|k_proj)\.", 1.7),
+    (r"\.(q_proj|k_proj|q_b_proj)\.", 1.7),
     (r"qkv_proj|query_key_value|c_attn", 1.5),
     (r"\.(o_proj|down_proj|w2|c_proj|dense|dense_4h_to_h)\.", 0.7),
     (r"(mlp|block_sparse_moe)\.gate\.weight", 3.0),
@@ -119,6 +119,8 @@ def draw_named(draw, name, shape, norm_offset, input_first):
     if name.endswith(".bias"):
         sign = np.where(draw.uniform(shape, -1.0, 1.0) < 0, np.float32(-1), np.float32(1))
         return sign * draw.uniform(shape, 0.1, 0.4)
+    if name.endswith("correction_bias"):
+        return draw.uniform(shape, -0.5, 0.5)
     if re.search(r"embed_tokens|embed_in|wte|wpe", name):
         return draw.spread(shape, 1.0)
     gain = next((value for pattern, value in _GAINS if re.search(pattern, name)), 1.0)

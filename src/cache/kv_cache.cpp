@@ -22,9 +22,25 @@ int64_t aligned(int64_t bytes) {
   return (bytes + kLine - 1) / kLine * kLine;
 }
 
+int64_t key_bytes(const VisitShape& visit) {
+  return visit.joined ? 0 : aligned(kernels::key_chunk_bytes(visit.format, visit.key_size));
+}
+
+int64_t value_bytes(const VisitShape& visit) {
+  return aligned(kernels::value_chunk_bytes(visit.format, visit.joined ? visit.key_size : visit.value_size));
+}
+
 int64_t visit_bytes(const VisitShape& visit) {
-  return visit.kv_heads * (aligned(kernels::key_chunk_bytes(visit.format, visit.key_size)) +
-                           aligned(kernels::value_chunk_bytes(visit.format, visit.value_size)));
+  return visit.kv_heads * (key_bytes(visit) + value_bytes(visit));
+}
+
+/// Rows of a pointer table that list key chunks, and that list any.
+int64_t key_rows(const VisitShape& visit) {
+  return visit.joined ? 0 : visit.kv_heads;
+}
+
+int64_t table_rows(const VisitShape& visit) {
+  return key_rows(visit) + visit.kv_heads;
 }
 
 /// Blocks of the pool: `tokens` shared by all, and one block more per further sequence, for its unfilled end.
@@ -48,6 +64,11 @@ core::Status check(const KvCacheOptions& options) {
       return core::fail(ErrorCode::kInvalid, "cache", "visit {}: {} heads of {} and {} numbers; positive ones expected",
                         i, visit.kv_heads, visit.key_size, visit.value_size);
     }
+    if (visit.joined && visit.value_size > visit.key_size) {
+      return core::fail(ErrorCode::kInvalid, "cache",
+                        "visit {}: values of {} numbers are part of keys of {}; no more expected", i, visit.value_size,
+                        visit.key_size);
+    }
   }
   return {};
 }
@@ -59,7 +80,7 @@ int64_t KvCache::bytes(const KvCacheOptions& options) {
   int64_t rows = 0;
   for (const VisitShape& visit : options.visits) {
     block += visit_bytes(visit);
-    rows += 2 * visit.kv_heads;
+    rows += table_rows(visit);
   }
   const auto pointer = static_cast<int64_t>(sizeof(std::byte*));
   const int64_t tables = rows * pointer + static_cast<int64_t>(sizeof(int32_t));
@@ -84,11 +105,11 @@ int64_t KvCache::plan(const KvCacheOptions& options) {
   for (const VisitShape& visit : visits_) {
     Place place;
     place.offset = offset;
-    place.key_bytes = aligned(kernels::key_chunk_bytes(visit.format, visit.key_size));
-    place.value_bytes = aligned(kernels::value_chunk_bytes(visit.format, visit.value_size));
+    place.key_bytes = key_bytes(visit);
+    place.value_bytes = value_bytes(visit);
     place.bytes = visit_bytes(visit);
     place.first_row = rows_;
-    rows_ += 2 * visit.kv_heads;
+    rows_ += table_rows(visit);
     offset += place.bytes;
     places_.push_back(place);
   }
@@ -137,11 +158,10 @@ void KvCache::append_block(Sequence& sequence) {
   sequence.blocks.push_back(block);
   for (size_t v = 0; v < visits_.size(); ++v) {
     const std::byte* chunk = pool_.data() + block * block_bytes_ + places_[v].offset;
-    const int64_t heads = visits_[v].kv_heads;
-    for (int64_t row = 0; row < 2 * heads; ++row) {
+    for (int64_t row = 0; row < table_rows(visits_[v]); ++row) {
       sequence.pointers[static_cast<size_t>((places_[v].first_row + row) * sequence_blocks_ + place_in_sequence)] =
           chunk;
-      chunk += row < heads ? places_[v].key_bytes : places_[v].value_bytes;
+      chunk += row < key_rows(visits_[v]) ? places_[v].key_bytes : places_[v].value_bytes;
     }
   }
 }
@@ -203,6 +223,12 @@ void KvCache::write(int64_t visit, SequenceId id, int64_t position, const float*
   assert(position >= 0 && position < reserved(id));
   const int32_t block = at(id).blocks[static_cast<size_t>(position / kBlock)];
   std::byte* chunk = pool_.data() + block * block_bytes_ + place.offset;
+  if (shape.joined) {
+    for (int64_t head = 0; head < shape.kv_heads; ++head, chunk += place.value_bytes) {
+      kernels::store_value(shape.format, shape.key_size, keys + head * shape.key_size, chunk, position % kBlock);
+    }
+    return;
+  }
   for (int64_t head = 0; head < shape.kv_heads; ++head, chunk += place.key_bytes) {
     kernels::store_key(shape.format, shape.key_size, keys + head * shape.key_size, chunk, position % kBlock);
   }
@@ -212,12 +238,13 @@ void KvCache::write(int64_t visit, SequenceId id, int64_t position, const float*
 }
 
 std::span<const std::byte* const> KvCache::key_chunks(int64_t visit, SequenceId id, int64_t kv_head) const {
+  if (visits_[static_cast<size_t>(visit)].joined) return {};
   return row(places_[static_cast<size_t>(visit)].first_row + kv_head, id);
 }
 
 std::span<const std::byte* const> KvCache::value_chunks(int64_t visit, SequenceId id, int64_t kv_head) const {
-  const int64_t heads = visits_[static_cast<size_t>(visit)].kv_heads;
-  return row(places_[static_cast<size_t>(visit)].first_row + heads + kv_head, id);
+  const int64_t keys = key_rows(visits_[static_cast<size_t>(visit)]);
+  return row(places_[static_cast<size_t>(visit)].first_row + keys + kv_head, id);
 }
 
 std::span<const std::byte* const> KvCache::row(int64_t index, SequenceId id) const {

@@ -17,6 +17,7 @@ struct VisitShape {
   int64_t key_size = 0;
   int64_t value_size = 0;
   kernels::CacheFormat format = kernels::CacheFormat::kF32;
+  bool joined = false;  ///< the first value_size numbers of a key are its value: one row is kept for both
 };
 
 /// Names an open sequence of a cache.
@@ -34,7 +35,7 @@ struct KvCacheOptions {
 
 /// Keeps every key and value of the open sequences, in blocks of 64 positions from a pool that is made once. Each visit
 /// has its part of the pool; a block of it holds the key chunks of all heads, then their value chunks, as
-/// kernels::attention reads them.
+/// kernels::attention reads them. Joined visits have only the latter, with whole keys in them.
 /// open, reserve, truncate, fork and close need exclusive access; write (at different places) and reading do not.
 class KvCache {
  public:
@@ -59,9 +60,11 @@ class KvCache {
   core::Result<SequenceId> fork(SequenceId source, int64_t length);
   void close(SequenceId sequence);
 
-  /// Stores one position's keys [kv_heads][key_size] and values [kv_heads][value_size], reserved before.
+  /// Stores one position's keys [kv_heads][key_size] and values [kv_heads][value_size], reserved before. Joined visits
+  /// read no values.
   void write(int64_t visit, SequenceId sequence, int64_t position, const float* keys, const float* values);
   /// Chunk pointers by position / 64, one per reserved block. The span's address is stable while the sequence is open.
+  /// Joined visits have no key chunks: an empty span without an address.
   std::span<const std::byte* const> key_chunks(int64_t visit, SequenceId sequence, int64_t kv_head) const;
   std::span<const std::byte* const> value_chunks(int64_t visit, SequenceId sequence, int64_t kv_head) const;
 

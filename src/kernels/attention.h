@@ -55,7 +55,8 @@ struct AttentionArgs {
   int64_t value_size = 0;
   float scale = 1.0F;     ///< of the scores, before soft_cap
   float soft_cap = 0.0F;  ///< cap * tanh(score / cap); 0: none
-  /// By absolute chunk index; a chunk that no row sees may be null.
+  /// By absolute chunk index; a chunk that no row sees may be null. No list of key chunks: a key and its value are one
+  /// row of a value chunk with value_size = head_size, whose first value_size numbers are the value.
   const std::byte* const* key_chunks = nullptr;
   const std::byte* const* value_chunks = nullptr;
   int64_t rows = 0;

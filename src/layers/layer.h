@@ -63,6 +63,7 @@ core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, R
 
 /// Makers, one per kind (registry.cpp lists them).
 core::Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_latent_attention(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_moe(Record& record, BuildContext& context);

@@ -33,14 +33,11 @@ struct Inputs {
 core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows,
                                   int64_t outputs, bool exact) {
   Linear linear;
-  if (rows.input_first && source.format->block_elements != 1) {
-    return core::fail(core::ErrorCode::kUnsupported, "",
-                      "numbers come in blocks of {} and inputs first; f32, f16 or bf16 expected",
-                      source.format->block_elements);
-  }
   const codec::Codec* codec = codec::codec_of(*source.format);
+  if (rows.input_first && source.format->block_elements != 1) codec = codec::find_codec(exact ? "f32" : "f16");
+  const int64_t turned = rows.inputs > 0 ? rows.inputs : source.rows();
   LAMINA_ASSIGN(linear.layout_,
-                kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), exact));
+                kernels::weight_layout(*codec, outputs, rows.input_first ? turned : source.columns(), exact));
   linear.name_ = std::move(name);
   linear.source_ = source;
   linear.rows_ = rows;
@@ -50,18 +47,42 @@ core::Result<Linear> Linear::plan(std::string name, const core::TensorView& sour
 /// Rows [begin, end) of the matrix, side by side and outputs first.
 void Linear::gather(int64_t begin, int64_t end, std::byte* out) const {
   const int64_t row_bytes = source_.format->row_bytes(inputs());
-  const auto size = static_cast<size_t>(source_.format->block_bytes);
   for (int64_t output = begin; output < end; ++output) {
-    const int64_t row = rows_.row(output);
-    std::byte* to = out + output * row_bytes;
-    if (!rows_.input_first) {
-      std::memcpy(to, source_.row(row), static_cast<size_t>(row_bytes));
-      continue;
+    std::memcpy(out + output * row_bytes, source_.row(rows_.row(output)), static_cast<size_t>(row_bytes));
+  }
+}
+
+/// Inputs [begin, end) of a matrix that is stored inputs first, outputs first.
+void Linear::turn(int64_t begin, int64_t end, std::byte* out) const {
+  const bool decode = source_.format->block_elements != 1;
+  const codec::Codec& stored = *codec::codec_of(*source_.format);
+  const auto size = static_cast<size_t>(layout_.codec->format.block_bytes);
+  const int64_t columns = source_.columns();
+  std::vector<float> numbers(static_cast<size_t>(decode ? columns : 0));
+  std::vector<std::byte> row(static_cast<size_t>(decode ? columns : 0) * size);
+  for (int64_t input = begin; input < end; ++input) {
+    const std::byte* from = source_.row(rows_.input_begin + input);
+    if (decode) {
+      stored.decode(from, columns, numbers.data());
+      layout_.codec->encode(numbers.data(), columns, row.data());
+      from = row.data();
     }
-    for (int64_t input = 0; input < inputs(); ++input) {
-      std::memcpy(to + static_cast<size_t>(input) * size, source_.row(input) + static_cast<size_t>(row) * size, size);
+    for (int64_t output = 0; output < outputs(); ++output) {
+      std::memcpy(out + static_cast<size_t>(output * inputs() + input) * size,
+                  from + static_cast<size_t>(rows_.row(output)) * size, size);
     }
   }
+}
+
+/// The rows of the tensor that the matrix is made of, and those between them.
+core::TensorView Linear::read_part() const {
+  const int64_t begin = rows_.input_first ? rows_.input_begin : rows_.begin;
+  const int64_t end = rows_.input_first ? begin + inputs() : rows_.row(outputs() - 1) + 1;
+  core::TensorView part = source_;
+  part.rank = 2;
+  part.data = source_.row(begin);
+  part.shape = {end - begin, source_.columns(), 1, 1};
+  return part;
 }
 
 core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
@@ -70,17 +91,18 @@ core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
     pack_stored(pool, release);
     return {};
   }
-  LAMINA_ASSIGN(core::AlignedBuffer gathered,
-                core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * source_.format->row_bytes(inputs()))));
+  LAMINA_ASSIGN(
+      core::AlignedBuffer gathered,
+      core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * layout_.codec->format.row_bytes(inputs()))));
   pool.run([&](int index, int threads) {
-    const core::Range range = core::split_range(outputs(), 1, index, threads);
-    gather(range.begin, range.end, gathered.data());
+    const core::Range range = core::split_range(rows_.input_first ? inputs() : outputs(), 1, index, threads);
+    rows_.input_first ? turn(range.begin, range.end, gathered.data()) : gather(range.begin, range.end, gathered.data());
   });
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
     kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, packed_.data());
   });
-  release(source_);
+  release(read_part());
   return {};
 }
 

@@ -24,6 +24,8 @@ struct RowPick {
   int64_t group = 0;         ///< rows taken together
   int64_t stride = 0;        ///< rows from one group to the next
   bool input_first = false;  ///< the tensor is stored [inputs, of]
+  int64_t input_begin = 0;   ///< with input_first: the tensor's row of input 0
+  int64_t inputs = 0;        ///< with input_first: how many of its rows are inputs; 0: all
 
   auto operator<=>(const RowPick&) const = default;
   /// All rows of a tensor that is the matrix itself.
@@ -38,7 +40,7 @@ using Release = std::function<void(const core::TensorView& piece)>;
 class Linear {
  public:
   /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file; `exact` keeps activations
-  /// in float32. kUnsupported: a tensor to be turned whose numbers come in blocks.
+  /// in float32. Numbers that come in blocks cannot be turned as they are: they become f16, or f32 when exact.
   static core::Result<Linear> plan(std::string name, const core::TensorView& source, const RowPick& rows,
                                    int64_t outputs, bool exact);
 
@@ -60,6 +62,8 @@ class Linear {
  private:
   void pack_stored(core::ThreadPool& pool, const Release& release);
   void gather(int64_t begin, int64_t end, std::byte* out) const;
+  void turn(int64_t begin, int64_t end, std::byte* out) const;
+  core::TensorView read_part() const;
 
   std::string name_;
   core::TensorView source_;

@@ -61,13 +61,7 @@ Result<std::unique_ptr<Sublayer>> Moe::make(Record& record, BuildContext& contex
   Moe& self = *moe;
   LAMINA_ASSIGN(self.hidden_, record.size("hidden"));
   LAMINA_ASSIGN(self.intermediate_, record.size("intermediate"));
-  LAMINA_ASSIGN(self.options_.experts, record.size("experts"));
-  LAMINA_ASSIGN(self.options_.used, record.size("used"));
-  LAMINA_ASSIGN(self.options_.normalize, record.flag("normalize"));
-  if (self.options_.used > self.options_.experts) {
-    return fail(ErrorCode::kCorrupt, record.place(), "{} of {} experts per token; at most all expected",
-                self.options_.used, self.options_.experts);
-  }
+  LAMINA_ASSIGN(self.options_, read_router_options(record, context.weights));
   LAMINA_ASSIGN(const std::string activation, record.text("activation"));
   LAMINA_ASSIGN(self.activation_, find_activation(activation, record.place()));
   LAMINA_ASSIGN(self.border_, Border::make(record, context.weights, self.hidden_));

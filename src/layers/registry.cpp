@@ -13,6 +13,7 @@ struct Kind {
 
 constexpr std::array kKinds{
     Kind{"attention", make_attention},
+    Kind{"latent_attention", make_latent_attention},
     Kind{"gated_mlp", make_gated_mlp},
     Kind{"mlp", make_mlp},
     Kind{"moe", make_moe},

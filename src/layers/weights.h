@@ -44,6 +44,11 @@ class Weights {
   /// As matrix(), from a record {weight, bias?, rows?: {begin?, of, group?, stride?}, input_first?}: `rows` picks the
   /// matrix out of a larger tensor (RowPick), and its bias likewise.
   core::Result<std::shared_ptr<const Linear>> linear(Record record, int64_t outputs, int64_t inputs);
+  /// As matrix(), of the rows that `rows` picks from a tensor of that shape.
+  core::Result<std::shared_ptr<const Linear>> picked(const std::string& name, const std::vector<int64_t>& shape,
+                                                     const RowPick& rows, int64_t outputs) {
+    return planned({.name = name, .shape = shape, .rows = rows, .outputs = outputs}, {});
+  }
   /// Matrix `index` of `count`: the tensor in whose name "{expert}" stands for the index, or a part of the stack
   /// [count, outputs, inputs] when the name has none. Record {weight}.
   core::Result<std::shared_ptr<const Linear>> expert(Record record, int64_t index, int64_t count, int64_t outputs,

@@ -82,14 +82,18 @@ bool Model::reads_ahead() const {
 }
 
 /// A tensor that no layer asked for would change the result silently, so it must be one that the architecture knows to
-/// be idle.
+/// be idle. {layers} in its patterns is the number of layers: the index of a layer beyond the last.
 core::Status Model::check_unused(const nlohmann::json& ignored) const {
   for (const format::NamedTensor& tensor : files_.tensors()) {
     const std::string name(tensor.name);
     if (weights_->used().contains(name)) continue;
     const std::string known = weights_->known_name(name);
-    const bool idle = std::ranges::any_of(ignored, [&](const nlohmann::json& pattern) {
-      return fnmatch(pattern.get_ref<const std::string&>().c_str(), known.c_str(), 0) == 0;
+    const bool idle = std::ranges::any_of(ignored, [&](const nlohmann::json& entry) {
+      constexpr std::string_view kLayers = "{layers}";
+      std::string pattern = entry.get<std::string>();
+      const size_t at = pattern.find(kLayers);
+      if (at != std::string::npos) pattern.replace(at, kLayers.size(), std::to_string(layers_.size()));
+      return fnmatch(pattern.c_str(), known.c_str(), 0) == 0;
     });
     if (!idle)
       return fail(ErrorCode::kUnsupported, files_.path().string(), "tensor {} has no place in architecture {}", name,

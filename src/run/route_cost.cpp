@@ -37,8 +37,8 @@ RouteCost route_cost(const Runner& runner) {
   }
   for (const layers::Linear* linear : model.head().linears()) sum.add(*linear, sum.cost.head);
   for (const cache::VisitShape& visit : runner.cache_visits()) {
-    sum.cost.position_bytes +=
-        visit.kv_heads * (visit.key_size + visit.value_size) * kernels::cache_number_bytes(visit.format);
+    const int64_t numbers = visit.key_size + (visit.joined ? 0 : visit.value_size);
+    sum.cost.position_bytes += visit.kv_heads * numbers * kernels::cache_number_bytes(visit.format);
   }
   return sum.cost;
 }

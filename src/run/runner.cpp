@@ -33,7 +33,8 @@ struct CachePlan {
 /// Visits of a model that keeps nothing take turns with the same memory when they need equal shapes.
 int slot_of(std::vector<cache::VisitShape>& shapes, const cache::VisitShape& shape, bool shared) {
   const auto same = [&](const cache::VisitShape& other) {
-    return other.kv_heads == shape.kv_heads && other.key_size == shape.key_size && other.value_size == shape.value_size;
+    return other.kv_heads == shape.kv_heads && other.key_size == shape.key_size &&
+           other.value_size == shape.value_size && other.joined == shape.joined;
   };
   auto found = shared ? std::ranges::find_if(shapes, same) : shapes.end();
   if (found == shapes.end()) found = shapes.insert(shapes.end(), shape);

@@ -193,6 +193,44 @@ TEST(KvCache, ThreadsWriteDifferentPositionsAtOnce) {
   expect_all(cache, id, id, 512);
 }
 
+TEST(KvCache, JoinedVisitsKeepOneRowPerPosition) {
+  for (const CacheFormat format : {CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16}) {
+    KvCacheOptions wanted;
+    wanted.visits = {{2, 24, 8, format}, {2, 24, 20, format, true}};
+    wanted.tokens = 128;
+    KvCache cache = make(wanted);
+    const SequenceId id = *cache.open();
+    ASSERT_TRUE(cache.reserve(id, 128).has_value());
+    std::vector<float> numbers(48);
+    for (int64_t p = 0; p < 128; ++p) {
+      for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>((p + static_cast<int64_t>(i)) % 200);
+      cache.write(1, id, p, numbers.data(), nullptr);
+    }
+    EXPECT_EQ(cache.key_chunks(1, id, 0).data(), nullptr);
+    std::vector<float> row(24);
+    for (int64_t p = 0; p < 128; ++p) {
+      for (int64_t head = 0; head < 2; ++head) {
+        kernels::load_value(format, 24, cache.value_chunks(1, id, head)[static_cast<size_t>(p / 64)], p % 64,
+                            row.data());
+        for (int64_t i = 0; i < 24; ++i)
+          ASSERT_EQ(row[static_cast<size_t>(i)], static_cast<float>((p + head * 24 + i) % 200));
+      }
+    }
+  }
+}
+
+TEST(KvCache, JoinedVisitsTakeTheBytesOfTheirKeysAlone) {
+  // The latent of 512 and the 64 rotated numbers of DeepSeek V2 and V3, 27 times, in halves.
+  KvCacheOptions wanted;
+  wanted.visits.assign(27, {1, 512 + 64, 512, CacheFormat::kF16, true});
+  wanted.tokens = 64 * 10;
+  const int64_t rows = wanted.tokens * 27 * (512 + 64) * 2;
+  const int64_t tables = 10 * (27 * 8 + 4) + 10 * 4;
+  EXPECT_EQ(KvCache::bytes(wanted), rows + tables);
+  wanted.visits[3].value_size = 577;
+  EXPECT_EQ(KvCache::create(wanted).error().code, core::ErrorCode::kInvalid);
+}
+
 TEST(KvCache, PlanIsCheckedAndCountsItsBytes) {
   KvCacheOptions bad = options(0, 1);
   EXPECT_EQ(KvCache::create(bad).error().code, core::ErrorCode::kInvalid);

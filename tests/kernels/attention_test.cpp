@@ -21,6 +21,8 @@ struct Shape {
   int64_t value_size = 64;
   int64_t keys = 0;
   float soft_cap = 0;
+  bool joined = false;  ///< a value is the begin of its key
+  bool split = false;   ///< such values are kept apart all the same
 };
 
 core::AlignedBuffer buffer(int64_t bytes) {
@@ -36,18 +38,23 @@ class Fixture {
     const int64_t chunks = (shape.keys + kChunkKeys - 1) / kChunkKeys;
     scratch_ = buffer(attention_scratch_floats(shape.head_size, shape.value_size) * 4);
     for (int64_t c = 0; c < chunks; ++c) {
+      const int64_t value_bytes = value_chunk_bytes(shape.format, one_copy() ? shape.head_size : shape.value_size);
       keys_.push_back(buffer(key_chunk_bytes(shape.format, shape.head_size)));
-      values_.push_back(buffer(value_chunk_bytes(shape.format, shape.value_size)));
+      values_.push_back(buffer(value_bytes));
       // Places that no row may see hold NaN.
       std::memset(keys_.back().data(), 0xff, static_cast<size_t>(key_chunk_bytes(shape.format, shape.head_size)));
-      std::memset(values_.back().data(), 0xff, static_cast<size_t>(value_chunk_bytes(shape.format, shape.value_size)));
+      std::memset(values_.back().data(), 0xff, static_cast<size_t>(value_bytes));
       key_chunks_.push_back(keys_.back().data());
       value_chunks_.push_back(values_.back().data());
     }
     for (int64_t i = 0; i < shape.keys; ++i) {
       const auto key = numbers(shape.head_size, 1.0F);
-      const auto value = numbers(shape.value_size, 1.0F);
+      const auto value = shape.joined ? key : numbers(shape.value_size, 1.0F);
       const auto chunk = static_cast<size_t>(i / kChunkKeys);
+      if (one_copy()) {
+        store_value(shape.format, shape.head_size, key.data(), values_[chunk].data(), i % kChunkKeys);
+        continue;
+      }
       store_key(shape.format, shape.head_size, key.data(), keys_[chunk].data(), i % kChunkKeys);
       store_value(shape.format, shape.value_size, value.data(), values_[chunk].data(), i % kChunkKeys);
     }
@@ -80,7 +87,7 @@ class Fixture {
     args.value_size = shape_.value_size;
     args.scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_size));
     args.soft_cap = shape_.soft_cap;
-    args.key_chunks = key_chunks_.data();
+    args.key_chunks = one_copy() ? nullptr : key_chunks_.data();
     args.value_chunks = value_chunks_.data();
     args.rows = static_cast<int64_t>(rows.size());
     args.row_list = rows.data();
@@ -136,6 +143,17 @@ class Fixture {
   }
 
  private:
+  bool one_copy() const { return shape_.joined && !shape_.split; }
+  void load(int64_t k, std::vector<float>& key, std::vector<float>& value) const {
+    const std::byte* values = value_chunks_[static_cast<size_t>(k / 64)];
+    if (one_copy()) {
+      load_value(shape_.format, shape_.head_size, values, k % 64, key.data());
+      std::copy_n(key.begin(), value.size(), value.begin());
+      return;
+    }
+    load_key(shape_.format, shape_.head_size, key_chunks_[static_cast<size_t>(k / 64)], k % 64, key.data());
+    load_value(shape_.format, shape_.value_size, values, k % 64, value.data());
+  }
   std::vector<double> truth_row(const AttentionRow& row, const std::vector<float>& query) const {
     const double scale = static_cast<double>(1.0F / std::sqrt(static_cast<float>(shape_.head_size)));
     std::vector<double> out(static_cast<size_t>(shape_.value_size));
@@ -144,7 +162,7 @@ class Fixture {
     std::vector<float> value(out.size());
     double top = static_cast<double>(row.sink);
     for (int64_t k = row.first_key; k <= row.last_key; ++k) {
-      load_key(shape_.format, shape_.head_size, key_chunks_[static_cast<size_t>(k / 64)], k % 64, key.data());
+      load(k, key, value);
       double s = 0;
       for (size_t d = 0; d < key.size(); ++d) s += static_cast<double>(query[d]) * static_cast<double>(key[d]);
       s *= scale;
@@ -156,7 +174,7 @@ class Fixture {
     double sum = std::exp(static_cast<double>(row.sink) - top);
     for (double& s : scores) sum += s = std::exp(s - top);
     for (int64_t k = row.first_key; k <= row.last_key; ++k) {
-      load_value(shape_.format, shape_.value_size, value_chunks_[static_cast<size_t>(k / 64)], k % 64, value.data());
+      load(k, key, value);
       const double p = scores[static_cast<size_t>(k - row.first_key)] / sum;
       for (size_t d = 0; d < value.size(); ++d) out[d] += p * static_cast<double>(value[d]);
     }
@@ -195,6 +213,8 @@ std::vector<Shape> shapes() {
     list.push_back({format, 128, 96, 200, 30.0F});
     list.push_back({format, 24, 40, 130, 0});
     list.push_back({format, 7, 5, 70, 5.0F});
+    list.push_back({format, 80, 64, 600, 0, true});
+    list.push_back({format, 39, 21, 130, 30.0F, true});
   }
   return list;
 }
@@ -247,6 +267,25 @@ TEST_F(Attention, VariantsGroupingAndSplitsGiveTheSameBits) {
       EXPECT_TRUE(same_bits(fixture.run_alone(*variant), expected));
       EXPECT_TRUE(same_bits(fixture.run_split(*variant, 1), expected));
       EXPECT_TRUE(same_bits(fixture.run_split(*variant, 2), expected));
+    }
+  }
+}
+
+TEST_F(Attention, OneCopyOfKeysAndValuesGivesTheBitsOfTwo) {
+  for (const auto format : {CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16}) {
+    for (Shape shape : {Shape{format, 80, 64, 600, 0, true}, Shape{format, 39, 21, 130, 30.0F, true}}) {
+      Fixture joined(shape, 6);
+      add_rows(joined, shape);
+      shape.split = true;
+      Fixture apart(shape, 6);
+      add_rows(apart, shape);
+      const auto expected = apart.run(*attention_variants().front());
+      for (const auto* variant : attention_variants()) {
+        if (!core::cpu_has(variant->isa)) continue;
+        EXPECT_TRUE(same_bits(joined.run(*variant), expected))
+            << core::isa_name(variant->isa) << " " << shape.head_size;
+        EXPECT_TRUE(same_bits(apart.run(*variant), expected)) << core::isa_name(variant->isa) << " " << shape.head_size;
+      }
     }
   }
 }

@@ -106,7 +106,7 @@ TEST_P(StepAllocations, ABatchOf32SequencesMakesNone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, StepAllocations,
-                         testing::Combine(testing::Values("codec", "biases"), testing::Values(1, 2)),
+                         testing::Combine(testing::Values("codec", "biases", "deepseek_v2"), testing::Values(1, 2)),
                          [](const auto& info) {
                            return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param));
                          });

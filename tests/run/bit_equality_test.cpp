@@ -112,9 +112,11 @@ INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
                          testing::Combine(testing::Values("codec", "gqa", "biases"),
                                           testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
                          case_name);
-// Windows and soft caps; experts with a shared one.
+// Windows and soft caps; experts with a shared one; latent attention with the joint tensor and with its parts.
 INSTANTIATE_TEST_SUITE_P(Families, BitEquality,
-                         testing::Combine(testing::Values("gemma2", "qwen2moe"), testing::Values("kv:f16")), case_name);
+                         testing::Combine(testing::Values("gemma2", "qwen2moe", "deepseek_v2_lite", "deepseek_v3"),
+                                          testing::Values("kv:f16")),
+                         case_name);
 
 }  // namespace
 }  // namespace lamina::run

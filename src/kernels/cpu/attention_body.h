@@ -236,9 +236,34 @@ void widen(const std::byte* chunk, int64_t begin, int64_t end, float* out) {
   for (int64_t i = begin; i < end; i += 16) L::store(out + i, Number::load(chunk + i * Number::kBytes));
 }
 
+/// Keys begin <= i < end of a chunk of joined rows as float32: in key layout, and the values in rows of tile.stride.
+template <typename L, typename Number>
+void take_apart(const Tile& tile, const std::byte* chunk, Keys any) {
+  const int64_t head_size = tile.args->head_size;
+  const int64_t row_bytes = value_stride(head_size) * Number::kBytes;
+  for (int64_t first = any.begin / 16 * 16; first < any.end; first += 16) {
+    for_lanes(head_size, [&](int64_t d, int64_t n) {
+      typename L::V lanes[16];
+      const std::byte* from = chunk + first * row_bytes + d * Number::kBytes;
+      for (int64_t i = 0; i < 16; ++i) lanes[i] = Number::load(from + i * row_bytes);
+      for (int64_t i = 0; d < tile.stride && i < 16; ++i)
+        L::store(tile.values + (first + i) * tile.stride + d, lanes[i]);
+      L::transpose(lanes);
+      for (int64_t i = 0; i < n; ++i) L::store(tile.keys + (first * head_size) + (d + i) * 16, lanes[i]);
+    });
+  }
+}
+
 template <typename L, typename Number>
 void add_chunk_of(const Tile& tile, int64_t chunk, Keys any) {
   ChunkView view;
+  if (tile.args->key_chunks == nullptr) {
+    take_apart<L, Number>(tile, tile.args->value_chunks[chunk], any);
+    view.keys = reinterpret_cast<const std::byte*>(tile.keys);
+    view.values = reinterpret_cast<const std::byte*>(tile.values);
+    add_chunk<L, NumberF32<L>>(tile, chunk, view);
+    return;
+  }
   view.keys = tile.args->key_chunks[chunk];
   view.values = tile.args->value_chunks[chunk];
   if (tile.count <= kBlockRows) {

@@ -109,6 +109,17 @@ struct Avx2Lanes {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(packed, 0xd8));
   }
 
+  /// rows[i] becomes lane i of all rows.
+  static void transpose(V (&rows)[16]) {
+    for (int i = 0; i < 16; i += 8) transpose8(rows + i);
+    // The quarters beside the diagonal change places.
+    for (int i = 0; i < 8; ++i) {
+      const __m256 high = rows[i].high;
+      rows[i].high = rows[i + 8].low;
+      rows[i + 8].low = high;
+    }
+  }
+
   /// Even and odd numbers of the 32 in a then b, and back.
   static V even(V a, V b) { return {pick(a.low, a.high, 0x88), pick(b.low, b.high, 0x88)}; }
   static V odd(V a, V b) { return {pick(a.low, a.high, 0xdd), pick(b.low, b.high, 0xdd)}; }
@@ -116,6 +127,36 @@ struct Avx2Lanes {
   static V zip_high(V a, V b) { return zip8(a.high, b.high); }
 
  private:
+  /// Both halves of eight rows, each in place.
+  static void transpose8(V* rows) {
+    __m256 low[8];
+    __m256 high[8];
+    for (int i = 0; i < 8; ++i) {
+      low[i] = rows[i].low;
+      high[i] = rows[i].high;
+    }
+    transpose8(low);
+    transpose8(high);
+    for (int i = 0; i < 8; ++i) rows[i] = {low[i], high[i]};
+  }
+  static void transpose8(__m256* rows) {
+    __m256 pairs[8];
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+      pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    __m256 quads[8];
+    for (int i = 0; i < 8; i += 4) {
+      quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+      quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; ++i) {
+      rows[i] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20);
+      rows[i + 4] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31);
+    }
+  }
   static __m256i first(int64_t n) {
     const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lanes);

@@ -98,6 +98,33 @@ struct Avx512Lanes {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(result));
   }
 
+  /// rows[i] becomes lane i of all rows.
+  static void transpose(V (&rows)[16]) {
+    V pairs[16];
+    for (int i = 0; i < 16; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+      pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    // Four rows: quads[i + j] has lane j of each quarter.
+    V quads[16];
+    for (int i = 0; i < 16; i += 4) {
+      quads[i] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      quads[i + 1] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+      quads[i + 2] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      quads[i + 3] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+    for (int j = 0; j < 4; ++j) {
+      const V even_low = _mm512_shuffle_f32x4(quads[j], quads[j + 4], 0x88);
+      const V odd_low = _mm512_shuffle_f32x4(quads[j], quads[j + 4], 0xdd);
+      const V even_high = _mm512_shuffle_f32x4(quads[j + 8], quads[j + 12], 0x88);
+      const V odd_high = _mm512_shuffle_f32x4(quads[j + 8], quads[j + 12], 0xdd);
+      rows[j] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+      rows[j + 4] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+      rows[j + 8] = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+      rows[j + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+    }
+  }
+
   /// Even and odd numbers of the 32 in a then b, and back.
   static V even(V a, V b) { return _mm512_permutex2var_ps(a, steps(0, 2), b); }
   static V odd(V a, V b) { return _mm512_permutex2var_ps(a, steps(1, 2), b); }

@@ -72,11 +72,20 @@ void clear(const State& state, int64_t stride) {
   std::fill_n(state.out, stride, 0.0F);
 }
 
-float score(const AttentionArgs& args, const AttentionRow& row, const std::byte* keys, int64_t index) {
+/// Numbers from one value of a chunk to the next.
+int64_t row_numbers(const AttentionArgs& args) {
+  return value_stride(args.key_chunks == nullptr ? args.head_size : args.value_size);
+}
+
+float key_number(const AttentionArgs& args, int64_t chunk, int64_t index, int64_t dimension) {
+  if (args.key_chunks == nullptr)
+    return read(args.format, args.value_chunks[chunk], index * row_numbers(args) + dimension);
+  return read(args.format, args.key_chunks[chunk], key_place(args.head_size, index, dimension));
+}
+
+float score(const AttentionArgs& args, const AttentionRow& row, int64_t chunk, int64_t index) {
   float s = 0;
-  for (int64_t d = 0; d < args.head_size; ++d) {
-    s = std::fma(row.query[d], read(args.format, keys, key_place(args.head_size, index, d)), s);
-  }
+  for (int64_t d = 0; d < args.head_size; ++d) s = std::fma(row.query[d], key_number(args, chunk, index, d), s);
   s = s * args.scale;
   return args.soft_cap > 0 ? args.soft_cap * ref::tanh(s / args.soft_cap) : s;
 }
@@ -88,7 +97,7 @@ void add_chunk(const AttentionArgs& args, const AttentionRow& row, int64_t chunk
   float p[kChunkKeys] = {};
   float maximum = *state.maximum;
   for (int64_t i = begin; i < end; ++i) {
-    p[i] = score(args, row, args.key_chunks[chunk], i);
+    p[i] = score(args, row, chunk, i);
     maximum = maximum < p[i] ? p[i] : maximum;
   }
   const float alpha = ref::exp(*state.maximum - maximum);
@@ -97,7 +106,7 @@ void add_chunk(const AttentionArgs& args, const AttentionRow& row, int64_t chunk
   for (int64_t i = 0; i < kChunkKeys; ++i) lanes[i % 16] += p[i];
   *state.maximum = maximum;
   *state.sum = std::fma(*state.sum, alpha, fold16(lanes));
-  const int64_t stride = value_stride(args.value_size);
+  const int64_t stride = row_numbers(args);
   for (int64_t d = 0; d < args.value_size; ++d) {
     float o = state.out[d] * alpha;
     for (int64_t i = begin; i < end; ++i) {
