@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "codec/codec.h"
+#include "codec/mxfp4.h"
 #include "kernels/quantize.h"
 #include "layers/rows.h"
 
@@ -30,17 +31,20 @@ struct Inputs {
 
 }  // namespace
 
-core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows,
-                                  int64_t outputs, bool exact) {
+core::Result<Linear> Linear::plan(std::string name, const MatrixSource& source, const RowPick& rows, int64_t outputs,
+                                  bool exact) {
   Linear linear;
-  if (rows.input_first && source.format->block_elements != 1) {
+  const core::TensorView& tensor = source.tensor;
+  const codec::Codec* codec = source.scales != nullptr ? codec::find_codec("mxfp4") : codec::codec_of(*tensor.format);
+  if (rows.input_first && codec->format.block_elements != 1) {
     return core::fail(core::ErrorCode::kUnsupported, "",
                       "numbers come in blocks of {} and inputs first; f32, f16 or bf16 expected",
-                      source.format->block_elements);
+                      codec->format.block_elements);
   }
-  const codec::Codec* codec = codec::codec_of(*source.format);
+  const int64_t columns = source.scales != nullptr ? 2 * tensor.columns() : tensor.columns();
   LAMINA_ASSIGN(linear.layout_,
-                kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), exact));
+                kernels::weight_layout(*codec, outputs, rows.input_first ? tensor.rows() : columns, exact));
+  linear.format_ = &codec->format;
   linear.name_ = std::move(name);
   linear.source_ = source;
   linear.rows_ = rows;
@@ -49,29 +53,45 @@ core::Result<Linear> Linear::plan(std::string name, const core::TensorView& sour
 
 /// Rows [begin, end) of the matrix, side by side and outputs first.
 void Linear::gather(int64_t begin, int64_t end, std::byte* out) const {
-  const int64_t row_bytes = source_.format->row_bytes(inputs());
-  const auto size = static_cast<size_t>(source_.format->block_bytes);
+  const int64_t row_bytes = format_->row_bytes(inputs());
+  const auto size = static_cast<size_t>(format_->block_bytes);
   for (int64_t output = begin; output < end; ++output) {
     const int64_t row = rows_.row(output);
     std::byte* to = out + output * row_bytes;
     if (!rows_.input_first) {
-      std::memcpy(to, source_.row(row), static_cast<size_t>(row_bytes));
+      gather_row(row, to);
       continue;
     }
     for (int64_t input = 0; input < inputs(); ++input) {
-      std::memcpy(to + static_cast<size_t>(input) * size, source_.row(input) + static_cast<size_t>(row) * size, size);
+      std::memcpy(to + static_cast<size_t>(input) * size, source_.tensor.row(input) + static_cast<size_t>(row) * size,
+                  size);
     }
+  }
+}
+
+/// One row of an output, as its codec has it.
+void Linear::gather_row(int64_t row, std::byte* out) const {
+  if (source_.scales == nullptr) {
+    std::memcpy(out, source_.tensor.row(row), static_cast<size_t>(format_->row_bytes(inputs())));
+    return;
+  }
+  const int64_t blocks = inputs() / format_->block_elements;
+  const auto* pairs = reinterpret_cast<const uint8_t*>(source_.tensor.row(row));
+  const auto* scales = reinterpret_cast<const uint8_t*>(source_.scales) + row * blocks;
+  for (int64_t i = 0; i < blocks; ++i) {
+    const codec::BlockMxfp4 block = codec::join_mxfp4(scales[i], pairs + 16 * i);
+    std::memcpy(out + static_cast<size_t>(i) * sizeof(block), &block, sizeof(block));
   }
 }
 
 core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
-  if (!rows_.input_first && rows_.group == outputs()) {
+  if (!rows_.input_first && rows_.group == outputs() && source_.scales == nullptr) {
     pack_stored(pool, release);
     return {};
   }
   LAMINA_ASSIGN(core::AlignedBuffer gathered,
-                core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * source_.format->row_bytes(inputs()))));
+                core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * format_->row_bytes(inputs()))));
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(outputs(), 1, index, threads);
     gather(range.begin, range.end, gathered.data());
@@ -80,13 +100,13 @@ core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
     kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, packed_.data());
   });
-  release(source_);
+  release(source_.tensor);
   return {};
 }
 
 /// Rows that lie side by side are packed as they lie, piece by piece.
 void Linear::pack_stored(core::ThreadPool& pool, const Release& release) {
-  const std::byte* from = source_.row(rows_.begin);
+  const std::byte* from = source_.tensor.row(rows_.begin);
   const int64_t piece = std::max<int64_t>(1, kPieceBytes / layout_.panel_bytes);
   for (int64_t first = 0; first < layout_.panels; first += piece) {
     const int64_t panels = std::min(piece, layout_.panels - first);
@@ -95,9 +115,9 @@ void Linear::pack_stored(core::ThreadPool& pool, const Release& release) {
       kernels::pack_panels(layout_, from, first + range.begin, first + range.end, packed_.data());
     });
     const int64_t row = first * kernels::kPanel;
-    core::TensorView read = source_;
+    core::TensorView read = source_.tensor;
     read.rank = 2;
-    read.data = source_.row(rows_.begin + row);
+    read.data = source_.tensor.row(rows_.begin + row);
     read.shape = {std::min(panels * kernels::kPanel, layout_.outputs - row), layout_.inputs, 1, 1};
     release(read);
   }
