@@ -7,6 +7,7 @@ package's table for that architecture, its keys from the case.
 import copy
 import dataclasses
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -181,11 +182,20 @@ def write_gguf(path, case, weights):
     writer.close()
 
 
+def _strict(value):
+    """With infinities as the reference library writes them, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    return {"__float__": "Infinity"} if value == math.inf else value
+
+
 def write_folder(folder, case, weights):
     config = case.config | {"torch_dtype": "bfloat16"}
     if case.mxfp4:
         config["quantization_config"] = {"quant_method": "mxfp4"}
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps(_strict(config), indent=1) + "\n")
     tensors = {}
     for name, values in weights.items():
         if case.mxfp4 and is_expert_matrix(name):

@@ -104,8 +104,9 @@ Result<std::vector<float>> Weights::array(const std::string& name, const std::ve
       return sizes;
     };
     int64_t count = 1;
-    for (const int64_t size : shape) count *= size;
-    if (without_ones(found) == without_ones(shape) || found == std::vector{count}) expected = found;
+    const bool countable =
+        std::ranges::none_of(shape, [&](int64_t size) { return __builtin_mul_overflow(count, size, &count); });
+    if (without_ones(found) == without_ones(shape) || (countable && found == std::vector{count})) expected = found;
   }
   LAMINA_ASSIGN(const core::TensorView tensor, view(name, expected));
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
