@@ -5,7 +5,9 @@ package's table for that architecture, its keys from the case.
 """
 
 import copy
+import dataclasses
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from golden_forms import folder_mxfp4, gguf_kind, gguf_parts, is_expert_matrix, round_to_mxfp4
 from golden_tokenizer import make_tokenizer
 from golden_weights import Draw, draw_named, round_to_bf16
 from gguf_names import rotary_heads, to_pairs
@@ -27,7 +30,7 @@ _KEYS = {
     "feed_forward_length": ("intermediate_size", "n_inner"),
     "attention.head_count": ("num_attention_heads", "n_head"),
     "attention.head_count_kv": ("num_key_value_heads",),
-    "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
+    "attention.layer_norm_rms_epsilon": ("rms_norm_eps", "norm_eps"),
     "attention.layer_norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
     "attention.key_length": ("head_dim",),
     "attention.value_length": ("head_dim",),
@@ -36,7 +39,7 @@ _KEYS = {
     "expert_used_count": ("num_experts_per_tok",),
 }
 _LAYERS = ("num_hidden_layers", "n_layer")
-_STACKS = ("model.layers", "transformer.h", "gpt_neox.layers")
+_STACKS = ("model.layers", "transformer.h", "gpt_neox.layers", "backbone.layers")
 _EXPERT = re.compile(r"model\.layers\.(\d+)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight")
 
 
@@ -58,10 +61,13 @@ def draw_weights(case):
     """Weights by the reference library's names: float32 numbers that bfloat16 holds exactly."""
     draw = Draw(case.seed)
     shapes = saved_shapes(case.config)
-    return {
+    weights = {
         name: round_to_bf16(draw_named(draw, name, shapes[name], case.norm_offset, case.input_first))
         for name in sorted(shapes)
     }
+    if case.mxfp4:
+        weights |= {name: round_to_mxfp4(values) for name, values in weights.items() if is_expert_matrix(name)}
+    return weights
 
 
 def load_reference(folder, config):
@@ -138,11 +144,12 @@ def gguf_tensors(case, weights):
             values = to_pairs(values, heads)
         if "query_key_value" in name:
             values = _neox_rows(values, case.config["num_attention_heads"])
-        if case.input_first and re.search(case.input_first, name):
+        if values.ndim == 2 and case.input_first and re.search(case.input_first, name):
             values = np.ascontiguousarray(values.T)
         if name.endswith("norm.weight"):
             values = values + np.float32(case.norm_offset)
-        tensors.append((name, values.squeeze() if values.shape[0] == 1 else values))
+        values = values.squeeze() if values.shape[0] == 1 else values
+        tensors += gguf_parts(name, values, case.config)
     tensors += [(name, np.stack([experts[i] for i in sorted(experts)])) for name, experts in stacks.items()]
     found = [(names.get_name(name, try_suffixes=(".weight", ".bias")), values) for name, values in tensors]
     return found + [(name, np.array(values, np.float32)) for name, values in case.extra.items()]
@@ -179,7 +186,7 @@ def write_gguf(path, case, weights):
     writer.add_bos_token_id(size - 1)
     writer.add_eos_token_id(size - 1)
     for name, values in gguf_tensors(case, weights):
-        kind = gguf.GGMLQuantizationType.BF16 if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        kind = gguf_kind(name, values, case.mxfp4)
         writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -187,10 +194,26 @@ def write_gguf(path, case, weights):
     writer.close()
 
 
+def _strict(value):
+    """With infinities as the reference library writes them, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    return {"__float__": "Infinity"} if value == math.inf else value
+
+
 def write_folder(folder, case, weights):
     config = case.config | {"torch_dtype": "bfloat16"}
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    tensors = {name: torch.from_numpy(values.copy()).to(torch.bfloat16) for name, values in weights.items()}
+    if case.mxfp4:
+        config["quantization_config"] = {"quant_method": "mxfp4"}
+    (folder / "config.json").write_text(json.dumps(_strict(config), indent=1) + "\n")
+    tensors = {}
+    for name, values in weights.items():
+        if case.mxfp4 and is_expert_matrix(name):
+            tensors |= {part: torch.from_numpy(bytes) for part, bytes in folder_mxfp4(name, values).items()}
+        else:
+            tensors[name] = torch.from_numpy(values.copy()).to(torch.bfloat16)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -202,7 +225,11 @@ def make_family_case(case, root):
     write_folder(folder, case, weights)
     if case.arch:
         write_gguf(folder / "model.gguf", case, weights)
-    model = load_reference(folder, case.config)
+    with tempfile.TemporaryDirectory() as scratch:
+        # The reference widens MXFP4 to bfloat16 only where it finds kernels for it.
+        if case.mxfp4:
+            write_folder(Path(scratch), dataclasses.replace(case, mxfp4=False), weights)
+        model = load_reference(scratch if case.mxfp4 else folder, case.config)
     tokens = Draw(case.seed + 1000).integers(case.tokens, case.config["vocab_size"]).astype(np.int32)
     logits, hidden = run_model(model, tokens)
     exact_logits, exact_hidden = run_model(model.double(), tokens)

@@ -1,7 +1,7 @@
 """The tiny models of decoder families that `make_golden.py` writes beside the llama-shaped ones: one row a case."""
 
 from dataclasses import dataclass, field
-from math import log
+from math import inf, log
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class FamilyCase:
     norm_offset: float = 0.0  # what the reference adds to the weights of norms; the GGUF file has it added
     split_heads: bool = False  # the GGUF file has the parts of kv_b as two tensors
     input_first: str = ""  # names of matrices that the folder stores transposed
+    mxfp4: bool = False  # matrices of experts are stored as MXFP4 in both forms
     tokens: int = 40
 
 
@@ -252,6 +253,44 @@ _NEOX = {
     "layer_norm_eps": 1e-5,
     "hidden_act": "gelu",
 }
+_MAMBA2 = {
+    "architectures": ["Mamba2ForCausalLM"],
+    "model_type": "mamba2",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_heads": 8,
+    "head_dim": 8,
+    "state_size": 12,
+    "n_groups": 2,
+    "expand": 2,
+    "conv_kernel": 4,
+    "use_bias": False,
+    "use_conv_bias": True,
+    "hidden_act": "silu",
+    "layer_norm_epsilon": 1e-5,
+    "chunk_size": 16,
+    "time_step_limit": [0.0, inf],
+    "vocab_size": 104,
+    "tie_word_embeddings": False,
+    "bos_token_id": 103,
+    "eos_token_id": 103,
+    "pad_token_id": 103,
+}
+
+
+def _oss_rope(truncate):
+    return {
+        "rope_theta": 150000.0,
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "beta_fast": 4.0 if truncate else 32.0,
+            "beta_slow": 1.0,
+            "truncate": truncate,
+            "original_max_position_embeddings": 32,
+        },
+    }
+
 
 FAMILY_CASES = [
     FamilyCase(
@@ -531,4 +570,139 @@ FAMILY_CASES = [
         "deepseek_v3", 242, _DEEPSEEK_V3, arch="deepseek2", keys=_deepseek_keys(_DEEPSEEK_V3, True), split_heads=True
     ),
     FamilyCase("deepseek_v3_half", 243, _DEEPSEEK_V3_HALF),
+    FamilyCase(
+        "gpt_oss",
+        240,
+        _shape(
+            "GptOssForCausalLM",
+            "gpt_oss",
+            40,
+            3,
+            5,
+            1,
+            24,
+            head_dim=8,
+            num_local_experts=5,
+            num_experts_per_tok=2,
+            sliding_window=9,
+            swiglu_limit=1.25,
+            attention_bias=True,
+            **_oss_rope(True),
+        ),
+        input_first=r"experts\.(gate_up|down)_proj$",
+    ),
+    FamilyCase(
+        "gpt_oss_mxfp4",
+        241,
+        _shape(
+            "GptOssForCausalLM",
+            "gpt_oss",
+            32,
+            2,
+            4,
+            2,
+            32,
+            head_dim=16,
+            num_local_experts=6,
+            num_experts_per_tok=4,
+            sliding_window=8,
+            swiglu_limit=7.0,
+            attention_bias=True,
+            layer_types=["sliding_attention", "full_attention"],
+            **_oss_rope(False),
+        ),
+        arch="gpt-oss",
+        keys={
+            "attention.sliding_window": 8,
+            "expert_feed_forward_length": 32,
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 32,
+        },
+        input_first=r"experts\.(gate_up|down)_proj$",
+        mxfp4=True,
+    ),
+    FamilyCase(
+        "lfm2",
+        242,
+        _shape(
+            "Lfm2ForCausalLM",
+            "lfm2",
+            40,
+            4,
+            5,
+            1,
+            36,
+            rms_norm_eps=None,
+            norm_eps=1e-5,
+            rope_theta=1000000.0,
+            conv_L_cache=3,
+            block_auto_adjust_ff_dim=False,
+            tie_word_embeddings=True,
+            layer_types=["conv", "conv", "full_attention", "conv"],
+        ),
+        arch="lfm2",
+        keys={"attention.head_count_kv": [0, 0, 1, 0], "shortconv.l_cache": 3},
+    ),
+    FamilyCase(
+        "lfm2_adjusted",
+        243,
+        _shape(
+            "Lfm2ForCausalLM",
+            "lfm2",
+            24,
+            3,
+            4,
+            2,
+            None,
+            rms_norm_eps=None,
+            norm_eps=1e-5,
+            rope_theta=1000000.0,
+            conv_L_cache=5,
+            conv_bias=True,
+            block_ff_dim=40,
+            block_ffn_dim_multiplier=1.3,
+            block_multiple_of=8,
+            tie_word_embeddings=None,
+            tie_embedding=False,
+            full_attn_idxs=[1],
+        ),
+    ),
+    FamilyCase(
+        "mamba2",
+        244,
+        _MAMBA2,
+        arch="mamba2",
+        keys={
+            "context_length": 1048576,
+            "attention.head_count": 0,
+            "feed_forward_length": 0,
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": 64,
+            "ssm.state_size": 12,
+            "ssm.time_step_rank": 8,
+            "ssm.group_count": 2,
+            "attention.layer_norm_rms_epsilon": 1e-5,
+            "attention.layer_norm_epsilon": None,
+        },
+    ),
+    FamilyCase(
+        "mamba2_limits",
+        245,
+        _MAMBA2
+        | {
+            "hidden_size": 24,
+            "num_hidden_layers": 3,
+            "expand": 3,
+            "num_heads": 4,
+            "head_dim": 18,
+            "state_size": 20,
+            "n_groups": 1,
+            "conv_kernel": 3,
+            "use_bias": True,
+            "chunk_size": 8,
+            "time_step_limit": [0.3, 1.1],
+            "tie_word_embeddings": True,
+        },
+    ),
 ]

@@ -108,8 +108,11 @@ _GAINS = (
     (r"(mlp|block_sparse_moe)\.gate\.weight", 3.0),
     (r"\.(gate_proj|w1|gate_up_proj)\.", 1.5),
     (r"lm_head|embed_out", 2.0),
+    (r"mlp\.router\.", 3.0),
+    (r"gate_up_proj$|mixer\.in_proj|conv\.in_proj", 1.5),
+    (r"experts\.down_proj$|\.out_proj\.", 0.7),
 )
-_NORM = re.compile(r"norm\.weight$|layernorm\.weight$|\.ln_\w+\.weight$")
+_NORM = re.compile(r"norm(_f)?\.weight$|layernorm\.weight$|\.ln_\w+\.weight$")
 
 
 def draw_named(draw, name, shape, norm_offset, input_first):
@@ -121,8 +124,14 @@ def draw_named(draw, name, shape, norm_offset, input_first):
         return sign * draw.uniform(shape, 0.1, 0.4)
     if name.endswith("correction_bias"):
         return draw.uniform(shape, -0.5, 0.5)
-    if re.search(r"embed_tokens|embed_in|wte|wpe", name):
+    if name.endswith("_proj_bias") or name.endswith("conv1d.bias"):
+        return draw.uniform(shape, -0.4, 0.4)
+    if name.endswith(".sinks"):
+        return draw.uniform(shape, -1.0, 3.0)
+    if re.search(r"\.(A_log|D|dt_bias)$", name):
+        return draw.uniform(shape, -1.5, 1.5)
+    if re.search(r"embed_tokens|embed_in|wte|wpe|embeddings", name):
         return draw.spread(shape, 1.0)
     gain = next((value for pattern, value in _GAINS if re.search(pattern, name)), 1.0)
-    inputs = shape[0] if input_first and re.search(input_first, name) else shape[-1]
+    inputs = shape[-2] if input_first and re.search(input_first, name) else shape[-1]
     return draw.spread(shape, gain / inputs**0.5)

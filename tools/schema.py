@@ -88,17 +88,27 @@ class Checker:
                 self.faults.append(f"{place}: the schema's \"setting\" has no field \"{name}\"")
 
     def layer(self, value, place):
-        forms = [value] + [merge(value, variant["set"]) for variant in value.get("variants", [])]
-        for form in forms:
-            own = {name: part for name, part in form.items() if name in self.schema["layer"]["fields"]}
-            self.record("layer", own, place)
-            for role, part in form.items():
-                if role not in own and isinstance(part, dict):
-                    kind = part.get("kind")
-                    if kind not in self.schema:
-                        self.faults.append(f"{place}.{role}: the schema has no layer kind \"{kind}\"")
-                    else:
-                        self.record(kind, part, f"{place}.{role}")
+        """The record as it is, and with each variant: alone, or after those before it when only that makes sense."""
+        self.form(value, place)
+        so_far = value
+        for variant in value.get("variants", []):
+            so_far = merge(so_far, variant["set"])
+            known = len(self.faults)
+            self.form(merge(value, variant["set"]), place)
+            alone, self.faults = self.faults[known:], self.faults[:known]
+            if alone:
+                self.form(so_far, place)
+
+    def form(self, form, place):
+        own = {name: part for name, part in form.items() if name in self.schema["layer"]["fields"]}
+        self.record("layer", own, place)
+        for role, part in form.items():
+            if role not in own and isinstance(part, dict):
+                kind = part.get("kind")
+                if kind not in self.schema:
+                    self.faults.append(f"{place}.{role}: the schema has no layer kind \"{kind}\"")
+                else:
+                    self.record(kind, part, f"{place}.{role}")
 
 
 def check(root=ROOT):

@@ -101,18 +101,18 @@ class Feeder {
     return {};
   }
 
-  void truncate(int64_t length) {
-    for (const cache::SequenceId sequence : sequences_) runner_.truncate(sequence, length);
+  /// Brings every sequence back to that length; what cannot be rewound is read again.
+  Status rewind(int64_t length) {
+    for (const cache::SequenceId sequence : sequences_) {
+      const int64_t remains = runner_.truncate(sequence, length);
+      LAMINA_CHECK_OK(read_one(sequence, length - remains));
+    }
+    return rows_.empty() ? Status() : step();
   }
 
   /// `tokens` tokens to each sequence, one sequence after the other, in full steps; logits of the last of each.
   Status read(int64_t tokens) {
-    for (const cache::SequenceId sequence : sequences_) {
-      for (int64_t i = 0; i < tokens; ++i) {
-        add(sequence, i + 1 == tokens);
-        if (static_cast<int64_t>(rows_.size()) == runner_.options().max_rows) LAMINA_CHECK_OK(step());
-      }
-    }
+    for (const cache::SequenceId sequence : sequences_) LAMINA_CHECK_OK(read_one(sequence, tokens));
     return rows_.empty() ? Status() : step();
   }
 
@@ -126,6 +126,14 @@ class Feeder {
   }
 
  private:
+  Status read_one(cache::SequenceId sequence, int64_t tokens) {
+    for (int64_t i = 0; i < tokens; ++i) {
+      add(sequence, i + 1 == tokens);
+      if (static_cast<int64_t>(rows_.size()) == runner_.options().max_rows) LAMINA_CHECK_OK(step());
+    }
+    return {};
+  }
+
   void add(cache::SequenceId sequence, bool wants_logits) {
     const auto vocabulary = static_cast<uint64_t>(runner_.model().vocabulary());
     rows_.push_back({.token = static_cast<int32_t>(run::random_bits(0, drawn_++) % vocabulary),
@@ -153,7 +161,7 @@ Result<std::vector<double>> time_rounds(run::Runner& runner, const Test& test, i
   LAMINA_CHECK_OK(feeder.read(test.depth));
   std::vector<double> rates;
   for (int round = -1; round < rounds; ++round) {
-    feeder.truncate(test.depth);
+    LAMINA_CHECK_OK(feeder.rewind(test.depth));
     const int64_t tokens = round < 0 ? std::min<int64_t>(test.tokens, test.prompt ? kStepRows : 8) : test.tokens;
     const core::Stopwatch watch;
     LAMINA_CHECK_OK(test.prompt ? feeder.read(tokens) : feeder.generate(tokens));
@@ -171,7 +179,8 @@ double median(std::vector<double> values) {
 /// Bytes that a step of generating must read: the route's weights once, each sequence's cache at its mean length.
 double step_bytes(const Test& test, const run::RouteCost& cost) {
   const double positions = static_cast<double>(test.depth) + static_cast<double>(test.tokens + 1) / 2;
-  return static_cast<double>(cost.weight_bytes) + test.batch * positions * static_cast<double>(cost.position_bytes);
+  const double sequence = positions * static_cast<double>(cost.position_bytes) + static_cast<double>(cost.state_bytes);
+  return static_cast<double>(cost.weight_bytes) + test.batch * sequence;
 }
 
 /// Seconds that the products of a test take at the machine's peaks, two operations per weight and row.

@@ -115,8 +115,7 @@ class Chat {
     }
     size_t same = 0;
     while (same < prompt.size() && same < computed_.size() && prompt[same] == computed_[same]) ++same;
-    session_.runner->truncate(sequence_, static_cast<int64_t>(same));
-    computed_.resize(same);
+    computed_.resize(static_cast<size_t>(session_.runner->truncate(sequence_, static_cast<int64_t>(same))));
     return {};
   }
 

@@ -11,6 +11,7 @@
 #include "kernels/linear.h"
 #include "kernels/norm.h"
 #include "kernels/peak.h"
+#include "kernels/recurrence.h"
 #include "kernels/rope.h"
 #include "kernels/softmax.h"
 #include "kernels/variant.h"
@@ -92,6 +93,7 @@ Result<Report> examine() {
   add_operation("attention", kernels::attention_variants(), report);
   add_operation("norm", kernels::norm_variants(), report);
   add_operation("activation", kernels::activation_variants(), report);
+  add_operation("recurrence", kernels::recurrence_variants(), report);
   add_operation("rope", kernels::rope_variants(), report);
   add_operation("softmax", kernels::softmax_variants(), report);
   report.caches = run::cache_sizes();

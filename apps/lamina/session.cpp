@@ -1,12 +1,14 @@
 #include "lamina/session.h"
 
 #include <algorithm>
+#include <ranges>
 
 #include "core/clock.h"
 #include "core/memory.h"
 #include "lamina/progress.h"
 #include "lamina/store.h"
 #include "recipe/recipe.h"
+#include "run/route_cost.h"
 
 namespace lamina::app {
 
@@ -48,14 +50,13 @@ Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds&
 Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model& model) {
   LAMINA_ASSIGN(const recipe::Recipe parsed, recipe::parse(text));
   recipe::ModelFacts facts{.layers = static_cast<int>(model.layers().size()),
-                           .key_value_cache = !model.reads_ahead(),
+                           .key_value_cache = model.keeps_keys(),
                            .sublayers = {},
                            .route = model.route()};
   for (const layers::Layer& layer : model.layers()) {
-    const auto has = [&](std::string_view role) {
-      return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end();
-    };
-    facts.sublayers.push_back({.attention = has("attn"), .mlp = has("mlp")});
+    const auto roles = layer.parts | std::views::transform(&layers::Layer::Part::role);
+    facts.sublayers.push_back({.attention = std::ranges::any_of(roles, run::mixes_tokens),
+                               .mlp = std::ranges::find(roles, "mlp") != roles.end()});
   }
   return recipe::plan(parsed, facts);
 }

@@ -75,7 +75,7 @@ Listing list_model(const models::Model& model) {
     for (const layers::Layer::Part& part : layer.parts) {
       Row row{.role = part.role, .kind = part.kind};
       for (const std::string& name : part.tensors) {
-        if (const core::TensorView* tensor = model.files().find(name)) add_tensor(row, *tensor);
+        if (const core::TensorView* tensor = model.files().find(name)) add_tensor(row, model.listed({name, *tensor}));
       }
       counted += row.parameters;
       counted_bytes += row.bytes;

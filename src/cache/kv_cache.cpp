@@ -43,6 +43,10 @@ int64_t table_rows(const VisitShape& visit) {
   return key_rows(visit) + visit.kv_heads;
 }
 
+int64_t state_bytes(const VisitShape& visit) {
+  return aligned(visit.state_floats * static_cast<int64_t>(sizeof(float)));
+}
+
 /// Blocks of the pool: `tokens` shared by all, and one block more per further sequence, for its unfilled end.
 int64_t pool_blocks(const KvCacheOptions& options) {
   return blocks_for(options.tokens) + options.sequences - 1;
@@ -60,6 +64,10 @@ core::Status check(const KvCacheOptions& options) {
   }
   for (size_t i = 0; i < options.visits.size(); ++i) {
     const VisitShape& visit = options.visits[i];
+    if (visit.state_floats < 0) {
+      return core::fail(ErrorCode::kInvalid, "cache", "visit {}: a state of {} numbers; 0 or more expected", i,
+                        visit.state_floats);
+    }
     if (visit.kv_heads < 0 || (visit.kv_heads > 0 && (visit.key_size < 1 || visit.value_size < 1))) {
       return core::fail(ErrorCode::kInvalid, "cache", "visit {}: {} heads of {} and {} numbers; positive ones expected",
                         i, visit.kv_heads, visit.key_size, visit.value_size);
@@ -78,14 +86,16 @@ core::Status check(const KvCacheOptions& options) {
 int64_t KvCache::bytes(const KvCacheOptions& options) {
   int64_t block = 0;
   int64_t rows = 0;
+  int64_t states = 0;
   for (const VisitShape& visit : options.visits) {
     block += visit_bytes(visit);
     rows += table_rows(visit);
+    states += state_bytes(visit);
   }
   const auto pointer = static_cast<int64_t>(sizeof(std::byte*));
   const int64_t tables = rows * pointer + static_cast<int64_t>(sizeof(int32_t));
   return pool_blocks(options) * (block + static_cast<int64_t>(sizeof(int32_t))) +
-         options.sequences * blocks_for(longest(options)) * tables;
+         options.sequences * (blocks_for(longest(options)) * tables + states);
 }
 
 core::Result<KvCache> KvCache::create(const KvCacheOptions& options) {
@@ -93,6 +103,8 @@ core::Result<KvCache> KvCache::create(const KvCacheOptions& options) {
   KvCache cache;
   const int64_t size = cache.plan(options);
   LAMINA_ASSIGN(cache.pool_, core::AlignedBuffer::allocate(static_cast<size_t>(size)));
+  const int64_t states = options.sequences * cache.state_bytes_;
+  LAMINA_ASSIGN(cache.states_, core::AlignedBuffer::allocate(static_cast<size_t>(states)));
   return cache;
 }
 
@@ -109,6 +121,8 @@ int64_t KvCache::plan(const KvCacheOptions& options) {
     place.value_bytes = value_bytes(visit);
     place.bytes = visit_bytes(visit);
     place.first_row = rows_;
+    place.state = state_bytes_;
+    state_bytes_ += state_bytes(visit);
     rows_ += table_rows(visit);
     offset += place.bytes;
     places_.push_back(place);
@@ -132,7 +146,9 @@ core::Result<SequenceId> KvCache::open() {
   }
   found->open = true;
   found->length = 0;
-  return SequenceId{static_cast<int32_t>(found - sequences_.begin())};
+  const SequenceId id{static_cast<int32_t>(found - sequences_.begin())};
+  clear_states(id);
+  return id;
 }
 
 core::Status KvCache::reserve(SequenceId id, int64_t tokens) {
@@ -186,10 +202,14 @@ int64_t KvCache::reserved(SequenceId id) const {
   return static_cast<int64_t>(at(id).blocks.size()) * kBlock;
 }
 
-void KvCache::truncate(SequenceId id, int64_t length) {
+int64_t KvCache::truncate(SequenceId id, int64_t length) {
   Sequence& sequence = at(id);
-  sequence.length = std::min(sequence.length, length);
+  if (length < sequence.length) {
+    sequence.length = state_bytes_ > 0 ? 0 : length;
+    clear_states(id);
+  }
   drop_blocks(sequence, blocks_for(sequence.length));
+  return sequence.length;
 }
 
 core::Result<SequenceId> KvCache::fork(SequenceId source, int64_t length) {
@@ -198,14 +218,16 @@ core::Result<SequenceId> KvCache::fork(SequenceId source, int64_t length) {
                       this->length(source));
   }
   LAMINA_ASSIGN(const SequenceId copy, open());
+  if (state_bytes_ > 0 && length < this->length(source)) return copy;
   if (auto status = reserve(copy, length); !status) {
     close(copy);
     return std::unexpected(std::move(status).error());
   }
-  for (size_t i = 0; i < static_cast<size_t>(blocks_for(length)); ++i) {
+  for (size_t i = 0; block_bytes_ > 0 && i < static_cast<size_t>(blocks_for(length)); ++i) {
     std::memcpy(pool_.data() + at(copy).blocks[i] * block_bytes_, pool_.data() + at(source).blocks[i] * block_bytes_,
                 static_cast<size_t>(block_bytes_));
   }
+  std::ranges::copy(states_of(source), states_of(copy).begin());
   at(copy).length = length;
   return copy;
 }
@@ -250,6 +272,19 @@ std::span<const std::byte* const> KvCache::value_chunks(int64_t visit, SequenceI
 std::span<const std::byte* const> KvCache::row(int64_t index, SequenceId id) const {
   const Sequence& sequence = at(id);
   return {sequence.pointers.data() + index * sequence_blocks_, sequence.blocks.size()};
+}
+
+float* KvCache::state(int64_t visit, SequenceId id) {
+  return reinterpret_cast<float*>(states_of(id).data() + places_[static_cast<size_t>(visit)].state);
+}
+
+std::span<std::byte> KvCache::states_of(SequenceId id) {
+  const auto size = static_cast<size_t>(state_bytes_);
+  return {states_.data() + static_cast<size_t>(id.index) * size, size};
+}
+
+void KvCache::clear_states(SequenceId id) {
+  std::ranges::fill(states_of(id), std::byte{0});
 }
 
 KvCache::Sequence& KvCache::at(SequenceId id) {

@@ -30,4 +30,13 @@ inline void decode_block(const BlockMxfp4& block, float* out) {
   }
 }
 
+/// A block whose exponent and numbers lie apart, the numbers as neighbouring pairs with the low nibble first, as
+/// safetensors files have them.
+inline BlockMxfp4 join_mxfp4(uint8_t e, const uint8_t* pairs) {
+  const auto number = [pairs](int i) { return i % 2 == 0 ? pairs[i / 2] & 15 : pairs[i / 2] >> 4; };
+  BlockMxfp4 block{e, {}};
+  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(number(i) | number(i + 16) << 4);
+  return block;
+}
+
 }  // namespace lamina::codec

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 namespace lamina::embed {
 
@@ -28,7 +29,7 @@ class Sequences {
     return {};
   }
   void clear() {
-    for (const cache::SequenceId id : ids_) runner_.truncate(id, 0);
+    for (const cache::SequenceId id : ids_) std::ignore = runner_.truncate(id, 0);
   }
   cache::SequenceId operator[](size_t index) const { return ids_[index]; }
 

@@ -6,7 +6,7 @@
 
 #include "codec/codec.h"
 #include "format/checked.h"
-#include "format/json.h"
+#include "format/python_json.h"
 
 namespace lamina::format {
 
@@ -120,7 +120,7 @@ Result<ModelFiles> ModelFiles::open_folder(const fs::path& folder) {
     return fail(ErrorCode::kInvalid, folder.string(), "holds several models, name one: {}", joined(ggufs));
   }
   ModelFiles files;
-  LAMINA_ASSIGN(files.config_, parse_json(*config, (folder / "config.json").string()));
+  LAMINA_ASSIGN(files.config_, parse_python_json(*config, (folder / "config.json").string()));
   if (!files.config_.is_object()) {
     return fail(ErrorCode::kCorrupt, (folder / "config.json").string(), "must be a JSON object");
   }

@@ -34,6 +34,11 @@ void activate_multiply(Activation activation, const float* gate, const float* up
   chosen().activate_multiply(activation, gate, up, size, out);
 }
 
+void activate_multiply_bounded(Activation activation, GateBounds bounds, const float* gate, const float* up,
+                               int64_t size, float* out) {
+  chosen().activate_multiply_bounded(activation, bounds, gate, up, size, out);
+}
+
 void soft_cap(const float* x, float cap, int64_t size, float* out) {
   chosen().soft_cap(x, cap, size, out);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -20,6 +21,14 @@ std::string_view activation_name(Activation activation);
 void activate(Activation activation, const float* x, int64_t size, float* out);
 /// out[i] = activation(gate[i]) * up[i]. `out` may be either input.
 void activate_multiply(Activation activation, const float* gate, const float* up, int64_t size, float* out);
+/// Bounds of a gated product: gates at most `limit`, the other factor within +-limit and then moved by `up_offset`.
+struct GateBounds {
+  float limit = std::numeric_limits<float>::infinity();
+  float up_offset = 0;
+};
+/// out[i] = activation(min(gate[i], limit)) * (clamp(up[i], -limit, limit) + up_offset). `out` may be either input.
+void activate_multiply_bounded(Activation activation, GateBounds bounds, const float* gate, const float* up,
+                               int64_t size, float* out);
 /// out[i] = cap * tanh(x[i] / cap), cap > 0. `out` may be `x`.
 void soft_cap(const float* x, float cap, int64_t size, float* out);
 /// out[i] = x[i] * factor. `out` may be `x`.
@@ -36,6 +45,7 @@ struct ActivationVariant {
   core::Isa isa = core::Isa::kScalar;
   decltype(&kernels::activate) activate = nullptr;
   decltype(&kernels::activate_multiply) activate_multiply = nullptr;
+  decltype(&kernels::activate_multiply_bounded) activate_multiply_bounded = nullptr;
   decltype(&kernels::soft_cap) soft_cap = nullptr;
   decltype(&kernels::scale) scale = nullptr;
   decltype(&kernels::add) add = nullptr;

@@ -45,6 +45,7 @@ class Attention : public Sublayer {
   };
 
   core::Status read_norms(Record& record, Weights& weights);
+  core::Status read_sinks(Record& record, Weights& weights);
   void store(Step& step, const Heads& heads) const;
   void attend(Step& step, const Heads& heads) const;
   void attend_split_keys(Step& step, const Heads& heads) const;
@@ -76,6 +77,7 @@ class Attention : public Sublayer {
   std::optional<Rotation> rotation_;
   std::optional<Norm> q_norm_;
   std::optional<Norm> k_norm_;
+  std::vector<float> sinks_;  ///< a logit per head, or none
   std::shared_ptr<const Linear> q_;
   std::shared_ptr<const Linear> k_;
   std::shared_ptr<const Linear> v_;
@@ -103,6 +105,7 @@ Result<std::unique_ptr<Sublayer>> Attention::make(Record& record, BuildContext& 
   }
   LAMINA_ASSIGN(self.border_, Border::make(record, context.weights, hidden));
   LAMINA_CHECK_OK(self.read_norms(record, context.weights));
+  LAMINA_CHECK_OK(self.read_sinks(record, context.weights));
   LAMINA_ASSIGN(std::optional<Record> rope, record.optional_child("rope"));
   if (rope) {
     LAMINA_ASSIGN(self.rotation_, Rotation::make(*rope, context, self.head_size_));
@@ -129,6 +132,13 @@ core::Status Attention::read_norms(Record& record, Weights& weights) {
   LAMINA_ASSIGN(q_norm_, Norm::make(q, weights, *over == "head" ? head_size_ : heads_ * head_size_));
   LAMINA_ASSIGN(Record k, record.child("k_norm"));
   LAMINA_ASSIGN(k_norm_, Norm::make(k, weights, *over == "head" ? head_size_ : kv_heads_ * head_size_));
+  return {};
+}
+
+core::Status Attention::read_sinks(Record& record, Weights& weights) {
+  LAMINA_ASSIGN(const std::optional<std::string> name, record.optional_text("sinks"));
+  if (!name) return {};
+  LAMINA_ASSIGN(sinks_, weights.vector(*name, heads_));
   return {};
 }
 
@@ -198,6 +208,7 @@ int64_t Attention::fill_rows(const RowGroup& group, int64_t first_token, int64_t
                        .out = heads.out + (row * heads_ + head) * value_size_,
                        .first_key = window_ == 0 ? 0 : std::max<int64_t>(0, position - window_ + 1),
                        .last_key = last_key(group, position)};
+      if (!sinks_.empty()) rows[count - 1].sink = sinks_[static_cast<size_t>(head)];
     }
   }
   return count;

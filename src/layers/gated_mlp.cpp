@@ -1,7 +1,7 @@
 #include <array>
 
-#include "kernels/activation.h"
 #include "layers/border.h"
+#include "layers/gating.h"
 #include "layers/layer.h"
 #include "layers/rows.h"
 
@@ -16,8 +16,7 @@ class GatedMlp : public Sublayer {
     auto mlp = std::make_unique<GatedMlp>();
     LAMINA_ASSIGN(mlp->hidden_, record.size("hidden"));
     LAMINA_ASSIGN(mlp->intermediate_, record.size("intermediate"));
-    LAMINA_ASSIGN(const std::string activation, record.text("activation"));
-    LAMINA_ASSIGN(mlp->activation_, find_activation(activation, record.place()));
+    LAMINA_ASSIGN(mlp->gating_, Gating::make(record));
     LAMINA_ASSIGN(mlp->border_, Border::make(record, context.weights, mlp->hidden_));
     LAMINA_ASSIGN(Record gate, record.child("gate"));
     LAMINA_ASSIGN(mlp->gate_, context.weights.linear(gate, mlp->intermediate_, mlp->hidden_));
@@ -36,8 +35,7 @@ class GatedMlp : public Sublayer {
                               Product{.linear = up_.get(), .y = up, .y_stride = intermediate_}};
     run_products(step, products, normed, step.rows);
     split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
-      kernels::activate_multiply(activation_, gate + begin * intermediate_, up + begin * intermediate_,
-                                 (end - begin) * intermediate_, gate + begin * intermediate_);
+      gating_.apply(gate + begin * intermediate_, up + begin * intermediate_, (end - begin) * intermediate_);
     });
     border_.leave(step, *down_, gate, stream);
   }
@@ -58,7 +56,7 @@ class GatedMlp : public Sublayer {
  private:
   int64_t hidden_ = 0;
   int64_t intermediate_ = 0;
-  kernels::Activation activation_ = kernels::Activation::kSilu;
+  Gating gating_;
   Border border_;
   std::shared_ptr<const Linear> gate_;
   std::shared_ptr<const Linear> up_;

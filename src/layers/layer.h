@@ -30,7 +30,7 @@ class Sublayer {
   virtual int64_t arena_bytes(const StepLimits& limits) const = 0;
   /// Scratch bytes per thread.
   virtual int64_t scratch_bytes(const StepLimits& limits) const = 0;
-  /// What a visit of this sublayer keeps per position; all zero when it keeps nothing.
+  /// What a visit of this sublayer keeps per position and per sequence; all zero when it keeps nothing.
   virtual cache::VisitShape cache_shape() const { return {}; }
   /// Whether a row reads rows after it: a text must then come whole in one step, and nothing of it is kept.
   virtual bool reads_ahead() const { return false; }
@@ -38,7 +38,7 @@ class Sublayer {
   virtual std::vector<const Linear*> linears() const = 0;
 };
 
-/// One step of the stack: sublayers by role ("attn", "mlp"), in order.
+/// One step of the stack: sublayers by role, in order. "attn" and "mixer" mix tokens, "mlp" works on each by itself.
 struct Layer {
   struct Part {
     std::string role;
@@ -67,5 +67,7 @@ core::Result<std::unique_ptr<Sublayer>> make_latent_attention(Record& record, Bu
 core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_moe(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_short_convolution(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_state_space(Record& record, BuildContext& context);
 
 }  // namespace lamina::layers

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "codec/codec.h"
+#include "codec/mxfp4.h"
 #include "kernels/quantize.h"
 #include "layers/rows.h"
 
@@ -30,14 +31,19 @@ struct Inputs {
 
 }  // namespace
 
-core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows,
-                                  int64_t outputs, bool exact) {
+core::Result<Linear> Linear::plan(std::string name, const MatrixSource& source, const RowPick& rows, int64_t outputs,
+                                  bool exact) {
   Linear linear;
-  const codec::Codec* codec = codec::codec_of(*source.format);
-  if (rows.input_first && source.format->block_elements != 1) codec = codec::find_codec(exact ? "f32" : "f16");
-  const int64_t turned = rows.inputs > 0 ? rows.inputs : source.rows();
-  LAMINA_ASSIGN(linear.layout_,
-                kernels::weight_layout(*codec, outputs, rows.input_first ? turned : source.columns(), exact));
+  const core::TensorView& tensor = source.tensor;
+  const codec::Codec* codec = source.scales != nullptr ? codec::find_codec("mxfp4") : codec::codec_of(*tensor.format);
+  if (rows.input_first && source.scales != nullptr)
+    return core::fail(core::ErrorCode::kUnsupported, "",
+                      "scales apart from the numbers, and inputs first; one expected");
+  if (rows.input_first && codec->format.block_elements != 1) codec = codec::find_codec(exact ? "f32" : "f16");
+  const int64_t turned = rows.inputs > 0 ? rows.inputs : tensor.rows();
+  const int64_t columns = source.scales != nullptr ? 2 * tensor.columns() : tensor.columns();
+  LAMINA_ASSIGN(linear.layout_, kernels::weight_layout(*codec, outputs, rows.input_first ? turned : columns, exact));
+  linear.format_ = &codec->format;
   linear.name_ = std::move(name);
   linear.source_ = source;
   linear.rows_ = rows;
@@ -46,22 +52,21 @@ core::Result<Linear> Linear::plan(std::string name, const core::TensorView& sour
 
 /// Rows [begin, end) of the matrix, side by side and outputs first.
 void Linear::gather(int64_t begin, int64_t end, std::byte* out) const {
-  const int64_t row_bytes = source_.format->row_bytes(inputs());
-  for (int64_t output = begin; output < end; ++output) {
-    std::memcpy(out + output * row_bytes, source_.row(rows_.row(output)), static_cast<size_t>(row_bytes));
-  }
+  const int64_t row_bytes = format_->row_bytes(inputs());
+  for (int64_t output = begin; output < end; ++output) gather_row(rows_.row(output), out + output * row_bytes);
 }
 
 /// Inputs [begin, end) of a matrix that is stored inputs first, outputs first.
 void Linear::turn(int64_t begin, int64_t end, std::byte* out) const {
-  const bool decode = source_.format->block_elements != 1;
-  const codec::Codec& stored = *codec::codec_of(*source_.format);
-  const auto size = static_cast<size_t>(layout_.codec->format.block_bytes);
-  const int64_t columns = source_.columns();
+  const core::TensorView& tensor = source_.tensor;
+  const bool decode = tensor.format->block_elements != 1;
+  const codec::Codec& stored = *codec::codec_of(*tensor.format);
+  const auto size = static_cast<size_t>(format_->block_bytes);
+  const int64_t columns = tensor.columns();
   std::vector<float> numbers(static_cast<size_t>(decode ? columns : 0));
   std::vector<std::byte> row(static_cast<size_t>(decode ? columns : 0) * size);
   for (int64_t input = begin; input < end; ++input) {
-    const std::byte* from = source_.row(rows_.input_begin + input);
+    const std::byte* from = tensor.row(rows_.input_begin + input);
     if (decode) {
       stored.decode(from, columns, numbers.data());
       layout_.codec->encode(numbers.data(), columns, row.data());
@@ -78,22 +83,36 @@ void Linear::turn(int64_t begin, int64_t end, std::byte* out) const {
 core::TensorView Linear::read_part() const {
   const int64_t begin = rows_.input_first ? rows_.input_begin : rows_.begin;
   const int64_t end = rows_.input_first ? begin + inputs() : rows_.row(outputs() - 1) + 1;
-  core::TensorView part = source_;
+  core::TensorView part = source_.tensor;
   part.rank = 2;
-  part.data = source_.row(begin);
-  part.shape = {end - begin, source_.columns(), 1, 1};
+  part.data = source_.tensor.row(begin);
+  part.shape = {end - begin, source_.tensor.columns(), 1, 1};
   return part;
+}
+
+/// One row of an output, as its codec has it.
+void Linear::gather_row(int64_t row, std::byte* out) const {
+  if (source_.scales == nullptr) {
+    std::memcpy(out, source_.tensor.row(row), static_cast<size_t>(format_->row_bytes(inputs())));
+    return;
+  }
+  const int64_t blocks = inputs() / format_->block_elements;
+  const auto* pairs = reinterpret_cast<const uint8_t*>(source_.tensor.row(row));
+  const auto* scales = reinterpret_cast<const uint8_t*>(source_.scales) + row * blocks;
+  for (int64_t i = 0; i < blocks; ++i) {
+    const codec::BlockMxfp4 block = codec::join_mxfp4(scales[i], pairs + 16 * i);
+    std::memcpy(out + static_cast<size_t>(i) * sizeof(block), &block, sizeof(block));
+  }
 }
 
 core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
-  if (!rows_.input_first && rows_.group == outputs()) {
+  if (!rows_.input_first && rows_.group == outputs() && source_.scales == nullptr) {
     pack_stored(pool, release);
     return {};
   }
-  LAMINA_ASSIGN(
-      core::AlignedBuffer gathered,
-      core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * layout_.codec->format.row_bytes(inputs()))));
+  LAMINA_ASSIGN(core::AlignedBuffer gathered,
+                core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * format_->row_bytes(inputs()))));
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(rows_.input_first ? inputs() : outputs(), 1, index, threads);
     rows_.input_first ? turn(range.begin, range.end, gathered.data()) : gather(range.begin, range.end, gathered.data());
@@ -108,7 +127,7 @@ core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
 
 /// Rows that lie side by side are packed as they lie, piece by piece.
 void Linear::pack_stored(core::ThreadPool& pool, const Release& release) {
-  const std::byte* from = source_.row(rows_.begin);
+  const std::byte* from = source_.tensor.row(rows_.begin);
   const int64_t piece = std::max<int64_t>(1, kPieceBytes / layout_.panel_bytes);
   for (int64_t first = 0; first < layout_.panels; first += piece) {
     const int64_t panels = std::min(piece, layout_.panels - first);
@@ -117,9 +136,9 @@ void Linear::pack_stored(core::ThreadPool& pool, const Release& release) {
       kernels::pack_panels(layout_, from, first + range.begin, first + range.end, packed_.data());
     });
     const int64_t row = first * kernels::kPanel;
-    core::TensorView read = source_;
+    core::TensorView read = source_.tensor;
     read.rank = 2;
-    read.data = source_.row(rows_.begin + row);
+    read.data = source_.tensor.row(rows_.begin + row);
     read.shape = {std::min(panels * kernels::kPanel, layout_.outputs - row), layout_.inputs, 1, 1};
     release(read);
   }

@@ -33,6 +33,13 @@ struct RowPick {
   int64_t row(int64_t output) const { return begin + output / group * stride + output % group; }
 };
 
+/// Where the numbers of a matrix lie in the file.
+struct MatrixSource {
+  core::TensorView tensor;  ///< [rows, columns]
+  /// MXFP4 in two tensors: `tensor` has the pairs of numbers as bytes, these are the exponents, one for 32 numbers.
+  const std::byte* scales = nullptr;
+};
+
 /// Told which part of a file's tensor has been read and is no longer needed in memory.
 using Release = std::function<void(const core::TensorView& piece)>;
 
@@ -41,15 +48,15 @@ class Linear {
  public:
   /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file; `exact` keeps activations
   /// in float32. Numbers that come in blocks cannot be turned as they are: they become f16, or f32 when exact.
-  static core::Result<Linear> plan(std::string name, const core::TensorView& source, const RowPick& rows,
-                                   int64_t outputs, bool exact);
+  static core::Result<Linear> plan(std::string name, const MatrixSource& source, const RowPick& rows, int64_t outputs,
+                                   bool exact);
 
   const std::string& name() const { return name_; }
   const RowPick& rows() const { return rows_; }
   int64_t outputs() const { return layout_.outputs; }
   int64_t inputs() const { return layout_.inputs; }
   const kernels::WeightLayout& layout() const { return layout_; }
-  const core::TensorView& source() const { return source_; }
+  const core::TensorView& source() const { return source_.tensor; }
   const std::byte* packed() const { return packed_.data(); }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
   /// Bytes of the packed matrix.
@@ -64,9 +71,11 @@ class Linear {
   void gather(int64_t begin, int64_t end, std::byte* out) const;
   void turn(int64_t begin, int64_t end, std::byte* out) const;
   core::TensorView read_part() const;
+  void gather_row(int64_t row, std::byte* out) const;
 
   std::string name_;
-  core::TensorView source_;
+  MatrixSource source_;
+  const core::NumberFormat* format_ = nullptr;  ///< of the rows that gather() makes
   RowPick rows_;
   kernels::WeightLayout layout_;
   core::AlignedBuffer packed_;

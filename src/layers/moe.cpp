@@ -4,6 +4,7 @@
 #include "kernels/activation.h"
 #include "kernels/quantize.h"
 #include "layers/border.h"
+#include "layers/gating.h"
 #include "layers/layer.h"
 #include "layers/routed.h"
 #include "layers/rows.h"
@@ -47,7 +48,7 @@ class Moe : public Sublayer {
   int64_t hidden_ = 0;
   int64_t intermediate_ = 0;
   RouterOptions options_;
-  kernels::Activation activation_ = kernels::Activation::kSilu;
+  Gating gating_;
   Border border_;
   std::shared_ptr<const Linear> router_;
   ExpertLinears gate_;
@@ -62,8 +63,7 @@ Result<std::unique_ptr<Sublayer>> Moe::make(Record& record, BuildContext& contex
   LAMINA_ASSIGN(self.hidden_, record.size("hidden"));
   LAMINA_ASSIGN(self.intermediate_, record.size("intermediate"));
   LAMINA_ASSIGN(self.options_, read_router_options(record, context.weights));
-  LAMINA_ASSIGN(const std::string activation, record.text("activation"));
-  LAMINA_ASSIGN(self.activation_, find_activation(activation, record.place()));
+  LAMINA_ASSIGN(self.gating_, Gating::make(record));
   LAMINA_ASSIGN(self.border_, Border::make(record, context.weights, self.hidden_));
   LAMINA_ASSIGN(Record router, record.child("router"));
   LAMINA_ASSIGN(self.router_, context.weights.linear(router, self.options_.experts, self.hidden_));
@@ -145,7 +145,7 @@ void Moe::forward(Step& step, const float* input, float* stream) const {
   auto* inner_rows = step.arena.take<std::byte>(inner.row_bytes * places);
   split_rows(step.pool, places, [&](int64_t begin, int64_t end) {
     float* own = gate + begin * intermediate_;
-    kernels::activate_multiply(activation_, own, up + begin * intermediate_, (end - begin) * intermediate_, own);
+    gating_.apply(own, up + begin * intermediate_, (end - begin) * intermediate_);
     kernels::quantize_rows(inner, own, intermediate_, end - begin, inner_rows + begin * inner.row_bytes);
   });
   auto* parts = step.arena.take<float>(places * hidden_);
@@ -173,8 +173,7 @@ void Moe::add_shared(Step& step, const float* normed, float* out) const {
                           Product{.linear = shared_->up.get(), .y = up, .y_stride = size}},
                normed, step.rows);
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
-    kernels::activate_multiply(activation_, gate + begin * size, up + begin * size, (end - begin) * size,
-                               gate + begin * size);
+    gating_.apply(gate + begin * size, up + begin * size, (end - begin) * size);
   });
   run_products(step, std::array{Product{.linear = shared_->down.get(), .y = sum, .y_stride = hidden_}}, gate,
                step.rows);

@@ -17,6 +17,8 @@ constexpr std::array kKinds{
     Kind{"gated_mlp", make_gated_mlp},
     Kind{"mlp", make_mlp},
     Kind{"moe", make_moe},
+    Kind{"short_convolution", make_short_convolution},
+    Kind{"state_space", make_state_space},
 };
 
 }  // namespace

@@ -38,6 +38,7 @@ Result<kernels::RopeOptions> read_options(Record& record, Weights& weights, int6
   LAMINA_ASSIGN(options.attention_factor, record.number_or("attention_factor", 0));
   LAMINA_ASSIGN(options.mscale, record.number_or("mscale", 0));
   LAMINA_ASSIGN(options.mscale_all_dim, record.number_or("mscale_all_dim", 0));
+  LAMINA_ASSIGN(options.truncate, record.flag_or("truncate", true));
   LAMINA_ASSIGN(options.factors, read_factors(record, weights, "factors", options.rotary / 2));
   LAMINA_ASSIGN(options.long_factors, read_factors(record, weights, "long_factors", options.rotary / 2));
   return options;

@@ -20,4 +20,18 @@ void split_rows(core::ThreadPool& pool, int64_t rows, Function&& function) {
   });
 }
 
+/// Calls function(begin, end) on the threads with the columns that are theirs, in steps of a cache line, or once on the
+/// caller when there are few rows.
+template <typename Function>
+void split_columns(core::ThreadPool& pool, int64_t rows, int64_t columns, Function&& function) {
+  if (rows < kRowsWorthSplitting) {
+    function(int64_t{0}, columns);
+    return;
+  }
+  pool.run([&](int index, int threads) {
+    const core::Range range = core::split_range(columns, 16, index, threads);
+    if (range.begin < range.end) function(range.begin, range.end);
+  });
+}
+
 }  // namespace lamina::layers

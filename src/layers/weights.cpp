@@ -54,9 +54,15 @@ const std::string& Weights::file_name(const std::string& name) const {
 }
 
 Result<core::TensorView> Weights::view(const std::string& name, const std::vector<int64_t>& shape) {
+  LAMINA_ASSIGN(const core::TensorView tensor, files_.weight(file_name(name)));
+  return check_shape(name, tensor, shape);
+}
+
+/// Marks the tensor as used and compares its shape.
+Result<core::TensorView> Weights::check_shape(const std::string& name, const core::TensorView& tensor,
+                                              const std::vector<int64_t>& shape) {
   const std::string place = files_.path().string();
   const std::string& in_file = file_name(name);
-  LAMINA_ASSIGN(const core::TensorView tensor, files_.weight(in_file));
   if (used_.insert(in_file).second) new_names_.push_back(in_file);
   const std::vector<int64_t> found(tensor.shape.begin(), tensor.shape.begin() + tensor.rank);
   if (!std::equal(found.begin(), found.end(), shape.begin(), shape.end())) {
@@ -81,33 +87,119 @@ Result<std::vector<float>> Weights::vector(const std::string& name, int64_t coun
   return values;
 }
 
-Result<std::shared_ptr<const Linear>> Weights::matrix(const std::string& name, int64_t outputs, int64_t inputs,
-                                                      const std::optional<std::string>& bias) {
-  return planned({.name = name, .shape = {outputs, inputs}, .rows = RowPick::all(outputs), .outputs = outputs}, bias);
+std::vector<int64_t> Weights::Wanted::shape() const {
+  std::vector<int64_t> shape{rows.of, inputs};
+  if (rows.input_first) std::swap(shape[0], shape[1]);
+  if (count > 0) shape.insert(shape.begin(), count);
+  return shape;
 }
 
-Result<std::shared_ptr<const Linear>> Weights::planned(const Wanted& wanted, const std::optional<std::string>& bias) {
+Result<std::vector<float>> Weights::array(const std::string& name, const std::vector<int64_t>& shape) {
+  const core::TensorView* stored = files_.find(file_name(name));
+  std::vector<int64_t> expected = shape;
+  if (stored != nullptr) {
+    const std::vector<int64_t> found(stored->shape.begin(), stored->shape.begin() + stored->rank);
+    const auto without_ones = [](std::vector<int64_t> sizes) {
+      std::erase(sizes, 1);
+      return sizes;
+    };
+    int64_t count = 1;
+    const bool countable =
+        std::ranges::none_of(shape, [&](int64_t size) { return __builtin_mul_overflow(count, size, &count); });
+    if (without_ones(found) == without_ones(shape) || (countable && found == std::vector{count})) expected = found;
+  }
+  LAMINA_ASSIGN(const core::TensorView tensor, view(name, expected));
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  codec::codec_of(*tensor.format)->decode(tensor.data, tensor.elements(), values.data());
+  return values;
+}
+
+Result<std::shared_ptr<const Linear>> Weights::matrix(const std::string& name, int64_t outputs, int64_t inputs,
+                                                      const std::optional<std::string>& bias) {
+  return planned({.name = name, .inputs = inputs, .rows = RowPick::all(outputs), .outputs = outputs, .bias = bias});
+}
+
+Result<std::shared_ptr<const Linear>> Weights::planned(const Wanted& wanted) {
   LAMINA_ASSIGN(std::shared_ptr<Linear> linear, find_or_plan(wanted));
-  if (bias && has(*bias)) {
-    LAMINA_ASSIGN(const std::vector<float> all, vector(*bias, wanted.rows.of));
-    std::vector<float> values;
-    for (int64_t output = 0; output < wanted.outputs; ++output)
-      values.push_back(all[static_cast<size_t>(wanted.rows.row(output))]);
+  if (wanted.bias && has(*wanted.bias)) {
+    LAMINA_ASSIGN(std::vector<float> values, bias(wanted));
     linear->set_bias(std::move(values));
   }
   return std::shared_ptr<const Linear>(std::move(linear));
 }
 
+/// The numbers of the bias that belong to the picked rows.
+Result<std::vector<float>> Weights::bias(const Wanted& wanted) {
+  std::vector<float> all(static_cast<size_t>(wanted.rows.of));
+  if (wanted.count > 0) {
+    LAMINA_ASSIGN(const core::TensorView stack, view(*wanted.bias, {wanted.count, wanted.rows.of}));
+    codec::codec_of(*stack.format)->decode(stack.row(wanted.index), wanted.rows.of, all.data());
+  } else {
+    LAMINA_ASSIGN(all, vector(*wanted.bias, wanted.rows.of));
+  }
+  std::vector<float> values;
+  for (int64_t output = 0; output < wanted.outputs; ++output)
+    values.push_back(all[static_cast<size_t>(wanted.rows.row(output))]);
+  return values;
+}
+
 Result<std::shared_ptr<Linear>> Weights::find_or_plan(const Wanted& wanted) {
-  const auto found = index_.find({wanted.name, wanted.rows});
+  const auto found = index_.find({wanted.name, wanted.index, wanted.rows});
   if (found != index_.end() && linears_[found->second]->outputs() == wanted.outputs) return linears_[found->second];
-  LAMINA_ASSIGN(const core::TensorView tensor, view(wanted.name, wanted.shape));
+  LAMINA_ASSIGN(const MatrixSource tensor, source(wanted));
   auto planned = Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, exact_);
   if (!planned)
     return fail(planned.error().code, files_.path().string(), "tensor {}: {}", wanted.name, planned.error().message);
-  index_[{wanted.name, wanted.rows}] = linears_.size();
+  index_[{wanted.name, wanted.index, wanted.rows}] = linears_.size();
   linears_.push_back(std::make_shared<Linear>(std::move(*planned)));
   return linears_.back();
+}
+
+namespace {
+
+/// Matrix `index` of a stack [count, rows, columns].
+core::TensorView part_of(const core::TensorView& stack, int64_t index) {
+  core::TensorView part = stack;
+  part.rank = 2;
+  part.shape = {stack.shape[1], stack.shape[2], 1, 1};
+  part.data = stack.data + index * part.bytes();
+  return part;
+}
+
+}  // namespace
+
+Result<MatrixSource> Weights::source(const Wanted& wanted) {
+  if (wanted.scales) return joined_source(wanted);
+  LAMINA_ASSIGN(const core::TensorView tensor, view(wanted.name, wanted.shape()));
+  return MatrixSource{.tensor = wanted.count > 0 ? part_of(tensor, wanted.index) : tensor};
+}
+
+/// MXFP4 whose numbers and exponents are two tensors of bytes, which no codec reads by themselves.
+Result<MatrixSource> Weights::joined_source(const Wanted& wanted) {
+  constexpr int64_t kNumbers = 32;
+  const auto bytes_of = [&](const std::string& name, const std::vector<int64_t>& shape) -> Result<core::TensorView> {
+    const core::TensorView* tensor = files_.find(file_name(name));
+    if (tensor == nullptr) return fail(ErrorCode::kNotFound, files_.path().string(), "tensor {} is missing", name);
+    if (tensor->format->block_bytes != 1 || tensor->format->block_elements != 1)
+      return fail(ErrorCode::kCorrupt, files_.path().string(), "tensor {} is stored as {}; bytes expected", name,
+                  tensor->format->name);
+    return check_shape(name, *tensor, shape);
+  };
+  const int64_t blocks = wanted.inputs / kNumbers;
+  if (wanted.inputs % kNumbers != 0 || wanted.count == 0 || wanted.rows.input_first)
+    return fail(ErrorCode::kUnsupported, files_.path().string(),
+                "tensor {}: scales belong to stacks of matrices, outputs first, whose inputs are a multiple of {}",
+                wanted.name, kNumbers);
+  LAMINA_ASSIGN(core::TensorView pairs, bytes_of(wanted.name, {wanted.count, wanted.rows.of, blocks, kNumbers / 2}));
+  LAMINA_ASSIGN(const core::TensorView scales, bytes_of(*wanted.scales, {wanted.count, wanted.rows.of, blocks}));
+  joined_[file_name(wanted.name)] = {.format = &codec::find_codec("mxfp4")->format,
+                                     .rank = 3,
+                                     .shape = {wanted.count, wanted.rows.of, wanted.inputs, 1},
+                                     .data = pairs.data};
+  joined_[file_name(*wanted.scales)] = {.format = scales.format, .rank = 1, .shape = {0, 1, 1, 1}, .data = scales.data};
+  pairs.rank = 3;
+  pairs.shape = {wanted.count, wanted.rows.of, wanted.inputs / 2, 1};
+  return MatrixSource{.tensor = part_of(pairs, wanted.index), .scales = part_of(scales, wanted.index).data};
 }
 
 namespace {
@@ -135,26 +227,45 @@ Result<RowPick> read_rows(Record& record, int64_t outputs) {
 
 }  // namespace
 
+Result<Weights::Wanted> Weights::read_wanted(Record& record, int64_t outputs, int64_t inputs) const {
+  Wanted wanted;
+  LAMINA_ASSIGN(wanted.name, record.text("weight"));
+  LAMINA_ASSIGN(wanted.bias, record.optional_text("bias"));
+  LAMINA_ASSIGN(wanted.rows, read_rows(record, outputs));
+  wanted.inputs = inputs;
+  wanted.outputs = outputs;
+  return wanted;
+}
+
 Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t outputs, int64_t inputs) {
-  LAMINA_ASSIGN(const std::string name, record.text("weight"));
-  LAMINA_ASSIGN(const std::optional<std::string> bias, record.optional_text("bias"));
-  LAMINA_ASSIGN(const RowPick rows, read_rows(record, outputs));
+  LAMINA_ASSIGN(const Wanted wanted, read_wanted(record, outputs, inputs));
   LAMINA_CHECK_OK(record.done());
-  std::vector<int64_t> shape{rows.of, inputs};
-  if (rows.input_first) std::swap(shape[0], shape[1]);
-  return planned({.name = name, .shape = shape, .rows = rows, .outputs = outputs}, bias);
+  return planned(wanted);
 }
 
 Result<std::shared_ptr<const Linear>> Weights::expert(Record record, int64_t index, int64_t count, int64_t outputs,
                                                       int64_t inputs) {
   constexpr std::string_view kPlace = "{expert}";
-  LAMINA_ASSIGN(std::string name, record.text("weight"));
+  LAMINA_ASSIGN(Wanted wanted, read_wanted(record, outputs, inputs));
+  LAMINA_ASSIGN(wanted.scales, record.optional_text("scales"));
   LAMINA_CHECK_OK(record.done());
-  if (const size_t at = name.find(kPlace); at != std::string::npos) {
-    return matrix(name.replace(at, kPlace.size(), std::to_string(index)), outputs, inputs);
+  const auto numbered = [&](std::string& name) {
+    const size_t at = name.find(kPlace);
+    if (at != std::string::npos) name.replace(at, kPlace.size(), std::to_string(index));
+    return at != std::string::npos;
+  };
+  if (numbered(wanted.name)) {
+    if (wanted.bias) numbered(*wanted.bias);
+    return planned(wanted);
   }
-  const RowPick rows{.begin = index * outputs, .of = count * outputs, .group = outputs, .stride = outputs};
-  return find_or_plan({.name = name, .shape = {count, outputs, inputs}, .rows = rows, .outputs = outputs});
+  wanted.index = index;
+  wanted.count = count;
+  return planned(wanted);
+}
+
+core::TensorView Weights::listed(const format::NamedTensor& tensor) const {
+  const auto found = joined_.find(tensor.name);
+  return found == joined_.end() ? tensor.view : found->second;
 }
 
 int64_t Weights::packed_bytes() const {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,8 @@ class Weights {
   core::Result<core::TensorView> table(const std::string& name, int64_t columns);
   /// A vector of `count` numbers, or a matrix with that one row, as float32.
   core::Result<std::vector<float>> vector(const std::string& name, int64_t count);
+  /// An array of that shape as float32; in the file dimensions of 1 may be there or not, or all numbers be in one row.
+  core::Result<std::vector<float>> array(const std::string& name, const std::vector<int64_t>& shape);
   /// The matrix [outputs, inputs]; the same name gives the same object. Packed by pack().
   /// A bias is used when the file has it.
   core::Result<std::shared_ptr<const Linear>> matrix(const std::string& name, int64_t outputs, int64_t inputs,
@@ -47,10 +50,11 @@ class Weights {
   /// As matrix(), of the rows that `rows` picks from a tensor of that shape.
   core::Result<std::shared_ptr<const Linear>> picked(const std::string& name, const std::vector<int64_t>& shape,
                                                      const RowPick& rows, int64_t outputs) {
-    return planned({.name = name, .shape = shape, .rows = rows, .outputs = outputs}, {});
+    return planned({.name = name, .inputs = rows.input_first ? shape[0] : shape[1], .rows = rows, .outputs = outputs});
   }
-  /// Matrix `index` of `count`: the tensor in whose name "{expert}" stands for the index, or a part of the stack
-  /// [count, outputs, inputs] when the name has none. Record {weight}.
+  /// Matrix `index` of `count`, from a record as linear() reads it: the tensor in whose name "{expert}" stands for the
+  /// index, or that part of a stack [count, ...] when the name has none. A stack may have `scales`, a second tensor of
+  /// MXFP4 exponents: then `weight` is bytes [count, outputs, inputs / 32, 16].
   core::Result<std::shared_ptr<const Linear>> expert(Record record, int64_t index, int64_t count, int64_t outputs,
                                                      int64_t inputs);
 
@@ -58,6 +62,9 @@ class Weights {
   int64_t packed_bytes() const;
   /// Packs every matrix that was asked for and gives the file's pages back to the system.
   core::Status pack(core::ThreadPool& pool, const Progress& progress);
+  /// The file's tensor as a list should show it: where two make one matrix, the first is that matrix and the second,
+  /// its scales, has no numbers of its own.
+  core::TensorView listed(const format::NamedTensor& tensor) const;
   /// Names, as the file spells them, that were asked for.
   const std::set<std::string>& used() const { return used_; }
   /// Names that were asked for the first time since the last call, in order.
@@ -68,21 +75,35 @@ class Weights {
   /// A matrix to be made: where its rows are, and the shape that the tensor must have.
   struct Wanted {
     std::string name;
-    std::vector<int64_t> shape;
+    int64_t inputs = 0;
     RowPick rows;
     int64_t outputs = 0;
+    std::optional<std::string> bias{};
+    std::optional<std::string> scales{};  ///< a tensor of MXFP4 exponents
+    int64_t index = 0;                    ///< of the matrix in a stack
+    int64_t count = 0;                    ///< matrices of the stack; 0: the tensor is the matrix
+
+    /// Shape of the tensor: that of a matrix, after the size of the stack if there is one.
+    std::vector<int64_t> shape() const;
   };
+  core::Result<Wanted> read_wanted(Record& record, int64_t outputs, int64_t inputs) const;
   core::Result<std::shared_ptr<Linear>> find_or_plan(const Wanted& wanted);
-  core::Result<std::shared_ptr<const Linear>> planned(const Wanted& wanted, const std::optional<std::string>& bias);
+  core::Result<std::shared_ptr<const Linear>> planned(const Wanted& wanted);
+  core::Result<MatrixSource> source(const Wanted& wanted);
+  core::Result<MatrixSource> joined_source(const Wanted& wanted);
+  core::Result<std::vector<float>> bias(const Wanted& wanted);
+  core::Result<core::TensorView> check_shape(const std::string& name, const core::TensorView& tensor,
+                                             const std::vector<int64_t>& shape);
 
   const format::ModelFiles& files_;
   bool exact_ = false;
   std::vector<std::shared_ptr<Linear>> linears_;
-  std::map<std::pair<std::string, RowPick>, size_t> index_;  ///< of linears_
+  std::map<std::tuple<std::string, int64_t, RowPick>, size_t> index_;  ///< of linears_, by place in a stack
   std::set<std::string> used_;
   std::vector<std::string> new_names_;
   std::vector<std::pair<std::string, std::string>> rules_;
-  std::map<std::string, std::string> file_names_;  ///< of renamed tensors, by known name
+  std::map<std::string, std::string> file_names_;                ///< of renamed tensors, by known name
+  std::map<std::string, core::TensorView, std::less<>> joined_;  ///< what listed() shows instead, by the file's name
 };
 
 }  // namespace lamina::layers

@@ -81,6 +81,13 @@ bool Model::reads_ahead() const {
   });
 }
 
+bool Model::keeps_keys() const {
+  return !reads_ahead() && std::ranges::any_of(layers_, [](const layers::Layer& layer) {
+    return std::ranges::any_of(
+        layer.parts, [](const layers::Layer::Part& part) { return part.sublayer->cache_shape().keeps_keys(); });
+  });
+}
+
 /// A tensor that no layer asked for would change the result silently, so it must be one that the architecture knows to
 /// be idle. {layers} in its patterns is the number of layers: the index of a layer beyond the last.
 core::Status Model::check_unused(const nlohmann::json& ignored) const {
@@ -108,7 +115,7 @@ core::Status Model::load(core::ThreadPool& pool, const layers::Progress& progres
 
 int64_t Model::parameters() const {
   int64_t count = 0;
-  for (const format::NamedTensor& tensor : files_.tensors()) count += tensor.view.elements();
+  for (const format::NamedTensor& tensor : files_.tensors()) count += listed(tensor).elements();
   return count;
 }
 

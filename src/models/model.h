@@ -38,6 +38,8 @@ class Model {
   const std::vector<int>& route() const { return route_; }
   /// Whether rows read rows after them (an encoder): a text is computed whole in one step, and nothing of it is kept.
   bool reads_ahead() const;
+  /// Whether some layer keeps keys and values.
+  bool keeps_keys() const;
   const std::vector<kernels::RopeFrequencies>& ropes() const { return ropes_; }
   int64_t hidden() const { return embedding_.hidden(); }
   int64_t vocabulary() const { return embedding_.vocabulary(); }
@@ -45,6 +47,8 @@ class Model {
   /// Bytes of the packed matrices.
   int64_t weight_bytes() const { return weights_->packed_bytes(); }
   int64_t parameters() const;
+  /// A tensor of the file as a list should show it (layers::Weights::listed).
+  core::TensorView listed(const format::NamedTensor& tensor) const { return weights_->listed(tensor); }
 
  private:
   explicit Model(format::ModelFiles files) : files_(std::move(files)) {}

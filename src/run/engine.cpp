@@ -1,6 +1,7 @@
 #include "run/engine.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace lamina::run {
 
@@ -49,7 +50,8 @@ Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId seque
     LAMINA_ASSIGN(active->sequence, runner_.open());
   } else {
     active->sequence = sequence;
-    if (runner_.length(sequence) >= length) runner_.truncate(sequence, length - 1);
+    // The last token of the prompt is computed again for its logits; what remains may be less than asked for.
+    if (runner_.length(sequence) >= length) std::ignore = runner_.truncate(sequence, length - 1);
   }
   active->sampler = std::make_unique<Sampler>(request.sampling, vocabulary);
   active->known = request.prompt;

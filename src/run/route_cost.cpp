@@ -20,8 +20,12 @@ struct Sum {
 
 }  // namespace
 
+bool mixes_tokens(std::string_view role) {
+  return role == "attn" || role == "mixer";
+}
+
 bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
-  if (part.role == "attn") return visit.attention;
+  if (mixes_tokens(part.role)) return visit.attention;
   if (part.role == "mlp") return visit.mlp;
   return true;
 }
@@ -39,6 +43,7 @@ RouteCost route_cost(const Runner& runner) {
   for (const cache::VisitShape& visit : runner.cache_visits()) {
     const int64_t numbers = visit.key_size + (visit.joined ? 0 : visit.value_size);
     sum.cost.position_bytes += visit.kv_heads * numbers * kernels::cache_number_bytes(visit.format);
+    sum.cost.state_bytes += visit.state_floats * static_cast<int64_t>(sizeof(float));
   }
   return sum.cost;
 }

@@ -7,6 +7,10 @@
 
 namespace lamina::run {
 
+/// Whether a layer's part of that role mixes tokens: what recipes call "attn", be it attention, a convolution or a
+/// recurrent state.
+bool mixes_tokens(std::string_view role);
+
 /// Whether a visit of the route runs that part of its layer.
 bool runs(const recipe::Visit& visit, const layers::Layer::Part& part);
 
@@ -20,6 +24,7 @@ struct WeightCounts {
 struct RouteCost {
   int64_t weight_bytes = 0;    ///< packed matrices that one step reads, the head's too
   int64_t position_bytes = 0;  ///< of the cache, per position that a token attends to
+  int64_t state_bytes = 0;     ///< of the cache, per sequence: read and written by each step
   WeightCounts layers;         ///< each is multiplied once per token
   WeightCounts head;           ///< once per row of logits
   std::string_view isa;        ///< instruction set of the largest matrix's kernel

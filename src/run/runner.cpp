@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <tuple>
 
 #include "layers/rows.h"
 #include "run/route_cost.h"
@@ -34,7 +35,8 @@ struct CachePlan {
 int slot_of(std::vector<cache::VisitShape>& shapes, const cache::VisitShape& shape, bool shared) {
   const auto same = [&](const cache::VisitShape& other) {
     return other.kv_heads == shape.kv_heads && other.key_size == shape.key_size &&
-           other.value_size == shape.value_size && other.joined == shape.joined;
+           other.value_size == shape.value_size && other.joined == shape.joined && !other.keeps_state() &&
+           !shape.keeps_state();
   };
   auto found = shared ? std::ranges::find_if(shapes, same) : shapes.end();
   if (found == shapes.end()) found = shapes.insert(shapes.end(), shape);
@@ -54,7 +56,14 @@ Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& op
     cache::VisitShape shape;
     for (const auto& part : model.layers()[static_cast<size_t>(visit.layer)].parts) {
       const cache::VisitShape wanted = part.sublayer->cache_shape();
-      if (runs(visit, part) && wanted.kv_heads > 0) shape = wanted;
+      if (!runs(visit, part)) continue;
+      if (wanted.keeps_state() && shape.keeps_state()) {
+        return fail(ErrorCode::kUnsupported, fmt::format("layer {}", visit.layer),
+                    "two of its parts keep a state; at most one expected");
+      }
+      const int64_t state = shape.state_floats + wanted.state_floats;
+      if (wanted.keeps_keys()) shape = wanted;
+      shape.state_floats = state;
     }
     shape.format = format;
     plan.slots.push_back(slot_of(plan.options.visits, shape, shared));
@@ -280,7 +289,7 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
   compute_logits(step, rows, logits.data());
   for (const layers::RowGroup& group : groups_) {
     if (model_.reads_ahead()) {
-      cache_->truncate(group.sequence, 0);
+      std::ignore = cache_->truncate(group.sequence, 0);
     } else {
       cache_->set_length(group.sequence, group.first_position + group.rows);
     }

@@ -69,7 +69,11 @@ class Runner {
   core::Result<cache::SequenceId> open() { return cache_->open(); }
   void close(cache::SequenceId sequence) { cache_->close(sequence); }
   int64_t length(cache::SequenceId sequence) const { return cache_->length(sequence); }
-  void truncate(cache::SequenceId sequence, int64_t length) { cache_->truncate(sequence, length); }
+  /// Forgets positions from `length` on; returns how many remain, which may be none (cache::KvCache::truncate): the
+  /// caller computes again from there.
+  [[nodiscard]] int64_t truncate(cache::SequenceId sequence, int64_t length) {
+    return cache_->truncate(sequence, length);
+  }
   /// What each visit of the route keeps of a position.
   std::span<const cache::VisitShape> cache_visits() const { return cache_->visits(); }
   void set_hook(BorderHook* hook) { hook_ = hook; }

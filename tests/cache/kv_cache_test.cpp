@@ -1,5 +1,6 @@
 #include "cache/kv_cache.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -115,7 +116,7 @@ TEST(KvCache, TruncateFreesBlocksAndRewritesWork) {
   const SequenceId a = *cache.open();
   fill(cache, a, 0, 200);
   EXPECT_EQ(cache.free_blocks(), cache.block_count() - 4);
-  cache.truncate(a, 70);
+  EXPECT_EQ(cache.truncate(a, 70), 70);
   EXPECT_EQ(cache.length(a), 70);
   EXPECT_EQ(cache.free_blocks(), cache.block_count() - 2);
   expect_all(cache, a, a, 70);
@@ -124,7 +125,7 @@ TEST(KvCache, TruncateFreesBlocksAndRewritesWork) {
   fill(cache, a, 70, 100);
   expect_all(cache, a, a, 100);
   expect_all(cache, b, b, 130);
-  cache.truncate(a, 500);
+  EXPECT_EQ(cache.truncate(a, 500), 100);
   EXPECT_EQ(cache.length(a), 100);
 }
 
@@ -139,6 +140,85 @@ TEST(KvCache, ForkCopiesAndThenGoesItsOwnWay) {
   write(cache, 0, *b, 99, 5.0F);
   expect_all(cache, a, a, 130);
   EXPECT_FALSE(cache.fork(a, 131).has_value());
+}
+
+/// Visit 0 keeps keys and a state, visit 1 only a state.
+KvCacheOptions with_states(int64_t tokens, int32_t sequences) {
+  KvCacheOptions options{.visits = {}, .tokens = tokens, .sequence_tokens = 0, .sequences = sequences};
+  options.visits.push_back({.kv_heads = 1, .key_size = 8, .value_size = 8, .state_floats = 5});
+  options.visits.push_back({.state_floats = 33});
+  return options;
+}
+
+std::vector<float> state_of(KvCache& cache, int64_t visit, SequenceId id) {
+  const float* state = cache.state(visit, id);
+  return {state, state + cache.visits()[static_cast<size_t>(visit)].state_floats};
+}
+
+void advance(KvCache& cache, SequenceId id, int64_t to) {
+  ASSERT_TRUE(cache.reserve(id, to).has_value());
+  for (const int64_t visit : {0, 1}) {
+    float* state = cache.state(visit, id);
+    const int64_t size = cache.visits()[static_cast<size_t>(visit)].state_floats;
+    for (int64_t i = 0; i < size; ++i) state[i] = mark(visit, id, to, i) + 1.0F;
+  }
+  cache.set_length(id, to);
+}
+
+TEST(KvCache, StatesStartAtZeroAndBelongToTheirSequenceAndVisit) {
+  KvCache cache = make(with_states(256, 2));
+  const SequenceId a = *cache.open();
+  const SequenceId b = *cache.open();
+  advance(cache, a, 10);
+  for (const int64_t visit : {0, 1}) {
+    EXPECT_THAT(state_of(cache, visit, b), testing::Each(0.0F));
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(cache.state(visit, b)) % 64, 0U);
+  }
+  advance(cache, b, 20);
+  EXPECT_EQ(state_of(cache, 0, a)[4], mark(0, a, 10, 4) + 1.0F);
+  EXPECT_EQ(state_of(cache, 1, a)[32], mark(1, a, 10, 32) + 1.0F);
+  cache.close(a);
+  const SequenceId again = *cache.open();
+  EXPECT_EQ(again, a);
+  EXPECT_THAT(state_of(cache, 1, again), testing::Each(0.0F));
+}
+
+TEST(KvCache, AStateIsKeptWholeOrStartsAgain) {
+  KvCache cache = make(with_states(256, 1));
+  const SequenceId a = *cache.open();
+  advance(cache, a, 100);
+  const std::vector<float> before = state_of(cache, 1, a);
+  EXPECT_EQ(cache.truncate(a, 100), 100);
+  EXPECT_EQ(cache.truncate(a, 180), 100);
+  EXPECT_EQ(state_of(cache, 1, a), before);
+  EXPECT_EQ(cache.truncate(a, 99), 0);
+  EXPECT_EQ(cache.length(a), 0);
+  EXPECT_EQ(cache.free_blocks(), cache.block_count());
+  EXPECT_THAT(state_of(cache, 0, a), testing::Each(0.0F));
+  EXPECT_THAT(state_of(cache, 1, a), testing::Each(0.0F));
+}
+
+TEST(KvCache, ForkCopiesStatesOrTakesNothing) {
+  KvCache cache = make(with_states(256, 3));
+  const SequenceId a = *cache.open();
+  advance(cache, a, 70);
+  const SequenceId whole = *cache.fork(a, 70);
+  EXPECT_EQ(cache.length(whole), 70);
+  EXPECT_EQ(state_of(cache, 0, whole), state_of(cache, 0, a));
+  EXPECT_EQ(state_of(cache, 1, whole), state_of(cache, 1, a));
+  const SequenceId part = *cache.fork(a, 64);
+  EXPECT_EQ(cache.length(part), 0);
+  EXPECT_THAT(state_of(cache, 1, part), testing::Each(0.0F));
+  EXPECT_EQ(cache.length(a), 70);
+}
+
+TEST(KvCache, StatesCountAndAreChecked) {
+  const int64_t without = KvCache::bytes(options(128, 3));
+  KvCacheOptions wanted = options(128, 3);
+  wanted.visits[1].state_floats = 100;
+  EXPECT_EQ(KvCache::bytes(wanted), without + 3 * 448);  // 400 bytes in whole cache lines
+  wanted.visits[1].state_floats = -1;
+  EXPECT_EQ(KvCache::create(wanted).error().text(), "cache: visit 1: a state of -1 numbers; 0 or more expected");
 }
 
 TEST(KvCache, CloseGivesEverythingBack) {

@@ -5,6 +5,7 @@
 
 #include "files.h"
 #include "format/gguf_writer.h"
+#include "format/python_json.h"
 
 namespace lamina::format {
 namespace {
@@ -18,6 +19,19 @@ std::string error_of(const std::filesystem::path& path) {
 
 void copy_golden(std::string_view name, const std::filesystem::path& to) {
   std::filesystem::copy_file(golden_file(name), to);
+}
+
+TEST(PythonJson, ReadsInfinitiesAsBoundsThatNothingReaches) {
+  const auto read = [](const char* text) { return parse_python_json(text, "c.json").value(); };
+  EXPECT_EQ(read(R"({"a": [0.0, Infinity], "b": -Infinity})"), nlohmann::json({{"a", {0.0, 1e308}}, {"b", -1e308}}));
+  EXPECT_EQ(read(R"({"a": {"__float__": "Infinity"}, "b": [{"__float__": "-Infinity"}]})"),
+            nlohmann::json({{"a", 1e308}, {"b", {-1e308}}}));
+  EXPECT_EQ(read(R"(["Infinity", "\"Infinity", "\\", Infinity])"),
+            nlohmann::json({"Infinity", "\"Infinity", "\\", 1e308}));
+  EXPECT_EQ(read(R"({"__float__": "NaN"})"), nlohmann::json({{"__float__", "NaN"}}));
+  for (const char* text : {"Infinit", "NaN", "[Infinity", "\"\\", "1Infinity"}) {
+    EXPECT_FALSE(parse_python_json(text, "c.json")) << text;
+  }
 }
 
 TEST(ModelFiles, OpensGguf) {

@@ -168,7 +168,7 @@ void build_and_step(const fs::path& path) {
   if (!model) return;
   (void)models::load_tokenizer((*model)->files());
   const auto plan = recipe::plan(*recipe::parse(""), {.layers = static_cast<int>((*model)->layers().size()),
-                                                      .key_value_cache = !(*model)->reads_ahead(),
+                                                      .key_value_cache = (*model)->keeps_keys(),
                                                       .sublayers = {},
                                                       .route = (*model)->route()});
   if (!plan) return;

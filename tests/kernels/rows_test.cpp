@@ -172,6 +172,11 @@ TEST_F(Rows, ElementwiseHaveTheSameBitsInEveryVariant) {
       variant->activate_multiply(activation, x.data(), up.data(), n - 5, got.data());
       EXPECT_TRUE(same_bits(got, expected)) << activation_name(activation);
     }
+    for (const GateBounds bounds : {GateBounds{}, GateBounds{.limit = 0.75F, .up_offset = 1.0F}}) {
+      scalar.activate_multiply_bounded(Activation::kGeluQuick, bounds, x.data(), up.data(), n - 5, expected.data());
+      variant->activate_multiply_bounded(Activation::kGeluQuick, bounds, x.data(), up.data(), n - 5, got.data());
+      EXPECT_TRUE(same_bits(got, expected)) << "within " << bounds.limit;
+    }
     scalar.soft_cap(x.data(), 30.0F, n, expected.data());
     variant->soft_cap(x.data(), 30.0F, n, got.data());
     EXPECT_TRUE(same_bits(got, expected));
@@ -188,6 +193,23 @@ TEST_F(Rows, ElementwiseHaveTheSameBitsInEveryVariant) {
     variant->multiply(x.data(), up.data(), n - 5, got.data());
     EXPECT_TRUE(same_bits(got, expected));
   }
+}
+
+TEST_F(Rows, BoundedGatesMatchDoublePrecision) {
+  const auto gate = normal(300, 10, 6.0F);
+  const auto up = normal(300, 11, 6.0F);
+  std::vector<float> got(gate.size());
+  activate_multiply_bounded(Activation::kGeluQuick, {.limit = 7.0F, .up_offset = 1.0F}, gate.data(), up.data(), 300,
+                            got.data());
+  int bounded = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double g = std::min(static_cast<double>(gate[i]), 7.0);
+    const double u = std::clamp(static_cast<double>(up[i]), -7.0, 7.0);
+    const double truth = g / (1 + std::exp(-1.702 * g)) * (u + 1);
+    EXPECT_NEAR(got[i], truth, 1e-6 * std::max(1.0, std::fabs(truth)));
+    bounded += gate[i] > 7 || std::fabs(up[i]) > 7;
+  }
+  EXPECT_GT(bounded, 30);
 }
 
 TEST_F(Rows, ActivationsOfNanAreNan) {

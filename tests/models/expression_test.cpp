@@ -49,7 +49,8 @@ TEST(Expression, LooksUpOnlyTheBranchThatIsTaken) {
 }
 
 TEST(Expression, ErrorsNameTheCharacter) {
-  for (const char* text : {"", "1 +", "(1", "1 2", "'a", "1 / 0", "sqrt(0 - 1)", "sqrt()", "f(1)", "'a' + 1", "a ? 1", "#"}) {
+  for (const char* text :
+       {"", "1 +", "(1", "1 2", "'a", "1 / 0", "sqrt(0 - 1)", "sqrt()", "f(1)", "'a' + 1", "a ? 1", "#"}) {
     EXPECT_FALSE(evaluate(text, lookup)) << text;
   }
   const auto result = evaluate("1 + #", lookup);

@@ -63,9 +63,12 @@ class StepAllocations : public testing::TestWithParam<std::tuple<std::string, in
   static constexpr int32_t kRows = 32;
 
   void SetUp() override {
-    run_ = ModelRun::open(
-        golden_folder() / std::get<0>(GetParam()) / "model.gguf",
-        {.threads = std::get<1>(GetParam()), .context = 256, .sequences = kRows, .recipe = "kv:f16 route:0,1,1,0"});
+    const std::string name = std::get<0>(GetParam());
+    run_ = ModelRun::open(golden_folder() / name / "model.gguf",
+                          {.threads = std::get<1>(GetParam()),
+                           .context = 256,
+                           .sequences = kRows,
+                           .recipe = name == "mamba2" ? "route:0,1,1,0" : "kv:f16 route:0,1,1,0"});
     logits_.resize(static_cast<size_t>(kRows) * static_cast<size_t>(run_.model->vocabulary()));
     for (auto& sequence : sequences_) sequence = run_.runner->open().value();
   }
@@ -105,11 +108,11 @@ TEST_P(StepAllocations, ABatchOf32SequencesMakesNone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, StepAllocations,
-                         testing::Combine(testing::Values("codec", "biases", "deepseek_v2"), testing::Values(1, 2)),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, StepAllocations,
+    testing::Combine(testing::Values("codec", "biases", "deepseek_v2", "gpt_oss_mxfp4", "lfm2", "mamba2"),
+                     testing::Values(1, 2)),
+    [](const auto& info) { return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param)); });
 
 }  // namespace
 }  // namespace lamina::run

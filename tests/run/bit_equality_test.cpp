@@ -1,6 +1,7 @@
 // A row's logits depend on that row's sequence alone: not on batch, threads, chunking or the instruction set.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 
@@ -94,8 +95,10 @@ TEST_P(BitEquality, ForgettingAndComputingAgainChangesNothing) {
     ASSERT_TRUE(run.runner->step(rows, logits));
   };
   feed(0);
-  for (const int64_t keep : {95, 64, 63, 1, 0}) {
-    run.runner->truncate(sequence, keep);
+  const bool rewinds = std::ranges::none_of(run.runner->cache_visits(), &cache::VisitShape::keeps_state);
+  for (const int64_t wanted_length : {95, 64, 63, 1, 0}) {
+    const int64_t keep = run.runner->truncate(sequence, wanted_length);
+    EXPECT_EQ(keep, rewinds ? wanted_length : 0);
     feed(static_cast<size_t>(keep));
     const auto rows = tokens.size() - static_cast<size_t>(keep);
     EXPECT_TRUE(same_bits(std::span(logits).first(rows * vocabulary),
@@ -112,10 +115,16 @@ INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
                          testing::Combine(testing::Values("codec", "gqa", "biases"),
                                           testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
                          case_name);
-// Windows and soft caps; experts with a shared one; latent attention with the joint tensor and with its parts.
+// Windows and soft caps; experts with a shared one; latent attention with the joint tensor and with its parts; sinks
+// and bounded experts; states beside keys and alone.
 INSTANTIATE_TEST_SUITE_P(Families, BitEquality,
-                         testing::Combine(testing::Values("gemma2", "qwen2moe", "deepseek_v2_lite", "deepseek_v3"),
+                         testing::Combine(testing::Values("gemma2", "qwen2moe", "deepseek_v2_lite", "deepseek_v3",
+                                                          "gpt_oss_mxfp4", "lfm2"),
                                           testing::Values("kv:f16")),
+                         case_name);
+INSTANTIATE_TEST_SUITE_P(States, BitEquality,
+                         testing::Values(std::tuple("mamba2", ""), std::tuple("mamba2", "route:0,0,1"),
+                                         std::tuple("lfm2", "kv:f16 route:0,1,1,2,2,3,0")),
                          case_name);
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,7 @@ struct ModelRunOptions {
   int64_t context = 128;
   int32_t sequences = 1;
   int64_t max_rows = 64;
-  std::string recipe = "kv:f32";  ///< refused by encoders, which keep nothing: "" for them
+  std::optional<std::string> recipe{};  ///< by default keys and values, if there are any, stay float32
 };
 
 /// A loaded model with a runner over it.
@@ -48,10 +49,10 @@ struct ModelRun {
     if (!model) throw std::runtime_error(model.error().text());
     run.model = std::move(*model);
     if (const auto status = run.model->load(*run.pool, {}); !status) throw std::runtime_error(status.error().text());
-    const auto recipe = recipe::parse(options.recipe);
+    const auto recipe = recipe::parse(options.recipe.value_or(run.model->keeps_keys() ? "kv:f32" : ""));
     if (!recipe) throw std::runtime_error(recipe.error().text());
     const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size()),
-                                             .key_value_cache = !run.model->reads_ahead(),
+                                             .key_value_cache = run.model->keeps_keys(),
                                              .sublayers = {},
                                              .route = run.model->route()});
     if (!plan) throw std::runtime_error(plan.error().text());

@@ -56,6 +56,24 @@ void activate_multiply_row(Activation activation, const float* gate, const float
 }
 
 template <typename L>
+void activate_multiply_bounded_row(Activation activation, GateBounds bounds, const float* gate, const float* up,
+                                   int64_t size, float* out) {
+  using V = typename L::V;
+  const V high = L::all(bounds.limit);
+  const V low = L::all(-bounds.limit);
+  const V offset = L::all(bounds.up_offset);
+  with_activation<L>(activation, [&](auto function) {
+    for_lanes(size, [&](int64_t i, int64_t n) {
+      const V g = load_some<L>(gate + i, n);
+      const V u = load_some<L>(up + i, n);
+      const V below = L::select(L::less(high, u), high, u);
+      const V bounded = L::select(L::less(below, low), low, below);
+      store_some<L>(out + i, L::mul(function(L::select(L::less(high, g), high, g)), L::add(bounded, offset)), n);
+    });
+  });
+}
+
+template <typename L>
 void soft_cap_row(const float* x, float cap, int64_t size, float* out) {
   const auto caps = L::all(cap);
   for_lanes(size, [&](int64_t i, int64_t n) {
@@ -93,8 +111,15 @@ void multiply_row(const float* a, const float* b, int64_t size, float* out) {
 
 template <typename L>
 constexpr ActivationVariant activation_variant(core::Isa isa) {
-  return {isa,          activate_row<L>, activate_multiply_row<L>, soft_cap_row<L>,
-          scale_row<L>, add_row<L>,      add_scaled_row<L>,        multiply_row<L>};
+  return {isa,
+          activate_row<L>,
+          activate_multiply_row<L>,
+          activate_multiply_bounded_row<L>,
+          soft_cap_row<L>,
+          scale_row<L>,
+          add_row<L>,
+          add_scaled_row<L>,
+          multiply_row<L>};
 }
 
 }  // namespace

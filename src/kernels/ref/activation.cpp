@@ -38,6 +38,17 @@ void activate_multiply(Activation activation, const float* gate, const float* up
   for (int64_t i = 0; i < size; ++i) out[i] = apply(activation, gate[i]) * up[i];
 }
 
+void activate_multiply_bounded(Activation activation, GateBounds bounds, const float* gate, const float* up,
+                               int64_t size, float* out) {
+  const float high = bounds.limit;
+  for (int64_t i = 0; i < size; ++i) {
+    const float g = high < gate[i] ? high : gate[i];
+    const float below = high < up[i] ? high : up[i];
+    const float u = below < -high ? -high : below;
+    out[i] = apply(activation, g) * (u + bounds.up_offset);
+  }
+}
+
 void soft_cap(const float* x, float cap, int64_t size, float* out) {
   for (int64_t i = 0; i < size; ++i) out[i] = cap * ref::tanh(x[i] / cap);
 }
@@ -60,7 +71,8 @@ void multiply(const float* a, const float* b, int64_t size, float* out) {
 
 }  // namespace
 
-const ActivationVariant kActivation{core::Isa::kScalar, activate, activate_multiply, soft_cap, scale, add,
-                                    add_scaled,         multiply};
+const ActivationVariant kActivation{
+    core::Isa::kScalar, activate, activate_multiply, activate_multiply_bounded, soft_cap, scale, add,
+    add_scaled,         multiply};
 
 }  // namespace lamina::kernels::ref
