@@ -164,7 +164,7 @@ TEST(Tokenizer, RefusesDamagedJsonByName) {
     change(spec);
     return error_of(Tokenizer::from_json(spec.dump()));
   };
-  EXPECT_THAT(error_of(Tokenizer::from_json("{")), HasSubstr("not a JSON object"));
+  EXPECT_THAT(error_of(Tokenizer::from_json("{")), HasSubstr("not JSON from byte"));
   EXPECT_THAT(error_of(Tokenizer::from_json("{}")), HasSubstr("no \"model\""));
   EXPECT_THAT(refused([](json& s) { s["model"]["type"] = "Oracle"; }), HasSubstr("\"Oracle\""));
   EXPECT_THAT(refused([](json& s) { s["normalizer"] = {{"type", "Rot13"}}; }),
