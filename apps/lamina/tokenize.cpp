@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +23,7 @@ struct TokenizeOptions {
   std::string file;
   std::vector<int32_t> decode;
   bool lines = false;
+  bool null = false;
   bool no_special = false;
   bool parse_special = false;
   bool json = false;
@@ -42,12 +45,13 @@ Status print_decoded(const TokenizeOptions& options, const text::Tokenizer& toke
   return {};
 }
 
-Status print_lines(const std::string& text, const text::Tokenizer& tokenizer, const text::EncodeOptions& encode) {
+Status print_lines(const std::string& text, char ending, const text::Tokenizer& tokenizer,
+                   const text::EncodeOptions& encode) {
   for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
+    const size_t end = std::min(text.find(ending, begin), text.size());
     LAMINA_ASSIGN(const std::vector<int32_t> ids,
                   tokenizer.encode(std::string_view(text).substr(begin, end - begin), encode));
-    fmt::print("{}\n", nlohmann::json(ids).dump());
+    fmt::print("[{}]\n", fmt::join(ids, ","));
     begin = end + 1;
   }
   return {};
@@ -62,7 +66,7 @@ Status tokenize(const TokenizeOptions& options, bool has_text) {
     LAMINA_ASSIGN(text, read_file(options.file.empty() ? "-" : options.file));
   }
   const text::EncodeOptions encode{.add_special = !options.no_special, .parse_special = options.parse_special};
-  if (options.lines) return print_lines(text, tokenizer, encode);
+  if (options.lines || options.null) return print_lines(text, options.null ? '\0' : '\n', tokenizer, encode);
   LAMINA_ASSIGN(const std::vector<int32_t> ids, tokenizer.encode(text, encode));
   if (options.json) {
     std::vector<std::string> pieces;
@@ -88,6 +92,7 @@ void add_tokenize(CLI::App& app, int& exit_status) {
   CLI::Option* text = command->add_option("TEXT", options->text, "the text; without it --file or standard input");
   command->add_option("--file", options->file, "read the text from a file, - for standard input");
   command->add_flag("--lines", options->lines, "each line is a text of its own; prints one JSON array per line");
+  command->add_flag("--null", options->null, "as --lines, but texts end at zero bytes and may hold line ends");
   command->add_flag("--no-special", options->no_special,
                     "add no special tokens (BOS, CLS, ...); with --decode, leave them out");
   command->add_flag("--parse-special", options->parse_special,

@@ -14,6 +14,9 @@ namespace {
 constexpr size_t kShortWord = 48;
 constexpr uint32_t kNoRank = UINT32_MAX;
 
+/// What is known of a token's own text.
+enum Whole : uint8_t { kUnasked, kWhole, kCut };
+
 uint64_t pair_key(int32_t left, int32_t right) {
   return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
 }
@@ -50,7 +53,12 @@ core::Result<std::unique_ptr<TokenModel>> BpeModel::make(const std::vector<std::
                           (static_cast<uint64_t>(rank) << 32) | static_cast<uint32_t>(merge.merged));
   }
   model->index_bytes(vocabulary);
-  model->index_words(vocabulary);
+  int32_t largest = -1;
+  for (const auto& entry : vocabulary) largest = std::max(largest, entry.second);
+  model->whole_ = std::make_unique<std::atomic<uint8_t>[]>(static_cast<size_t>(largest) + 1);
+  if (model->options_.ignore_merges) {
+    for (int32_t id = 0; id <= largest; ++id) model->whole_[static_cast<size_t>(id)] = kWhole;
+  }
   return std::unique_ptr<TokenModel>(std::move(model));
 }
 
@@ -67,24 +75,22 @@ void BpeModel::index_bytes(const std::vector<std::pair<std::string, int32_t>>& v
   }
 }
 
-void BpeModel::index_words(const std::vector<std::pair<std::string, int32_t>>& vocabulary) {
-  int32_t largest = -1;
-  for (const auto& entry : vocabulary) largest = std::max(largest, entry.second);
-  whole_.assign(static_cast<size_t>(largest) + 1, options_.ignore_merges);
-  if (options_.ignore_merges) return;
-  std::vector<int32_t> ids;
-  for (const auto& [key, id] : vocabulary) {
-    const auto raw = options_.raw_bytes ? from_byte_characters(key) : std::optional<std::string>(key);
-    if (!raw || raw->empty()) continue;
-    ids.clear();
-    encode_merging(*raw, ids);
-    whole_[static_cast<size_t>(id)] = ids.size() == 1 && ids[0] == id;
-  }
-}
-
 core::Status BpeModel::encode(std::string_view word, std::vector<int32_t>& ids) const {
   const int32_t id = tokens_.find(word);
-  if (id >= 0 && whole_[static_cast<size_t>(id)]) {
+  if (id < 0) {
+    encode_merging(word, ids);
+    return {};
+  }
+  std::atomic<uint8_t>& state = whole_[static_cast<size_t>(id)];
+  uint8_t known = state.load(std::memory_order_relaxed);
+  if (known == kUnasked) {
+    const size_t before = ids.size();
+    encode_merging(word, ids);
+    known = ids.size() == before + 1 && ids.back() == id ? kWhole : kCut;
+    state.store(known, std::memory_order_relaxed);
+    return {};
+  }
+  if (known == kWhole) {
     ids.push_back(id);
   } else {
     encode_merging(word, ids);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -43,7 +44,6 @@ class BpeModel final : public TokenModel {
   BpeModel() = default;
 
   void index_bytes(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
-  void index_words(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
   void encode_merging(std::string_view word, std::vector<int32_t>& ids) const;
   void initial_symbols(std::string_view word, std::vector<int32_t>& symbols) const;
   void add_character(std::string_view character, int32_t& pending_unknown, std::vector<int32_t>& symbols) const;
@@ -51,9 +51,11 @@ class BpeModel final : public TokenModel {
   void merge_long(std::vector<int32_t>& symbols) const;
 
   BpeOptions options_;
-  StringMap tokens_;               ///< as text meets them: raw bytes or UTF-8
-  FlatMap merges_;                 ///< left << 32 | right -> rank << 32 | merged
-  std::vector<bool> whole_;        ///< by id: the merges turn the token's own text into that token
+  StringMap tokens_;  ///< as text meets them: raw bytes or UTF-8
+  FlatMap merges_;    ///< left << 32 | right -> rank << 32 | merged
+  /// By id: whether the merges turn the token's own text into that token; found out when first asked, by whichever
+  /// thread asks.
+  std::unique_ptr<std::atomic<uint8_t>[]> whole_;
   std::array<int32_t, 256> byte_;  ///< raw_bytes: the token of a byte; byte_fallback: of "<0xNN>"; -1 if none
   bool all_bytes_ = false;
 };

@@ -1,8 +1,11 @@
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "text/normalizers.h"
+#include "text/unicode_tables.h"
 #include "text/utf8.h"
 
 namespace lamina::text {
@@ -10,6 +13,12 @@ namespace {
 
 /// Graphemes of at least this many bytes are mapped character by character.
 constexpr size_t kLongGrapheme = 6;
+
+/// Marks of later versions of Unicode than the library's, which the reference joins to what precedes them.
+bool is_joined(char32_t c) {
+  const auto* span = std::ranges::lower_bound(tables::kJoined, c, {}, &tables::UnicodeSpan::last);
+  return span != std::end(tables::kJoined) && span->first <= c;
+}
 
 /// The double-array trie of Darts-clone: a unit holds label (8 bits), leaf flag (bit 8) and offset (bits 9 to 31), or,
 /// at the end of a key, a 31-bit value.
@@ -28,10 +37,9 @@ class Charsmap final : public Normalizer {
       while (end < all.size()) {
         size_t after = end;
         const char32_t c = next_character(all, after);
-        if (utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(last), static_cast<utf8proc_int32_t>(c),
-                                             &state)) {
-          break;
-        }
+        const bool breaks = utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(last),
+                                                             static_cast<utf8proc_int32_t>(c), &state);
+        if (breaks && !is_joined(c)) break;
         last = c;
         end = after;
       }

@@ -132,6 +132,26 @@ class WordPieceStep final : public DecodeStep {
   bool cleanup_;
 };
 
+/// Connectionist temporal classification: the padding token stands for silence, another one for the blank.
+class CtcStep final : public DecodeStep {
+ public:
+  CtcStep(std::string pad, std::string delimiter, bool cleanup)
+      : pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
+
+  core::Status apply(std::string& token, bool /*first*/) const override {
+    replace_all(token, pad_, "");
+    if (!cleanup_) return {};
+    clean_up(token);
+    replace_all(token, delimiter_, " ");
+    return {};
+  }
+
+ private:
+  std::string pad_;
+  std::string delimiter_;
+  bool cleanup_;
+};
+
 class SuffixStep final : public DecodeStep {
  public:
   explicit SuffixStep(std::string suffix) : suffix_(std::move(suffix)) {}
@@ -218,6 +238,18 @@ core::Status add_suffix(const json& spec, std::string_view place, DecodePlan& pl
   return {};
 }
 
+core::Status add_ctc(const json& spec, std::string_view place, DecodePlan& plan) {
+  LAMINA_ASSIGN(std::string pad, string_field(spec, "pad_token", "<pad>", place));
+  LAMINA_ASSIGN(std::string delimiter, string_field(spec, "word_delimiter_token", "|", place));
+  LAMINA_ASSIGN(const bool cleanup, bool_field(spec, "cleanup", true, place));
+  if (!plan.steps.empty()) {
+    return core::fail(core::ErrorCode::kUnsupported, place, "must be the first of the decoders");
+  }
+  plan.steps.push_back(std::make_unique<CtcStep>(std::move(pad), std::move(delimiter), cleanup));
+  plan.joins_equal = true;
+  return {};
+}
+
 struct Maker {
   std::string_view type;
   core::Status (*add)(const json& spec, std::string_view place, DecodePlan& plan);
@@ -227,7 +259,7 @@ struct Maker {
 constexpr Maker kMakers[] = {
     {"ByteLevel", add_byte_level}, {"ByteFallback", add_byte_fallback}, {"Metaspace", add_metaspace},
     {"Replace", add_replace},      {"Strip", add_strip, true},          {"Fuse", add_fuse, true},
-    {"WordPiece", add_word_piece}, {"BPEDecoder", add_suffix},
+    {"WordPiece", add_word_piece}, {"BPEDecoder", add_suffix},          {"CTC", add_ctc},
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "text/jinja_eval.h"
 
 #include <algorithm>
+#include <set>
 
 #include "text/jinja_function.h"
 #include "text/jinja_objects.h"
@@ -171,8 +172,9 @@ std::string Evaluator::print(const Value& value) {
   return str(value, text_limit());
 }
 
-Value Evaluator::lookup(std::string_view name) const {
+Value Evaluator::lookup(std::string_view name) {
   for (const Scope* scope = scope_.get(); scope != nullptr; scope = scope->parent.get()) {
+    charge_names(scope->names.size());
     if (const Value* value = scope->find(name)) return *value;
   }
   if (const Function* function = find_global(name)) return global_value(*function);
@@ -218,12 +220,9 @@ Arguments Evaluator::arguments(const ArgumentList& list) {
       result.named.emplace_back(std::string(key.view()), value);
     }
   }
-  for (size_t i = 0; i < result.named.size(); ++i) {
-    for (size_t k = 0; k < i && result.named.size() < 64; ++k) {
-      if (result.named[i].first == result.named[k].first) {
-        raise("got multiple values for keyword argument '{}'", result.named[i].first);
-      }
-    }
+  std::set<std::string_view> names;
+  for (const auto& [name, value] : result.named) {
+    if (!names.insert(name).second) raise("got multiple values for keyword argument '{}'", name);
   }
   return result;
 }

@@ -51,8 +51,11 @@ class Evaluator {
   std::string print(const Value& value);
 
   /// The value of a name, or undefined.
-  Value lookup(std::string_view name) const;
-  void define(std::string_view name, Value value) { scope_->set(name, std::move(value)); }
+  Value lookup(std::string_view name);
+  void define(std::string_view name, Value value) {
+    charge_names(scope_->names.size());
+    scope_->set(name, std::move(value));
+  }
   void assign(const Target& target, const Value& value);
   const std::shared_ptr<Scope>& scope() const { return scope_; }
 
@@ -62,6 +65,8 @@ class Evaluator {
   Meter& meter() { return meter_; }
   /// Spends steps for walking through `value`.
   void charge(const Value& value) { meter_.step(1 + value.weight() / 4); }
+  /// Spends steps for looking through `count` names.
+  void charge_names(size_t count) { meter_.step(static_cast<int64_t>(count / 16)); }
   int64_t text_limit() const { return meter_.limits().value_bytes; }
   std::optional<int64_t> now_unix() const { return now_unix_; }
   int line() const { return line_; }

@@ -74,6 +74,7 @@ void Macro::bind(Evaluator& ev, Arguments& arguments) const {
   const size_t first_default = count - callable_.defaults.size();
   for (size_t i = 0; i < count; ++i) {
     const std::string& name = callable_.parameters[i];
+    ev.charge_names(arguments.named.size());
     if (i < arguments.positional.size()) {
       ev.define(name, arguments.positional[i]);
     } else if (auto named = arguments.take(name)) {

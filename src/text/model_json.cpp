@@ -17,19 +17,9 @@ bool is_special(const ModelSpec& spec, int32_t id) {
   return std::ranges::binary_search(spec.special, id);
 }
 
-/// Reads an object of token -> id.
-core::Status read_vocabulary(ModelSpec& spec) {
-  const json& vocabulary = member(spec.model, "vocab");
-  if (!vocabulary.is_object()) return core::fail(core::ErrorCode::kCorrupt, "model", "\"vocab\" must be an object");
-  spec.vocabulary.reserve(vocabulary.size());
-  for (const auto& [key, value] : vocabulary.items()) {
-    if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() >= kMaxVocabulary) {
-      return core::fail(core::ErrorCode::kCorrupt, "model vocab", "the id of \"{}\" is {}; 0 to {} expected", key,
-                        value.dump(), kMaxVocabulary - 1);
-    }
-    spec.vocabulary.emplace_back(key, value.get<int32_t>());
-  }
-  return {};
+core::Status check_vocabulary(const ModelSpec& spec) {
+  if (member(spec.model, "vocab").is_object()) return {};
+  return core::fail(core::ErrorCode::kCorrupt, "model", "\"vocab\" must be an object");
 }
 
 /// The entries that text may become: all but the special ones.
@@ -51,32 +41,15 @@ core::Result<int32_t> unknown_token(const ModelSpec& spec) {
   return core::fail(core::ErrorCode::kCorrupt, "model", "unk_token \"{}\" is not in the vocabulary", name);
 }
 
-/// A merge is "left right" or ["left", "right"].
-core::Result<std::pair<std::string, std::string>> read_merge(const json& value, size_t rank) {
-  if (value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string()) {
-    return std::pair(value[0].get<std::string>(), value[1].get<std::string>());
-  }
-  if (value.is_string()) {
-    const auto& text = value.get_ref<const std::string&>();
-    const size_t space = text.find(' ');
-    if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos) {
-      return std::pair(text.substr(0, space), text.substr(space + 1));
-    }
-  }
-  return core::fail(core::ErrorCode::kCorrupt, "model merges", "merge {} is {}; two tokens expected", rank,
-                    value.dump(-1, ' ', true, json::error_handler_t::replace));
-}
-
 core::Result<std::vector<BpeMerge>> read_merges(const ModelSpec& spec, std::string_view prefix) {
-  const json& list = member(spec.model, "merges");
-  if (!list.is_array()) return core::fail(core::ErrorCode::kCorrupt, "model", "\"merges\" must be a list");
+  if (!spec.merges) return core::fail(core::ErrorCode::kCorrupt, "model", "\"merges\" must be a list");
+  const std::vector<MergeText>& list = *spec.merges;
   StringMap ids;
   for (const auto& [key, id] : spec.vocabulary) ids.insert(key, id);
   std::vector<BpeMerge> merges;
   merges.reserve(list.size());
   for (size_t rank = 0; rank < list.size(); ++rank) {
-    LAMINA_ASSIGN(const auto pair, read_merge(list[rank], rank));
-    const auto& [left, right] = pair;
+    const auto& [left, right] = list[rank];
     const std::string_view tail = right.starts_with(prefix) ? std::string_view(right).substr(prefix.size()) : right;
     const std::string merged = left + std::string(tail);
     const BpeMerge merge{ids.find(left), ids.find(right), ids.find(merged)};
@@ -92,7 +65,7 @@ core::Result<std::vector<BpeMerge>> read_merges(const ModelSpec& spec, std::stri
 }
 
 Made make_bpe(ModelSpec& spec) {
-  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_CHECK_OK(check_vocabulary(spec));
   LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
   BpeOptions options;
   options.raw_bytes = spec.raw_bytes;
@@ -112,7 +85,7 @@ Made make_bpe(ModelSpec& spec) {
 }
 
 Made make_word_piece(ModelSpec& spec) {
-  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_CHECK_OK(check_vocabulary(spec));
   LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
   WordPieceOptions options;
   options.unknown = spec.unknown;
@@ -122,7 +95,7 @@ Made make_word_piece(ModelSpec& spec) {
 }
 
 Made make_word_level(ModelSpec& spec) {
-  LAMINA_CHECK_OK(read_vocabulary(spec));
+  LAMINA_CHECK_OK(check_vocabulary(spec));
   LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
   return WordLevelModel::make(text_entries(spec), spec.unknown);
 }

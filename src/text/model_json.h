@@ -2,12 +2,14 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/result.h"
 #include "text/token_model.h"
+#include "text/tokenizer_document.h"
 
 namespace lamina::text {
 
@@ -17,9 +19,10 @@ using VocabularyList = std::vector<std::pair<std::string, int32_t>>;
 /// What a reader of tokenizer.json's "model" needs to know of the rest of the file, and what it gives back.
 struct ModelSpec {
   const nlohmann::json& model;
+  const std::optional<std::vector<MergeText>>& merges;
   bool raw_bytes = false;        ///< words come as bytes, not as characters of the byte alphabet
   std::vector<int32_t> special;  ///< ids that text must not become, sorted
-  VocabularyList vocabulary;     ///< out: all entries
+  VocabularyList vocabulary;     ///< all entries; out where they are a list in `model`
   int32_t unknown = -1;          ///< out
 };
 

@@ -2,13 +2,16 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 #include "text/base64.h"
 #include "text/byte_alphabet.h"
 #include "text/components.h"
 #include "text/pattern_json.h"
+#include "text/unicode_tables.h"
 #include "text/utf8.h"
 
 namespace lamina::text {
@@ -17,11 +20,11 @@ namespace {
 /// Replacements of a hostile file could grow the text without end.
 constexpr size_t kMaxTextBytes = size_t{1} << 31;
 
-bool is_ascii(std::string_view text) {
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) return false;
-  }
-  return true;
+/// Whether the reference's normalization, which is older than the library's, leaves `c` where and as it is.
+bool is_inert(char32_t c) {
+  if (c < tables::kInert[0].first) return false;
+  const auto* span = std::ranges::lower_bound(tables::kInert, c, {}, &tables::UnicodeSpan::last);
+  return span != std::end(tables::kInert) && span->first <= c;
 }
 
 /// NFC, NFD, NFKC or NFKD.
@@ -30,21 +33,47 @@ class UnicodeForm final : public Normalizer {
   explicit UnicodeForm(int options) : options_(options) {}
 
   core::Status apply(NormalText& text) const override {
-    if (is_ascii(text.text)) return {};
-    utf8proc_uint8_t* mapped = nullptr;
-    const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.text.data()),
-                                     static_cast<utf8proc_ssize_t>(text.text.size()), &mapped,
-                                     static_cast<utf8proc_option_t>(options_));
-    if (length < 0) {
-      return core::fail(core::ErrorCode::kLimit, "normalizer", "Unicode normalization failed: {}",
-                        utf8proc_errmsg(length));
+    const std::string_view all = text.text;
+    // Below U+00A0 every form is the text itself; composing alone changes nothing below U+0300.
+    const char32_t same = (options_ & (UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE)) != 0 ? 0xA0 : 0x300;
+    size_t begin = 0;
+    while (begin < all.size()) {
+      size_t after = begin;
+      if (next_character(all, after) >= same) break;
+      begin = after;
     }
-    text.text.assign(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length));
-    std::free(mapped);
+    if (begin == all.size()) return {};
+    // A mark may compose with what precedes it.
+    if (begin > 0) begin = previous_start(all, begin);
+    std::string out(all.substr(0, begin));
+    for (size_t at = begin; at < all.size();) {
+      const size_t start = at;
+      if (!is_inert(next_character(all, at))) continue;
+      LAMINA_CHECK_OK(map(all.substr(begin, start - begin), out));
+      out.append(all, start, at - start);
+      begin = at;
+    }
+    LAMINA_CHECK_OK(map(all.substr(begin), out));
+    text.text = std::move(out);
     return {};
   }
 
  private:
+  core::Status map(std::string_view text, std::string& out) const {
+    if (text.empty()) return {};
+    utf8proc_uint8_t* mapped = nullptr;
+    const auto length =
+        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                     &mapped, static_cast<utf8proc_option_t>(options_));
+    if (length < 0) {
+      return core::fail(core::ErrorCode::kLimit, "normalizer", "Unicode normalization failed: {}",
+                        utf8proc_errmsg(length));
+    }
+    out.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length));
+    std::free(mapped);
+    return {};
+  }
+
   int options_;
 };
 

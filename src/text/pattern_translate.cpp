@@ -1,6 +1,9 @@
-#include <optional>
+#include <fmt/format.h>
+
+#include <algorithm>
 
 #include "text/pattern.h"
+#include "text/unicode_tables.h"
 
 namespace lamina::text {
 namespace {
@@ -14,18 +17,72 @@ struct ClassEscape {
   std::string_view outside;  ///< alone
 };
 
-// Oniguruma's \w is Alphabetic + M + Nd + Pc and the Latin-1 superscripts and fractions; its \h is a hexadecimal digit.
 constexpr ClassEscape kEscapes[] = {
     {'s', R"(\p{White_Space})", R"(\p{White_Space})"},
     {'S', R"(\P{White_Space})", R"(\P{White_Space})"},
-    {'d', R"(\p{Nd})", R"(\p{Nd})"},
-    {'D', R"(\P{Nd})", R"(\P{Nd})"},
-    {'w', R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})",
-     R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}])"},
-    {'W', "", R"([^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}])"},
     {'h', "0-9a-fA-F", "[0-9a-fA-F]"},
     {'H', "", "[^0-9a-fA-F]"},
 };
+
+// Oniguruma's \w is Alphabetic + M + Nd + Pc and the Latin-1 superscripts and fractions.
+constexpr std::string_view kWordProperties[] = {"Alphabetic", "M", "Nd", "Pc"};
+constexpr std::string_view kWordOthers = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+
+std::string class_items(std::span<const tables::UnicodeSpan> spans) {
+  std::string out;
+  for (const auto& span : spans) {
+    if (span.first > span.last) continue;  // how an empty list is written
+    out += fmt::format("\\x{{{:X}}}", static_cast<uint32_t>(span.first));
+    if (span.last != span.first) out += fmt::format("-\\x{{{:X}}}", static_cast<uint32_t>(span.last));
+  }
+  return out;
+}
+
+/// A property as PCRE2 writes it, with what the reference counts to it (`items`, for a class) and does not (`except`).
+struct Property {
+  std::string name;
+  std::string added;
+  std::string except;
+  std::string items() const { return "\\p{" + name + "}" + added; }
+};
+
+Property find_property(std::string_view name) {
+  const auto folded = [](std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+      if (c != '_' && c != ' ' && c != '-') out += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    }
+    return out;
+  };
+  constexpr std::pair<std::string_view, std::string_view> kLongNames[] = {
+      {"letter", "L"},
+      {"mark", "M"},
+      {"number", "N"},
+      {"punctuation", "P"},
+      {"symbol", "S"},
+      {"separator", "Z"},
+      {"other", "C"},
+      {"alpha", "Alphabetic"},
+      {"punct", "P"},
+      {"digit", "Nd"},
+      {"uppercaseletter", "Lu"},
+      {"lowercaseletter", "Ll"},
+      {"titlecaseletter", "Lt"},
+      {"modifierletter", "Lm"},
+      {"otherletter", "Lo"},
+      {"decimalnumber", "Nd"},
+      {"space", "White_Space"},
+  };
+  std::string wanted = folded(name);
+  for (const auto& [full, brief] : kLongNames) {
+    if (wanted == full) wanted = folded(brief);
+  }
+  for (const tables::PropertyRow& row : tables::kProperties) {
+    if (folded(row.name) != wanted) continue;
+    return {(row.script ? "sc:" : "") + std::string(row.name), class_items(row.added), class_items(row.removed)};
+  }
+  return {wanted == "whitespace" ? "White_Space" : wanted == folded(name) ? std::string(name) : wanted, "", ""};
+}
 
 /// Escapes that mean the same in both dialects, besides escaped punctuation.
 constexpr std::string_view kSharedEscapes = "bBAzZGtnrfaevxpPk0123456789uKR";
@@ -39,7 +96,7 @@ class Translator {
     while (at_ < pattern_.size()) {
       const char c = pattern_[at_];
       if (c == '\\') {
-        LAMINA_ASSIGN(const std::string item, escape(false));
+        LAMINA_ASSIGN(const std::string item, escape(nullptr));
         out += item;
       } else if (c == '[') {
         LAMINA_ASSIGN(const std::string item, character_class(0));
@@ -81,9 +138,27 @@ class Translator {
     return out;
   }
 
-  core::Result<std::string> escape(bool inside) {
+  /// \d, \D, \w, \W as a class.
+  static std::string class_escape(char name) {
+    std::string out = (name & 0x20) == 0 ? "[^" : "[";
+    if ((name | 0x20) == 'd') return out + find_property("Nd").items() + "]";
+    for (const std::string_view part : kWordProperties) out += find_property(part).items();
+    return out + std::string(kWordOthers) + "]";
+  }
+
+  /// One escape. What cannot stand among the items of a class goes to `nested`, which is null outside of one.
+  core::Result<std::string> escape(std::vector<std::string>* nested) {
+    const bool inside = nested != nullptr;
     if (at_ + 1 >= pattern_.size()) return refuse("a backslash at the end");
     const char name = pattern_[at_ + 1];
+    if (std::string_view("dDwW").contains(name)) {
+      at_ += 2;
+      std::string whole = class_escape(name);
+      if (!inside) return whole;
+      if ((name & 0x20) != 0) return whole.substr(1, whole.size() - 2);
+      nested->push_back(std::move(whole));
+      return "";
+    }
     for (const ClassEscape& known : kEscapes) {
       if (known.name != name) continue;
       if (inside && known.inside.empty()) return refuse("a negated escape inside a class");
@@ -95,7 +170,7 @@ class Translator {
     const bool digit = byte >= '0' && byte <= '9';
     if ((letter || digit) && kSharedEscapes.find(name) == std::string_view::npos) return refuse("an unknown escape");
     if (name == 'u') return code_point();
-    if (name == 'p' || name == 'P') return property();
+    if (name == 'p' || name == 'P') return property(nested);
     at_ += 2;
     // A multi-byte character after the backslash keeps its first byte here and the rest in the main loop.
     return std::string{'\\', name};
@@ -111,12 +186,28 @@ class Translator {
     return "\\x{" + std::string(digits) + "}";
   }
 
-  core::Result<std::string> property() {
-    const size_t end = pattern_.substr(at_ + 2, 1) == "{" ? pattern_.find('}', at_) : at_ + 2;
+  core::Result<std::string> property(std::vector<std::string>* nested) {
+    const bool braces = pattern_.substr(at_ + 2, 1) == "{";
+    const size_t end = braces ? pattern_.find('}', at_) : at_ + 2;
     if (end >= pattern_.size()) return refuse("an unfinished property");
-    std::string out(pattern_.substr(at_, end + 1 - at_));
+    std::string_view name = braces ? pattern_.substr(at_ + 3, end - at_ - 3) : pattern_.substr(at_ + 2, 1);
+    bool negated = pattern_[at_ + 1] == 'P';
+    if (name.starts_with('^')) {
+      negated = !negated;
+      name.remove_prefix(1);
+    }
     at_ = end + 1;
-    return out;
+    const Property found = find_property(name);
+    if (found.added.empty() && found.except.empty()) return (negated ? "\\P{" : "\\p{") + found.name + "}";
+    if (nested != nullptr && !negated && found.except.empty()) return found.items();
+    std::string whole = negated ? "[^" + found.items() + "]" : "[" + found.items() + "]";
+    if (!found.except.empty()) {
+      const std::string except = "[" + found.except + "]";
+      whole = negated ? "(?:" + except + "|" + whole + ")" : "(?:(?!" + except + ")" + whole + ")";
+    }
+    if (nested == nullptr) return whole;
+    nested->push_back(std::move(whole));
+    return "";
   }
 
   /// A class with its nested classes and intersections, as one PCRE2 item.
@@ -141,7 +232,7 @@ class Translator {
         LAMINA_ASSIGN(std::string inner, character_class(depth + 1));
         nested.push_back(std::move(inner));
       } else if (c == '\\') {
-        LAMINA_ASSIGN(const std::string item, escape(true));
+        LAMINA_ASSIGN(const std::string item, escape(&nested));
         items += item;
       } else {
         if (c == ']') items += '\\';

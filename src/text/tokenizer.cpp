@@ -212,6 +212,7 @@ std::string StreamDecoder::push(int32_t id) {
   const auto index = static_cast<size_t>(id);
   const TokenType type = parts_->types[index];
   if (skip_special_ && (type == TokenType::kControl || type == TokenType::kUnknown)) return {};
+  if (parts_->decode.joins_equal && id == std::exchange(previous_, id)) return {};
   if (first_) {
     // The pattern of a decoder gave up on no token at load, so it gives up on none now.
     auto piece = parts_->make_piece(id, true);
@@ -236,6 +237,7 @@ std::string StreamDecoder::finish() {
   if (parts_->decode.hold_trailing_space && pending_.ends_with(' ')) pending_.pop_back();
   std::string out = take(true);
   first_ = true;
+  previous_ = -1;
   strip_left_ = parts_->decode.strip_count;
   return out;
 }

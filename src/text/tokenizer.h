@@ -126,6 +126,7 @@ class StreamDecoder {
   const TokenizerParts* parts_;
   bool skip_special_;
   bool first_ = true;
+  int32_t previous_ = -1;
   int64_t strip_left_;
   std::string pending_;
 };

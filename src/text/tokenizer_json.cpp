@@ -75,22 +75,27 @@ core::Status fill_texts(TokenizerParts& parts, const ModelSpec& spec, const std:
   return {};
 }
 
+core::Result<bool> left_side(const json& settings, std::string_view place) {
+  const json& side = member(settings, "direction");
+  if (side.is_null() || side == "Right") return false;
+  if (side == "Left") return true;
+  return core::fail(core::ErrorCode::kCorrupt, place, "\"direction\" must be \"Left\" or \"Right\"");
+}
+
 core::Result<LengthSettings> read_lengths(const json& root) {
   LengthSettings out;
   if (const json& truncation = member(root, "truncation"); !truncation.is_null()) {
     LAMINA_ASSIGN(const int64_t length, int_field(truncation, "max_length", 0, "truncation"));
-    LAMINA_ASSIGN(const std::string side, string_field(truncation, "direction", "Right", "truncation"));
     out.truncate_to = length;
-    out.truncate_left = side == "Left";
+    LAMINA_ASSIGN(out.truncate_left, left_side(truncation, "truncation"));
   }
   if (const json& padding = member(root, "padding"); !padding.is_null()) {
     out.pads = true;
     const json& fixed = member(member(padding, "strategy"), "Fixed");
     if (fixed.is_number_integer()) out.pad_to = fixed.get<int64_t>();
-    LAMINA_ASSIGN(const std::string side, string_field(padding, "direction", "Right", "padding"));
     LAMINA_ASSIGN(const int64_t id, int_field(padding, "pad_id", 0, "padding"));
     if (id < 0 || id >= kMaxVocabulary) return core::fail(core::ErrorCode::kCorrupt, "padding", "pad_id {}", id);
-    out.pad_left = side == "Left";
+    LAMINA_ASSIGN(out.pad_left, left_side(padding, "padding"));
     out.pad_id = static_cast<int32_t>(id);
   }
   return out;
@@ -116,18 +121,11 @@ core::Status read_named_tokens(const json& config, TokenizerParts& parts) {
   return {};
 }
 
-core::Result<json> parse(std::string_view text, std::string_view name) {
-  json root = json::parse(text, nullptr, false);
-  if (root.is_discarded() || !root.is_object()) {
-    return core::fail(core::ErrorCode::kCorrupt, name, "is not a JSON object");
-  }
-  return root;
-}
-
 }  // namespace
 
 core::Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json) {
-  LAMINA_ASSIGN(const json root, parse(tokenizer_json, "tokenizer.json"));
+  LAMINA_ASSIGN(TokenizerDocument document, read_tokenizer_document(tokenizer_json, "tokenizer.json"));
+  const json& root = document.root;
   auto parts = std::make_unique<TokenizerParts>();
   LAMINA_ASSIGN(const std::vector<AddedToken> added, read_added_tokens(root));
   LAMINA_ASSIGN(parts->normalizers, make_normalizers(member(root, "normalizer")));
@@ -135,7 +133,11 @@ core::Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, st
   LAMINA_ASSIGN(parts->frame, make_frame(member(root, "post_processor")));
   LAMINA_ASSIGN(parts->decode, make_decoders(member(root, "decoder")));
   LAMINA_ASSIGN(parts->lengths, read_lengths(root));
-  ModelSpec spec{.model = member(root, "model"), .raw_bytes = parts->pre.raw_bytes, .special = {}, .vocabulary = {}};
+  ModelSpec spec{.model = member(root, "model"),
+                 .merges = document.merges,
+                 .raw_bytes = parts->pre.raw_bytes,
+                 .special = {},
+                 .vocabulary = std::move(document.vocabulary)};
   for (const AddedToken& token : added) {
     if (token.special) spec.special.push_back(token.id);
   }
@@ -145,8 +147,9 @@ core::Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, st
   LAMINA_CHECK_OK(parts->add_tokens(added));
   parts->unknown = spec.unknown;
   if (!tokenizer_config_json.empty()) {
-    LAMINA_ASSIGN(const json config, parse(tokenizer_config_json, "tokenizer_config.json"));
-    LAMINA_CHECK_OK(read_named_tokens(config, *parts));
+    LAMINA_ASSIGN(const TokenizerDocument config,
+                  read_tokenizer_document(tokenizer_config_json, "tokenizer_config.json"));
+    LAMINA_CHECK_OK(read_named_tokens(config.root, *parts));
   }
   LAMINA_CHECK_OK(parts->finish());
   return Tokenizer(std::move(parts));

@@ -2,7 +2,12 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <iterator>
+
+#include "text/unicode_tables.h"
 
 namespace lamina::text {
 namespace {
@@ -29,8 +34,28 @@ SecondByte second_byte(uint8_t lead) {
   }
 }
 
-utf8proc_category_t category(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+enum Flag : uint32_t { kNumeric = 1, kMark = 2, kNonspacing = 4, kPunctuation = 8, kWord = 16, kOther = 32 };
+
+constexpr uint32_t kBlockBits = 6;
+
+/// Where the runs of each block of 64 characters begin, so that a look-up reads a run or two.
+const std::array<uint16_t, (0x110000 >> kBlockBits)>& run_index() {
+  static const auto index = [] {
+    std::array<uint16_t, (0x110000 >> kBlockBits)> out{};
+    size_t run = 0;
+    for (size_t block = 0; block < out.size(); ++block) {
+      while (run + 1 < std::size(tables::kFlagRuns) && tables::kFlagRuns[run + 1].first <= block << kBlockBits) ++run;
+      out[block] = static_cast<uint16_t>(run);
+    }
+    return out;
+  }();
+  return index;
+}
+
+bool has_flag(char32_t c, Flag flag) {
+  size_t run = run_index()[c >> kBlockBits];
+  while (run + 1 < std::size(tables::kFlagRuns) && tables::kFlagRuns[run + 1].first <= c) ++run;
+  return (tables::kFlagRuns[run].flags & flag) != 0;
 }
 
 }  // namespace
@@ -112,43 +137,27 @@ bool is_white_space(char32_t c) {
 }
 
 bool is_numeric(char32_t c) {
-  const auto k = category(c);
-  return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
+  return has_flag(c, kNumeric);
 }
 
 bool is_mark(char32_t c) {
-  const auto k = category(c);
-  return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
+  return has_flag(c, kMark);
 }
 
 bool is_nonspacing_mark(char32_t c) {
-  return category(c) == UTF8PROC_CATEGORY_MN;
+  return has_flag(c, kNonspacing);
 }
 
 bool is_other(char32_t c) {
-  const bool later = c == 0x890 || c == 0x891 || c == 0x8E2 || c == 0x110CD || (c >= 0x13430 && c <= 0x1343F);
-  const auto k = category(c);
-  return !later && (k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO ||
-                    k == UTF8PROC_CATEGORY_CS);
+  return has_flag(c, kOther);
 }
 
 bool is_punctuation(char32_t c) {
-  if (c < 0x80) {
-    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-  }
-  const auto k = category(c);
-  return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
+  return has_flag(c, kPunctuation);
 }
 
 bool is_word(char32_t c) {
-  if (c == 0x200C || c == 0x200D) return true;
-  const auto k = category(c);
-  if (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) return true;
-  // Letter-like numbers and the circled and squared letters are Alphabetic although their category is N or S.
-  const bool alphabetic_symbol = (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
-                                 (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
-  return is_mark(c) || k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_PC ||
-         alphabetic_symbol;
+  return has_flag(c, kWord);
 }
 
 bool is_chinese(char32_t c) {
@@ -163,7 +172,9 @@ void append_lower(std::string& out, char32_t c) {
   } else if (c == 0x130) {
     out.append("i\xCC\x87");  // the only character whose unconditional lower-case form has two characters
   } else {
-    append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+    const auto* known = std::ranges::lower_bound(tables::kLowerCases, c, {}, &tables::CasePair::upper);
+    const bool later = known != std::end(tables::kLowerCases) && known->upper == c;
+    append_utf8(out, later ? known->lower : static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
   }
 }
 

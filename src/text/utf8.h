@@ -64,13 +64,12 @@ inline size_t previous_start(std::string_view text, size_t position) {
 size_t count_characters(std::string_view text);
 
 bool is_white_space(char32_t c);      ///< the Unicode property White_Space
-bool is_numeric(char32_t c);          ///< general category N
-bool is_mark(char32_t c);             ///< general category M
-bool is_nonspacing_mark(char32_t c);  ///< general category Mn
-/// What BERT's clean-up drops: general categories Cc, Cf, Co and Cs as of Unicode 8, which the reference still uses;
-/// unassigned characters stay.
+bool is_numeric(char32_t c);          ///< general category N, Unicode 17
+bool is_mark(char32_t c);             ///< general category M, as the reference's StripAccents has it
+bool is_nonspacing_mark(char32_t c);  ///< general category Mn, Unicode 8, which BERT's normalizer still uses
+/// What BERT's clean-up drops: general categories Cc, Cf, Co and Cs of Unicode 8; unassigned characters stay.
 bool is_other(char32_t c);
-bool is_punctuation(char32_t c);  ///< ASCII punctuation and symbols, or general category P
+bool is_punctuation(char32_t c);  ///< ASCII punctuation and symbols, or general category P of Unicode 8
 bool is_word(char32_t c);         ///< \w of UTS 18: letters, marks, decimal digits, connectors, joiners
 bool is_chinese(char32_t c);      ///< the CJK ideograph blocks that BERT sets apart
 

@@ -164,7 +164,7 @@ TEST(Tokenizer, RefusesDamagedJsonByName) {
     change(spec);
     return error_of(Tokenizer::from_json(spec.dump()));
   };
-  EXPECT_THAT(error_of(Tokenizer::from_json("{")), HasSubstr("not a JSON object"));
+  EXPECT_THAT(error_of(Tokenizer::from_json("{")), HasSubstr("not JSON from byte"));
   EXPECT_THAT(error_of(Tokenizer::from_json("{}")), HasSubstr("no \"model\""));
   EXPECT_THAT(refused([](json& s) { s["model"]["type"] = "Oracle"; }), HasSubstr("\"Oracle\""));
   EXPECT_THAT(refused([](json& s) { s["normalizer"] = {{"type", "Rot13"}}; }),
@@ -182,6 +182,65 @@ TEST(Tokenizer, RefusesDamagedJsonByName) {
               HasSubstr("cannot be compiled"));
   EXPECT_THAT(refused([](json& s) { s["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "a{2}+"; }),
               HasSubstr("not supported"));
+}
+
+TEST(Tokenizer, RefusesJsonThatSaysTwoThingsOrIsTooDeep) {
+  const auto refused = [](const std::string& text) { return error_of(Tokenizer::from_json(text)); };
+  const std::string model = R"("model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": )";
+  EXPECT_THAT(refused("{" + model + R"([]}, "model": {}})"), HasSubstr("\"model\" occurs twice"));
+  EXPECT_THAT(refused(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})"),
+              HasSubstr("token \"a\" occurs twice"));
+  EXPECT_THAT(refused("{" + model + R"(["a b c"]}})"), HasSubstr("merge 0 is \"a b c\"; two tokens expected"));
+  EXPECT_THAT(refused("{" + model + R"([["a", "b"], ["a"]]}})"), HasSubstr("merge 1 is a list of less than two"));
+  EXPECT_THAT(refused("{" + model + R"([["a", "b"], ["a", "b", "a"]]}})"), HasSubstr("merge 1"));
+  EXPECT_THAT(refused("{" + model + R"([["a", "b"]]}})"), HasSubstr("merge 0 needs \"ab\""));
+  EXPECT_THAT(refused("{" + model + R"([7]}})"), HasSubstr("merge 0 is 7"));
+  EXPECT_THAT(refused(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1.5}, "merges": []}})"),
+              HasSubstr("the id of \"b\" is 1.5"));
+  EXPECT_THAT(refused(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": {}}, "merges": []}})"),
+              HasSubstr("the id of \"b\""));
+  EXPECT_THAT(refused("{\"a\": 1, }"), HasSubstr("is not JSON from byte"));
+  const std::string deep(100'000, '[');
+  EXPECT_THAT(refused(deep), HasSubstr("nested deeper than 64"));
+  EXPECT_THAT(refused("{\"normalizer\": " + deep), HasSubstr("nested deeper than 64"));
+  std::string objects;
+  for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
+  EXPECT_THAT(refused(objects), HasSubstr("nested deeper than 64"));
+}
+
+TEST(Tokenizer, JoinsEqualNeighboursOfTemporalClassification) {
+  const json spec = {
+      {"model",
+       {{"type", "WordLevel"}, {"vocab", {{"<pad>", 0}, {"|", 1}, {"h", 2}, {"i", 3}}}, {"unk_token", "<pad>"}}},
+      {"decoder", {{"type", "CTC"}, {"pad_token", "<pad>"}, {"word_delimiter_token", "|"}, {"cleanup", true}}}};
+  const auto tokenizer = Tokenizer::from_json(spec.dump());
+  ASSERT_TRUE(tokenizer) << error_of(tokenizer);
+  const std::vector<int32_t> ids = {2, 2, 0, 2, 3, 3, 1, 1, 3, 0, 3};
+  EXPECT_EQ(tokenizer->decode(ids, false), "hhi ii");
+}
+
+// Expected cuts are what Split(Regex(...), "isolated") of the `tokenizers` package gives (Unicode 16).
+TEST(Tokenizer, CountsTheLettersAndNumbersOfTheReferencesUnicode) {
+  const auto words = [](const std::string& pattern, const std::string& text) {
+    json spec = read_golden("digits_nfc")["tokenizer"];
+    spec["pre_tokenizer"] = {{"type", "Sequence"},
+                             {"pretokenizers",
+                              {{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}},
+                               {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"use_regex", false}}}}};
+    const auto tokenizer = Tokenizer::from_json(spec.dump());
+    if (!tokenizer) return error_of(tokenizer);
+    return tokenizer->decode(*tokenizer->encode(text, {.add_special = false}));
+  };
+  EXPECT_EQ(words(R"(\p{L}+)", "!\u1C89\U000105C0!"), " ! \u1C89\U000105C0 !");
+  EXPECT_EQ(words(R"(\p{N})", "a\U00010D40\U00010D41"), " a \U00010D40 \U00010D41");
+  EXPECT_EQ(words(R"([^\p{L}]+)", "a!\u1C89"), " a ! \u1C89");
+  EXPECT_EQ(words(R"([\P{L}]+)", "a!\u1C89"), " a ! \u1C89");
+  EXPECT_EQ(words(R"([\P{L}x]+)", "a!x\u1C89"), " a !x \u1C89");
+  EXPECT_EQ(words(R"(\P{L}+)", "a!\u1C89"), " a ! \u1C89");
+  EXPECT_EQ(words(R"(\p{Cn})", "a\u1C89\u0378"), " a\u1C89 \u0378");
+  EXPECT_EQ(words(R"(\w+)", "!\u1C89a!"), " ! \u1C89a !");
+  EXPECT_EQ(words(R"([\W]+)", "!\u1C89a!"), " ! \u1C89a !");
+  EXPECT_EQ(words(R"(\p{Han}+)", "a\u3001\u6F22"), " a\u3001 \u6F22");
 }
 
 TEST(Tokenizer, StopsAtHostilePatterns) {
