@@ -95,8 +95,10 @@ Result<ExpertLinears> Moe::read_experts(Record& record, const std::string& key, 
 core::Status Moe::read_shared(Record& record, BuildContext& context) {
   LAMINA_ASSIGN(std::optional<Record> shared, record.optional_child("shared"));
   if (!shared) return {};
+  LAMINA_ASSIGN(const int64_t intermediate, shared->size_or_zero("intermediate"));
+  if (intermediate == 0) return {};
   shared_.emplace();
-  LAMINA_ASSIGN(shared_->intermediate, shared->size("intermediate"));
+  shared_->intermediate = intermediate;
   LAMINA_ASSIGN(const std::optional<std::string> router, shared->optional_text("router"));
   if (router) {
     LAMINA_ASSIGN(shared_->router, context.weights.vector(*router, hidden_));

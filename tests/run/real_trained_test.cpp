@@ -69,6 +69,7 @@ TEST_P(RealTrained, LogitsAreTheReferences) {
                           std::span(kept).subspan(i * top, top), sums[i]));
   }
   std::cout << "largest divergence of a position: " << worst << '\n';
+  record_figure("kl_largest", worst);
   EXPECT_LE(worst, kMaxKl);
 }
 
@@ -108,6 +109,7 @@ TEST_P(RealTrained, HiddenStatesAreTheReferences) {
     worst = std::max(worst, difference / largest);
   }
   std::cout << "largest relative error of a stream: " << worst << '\n';
+  record_figure("hidden", worst);
   EXPECT_LE(worst, kRelative);
 }
 
