@@ -34,11 +34,16 @@ class Sublayer {
   virtual cache::VisitShape cache_shape() const { return {}; }
   /// Whether a row reads rows after it: a text must then come whole in one step, and nothing of it is kept.
   virtual bool reads_ahead() const { return false; }
+  /// What it keeps of each position of the encoder's output, for cross attention; all zero for others.
+  virtual cache::VisitShape encoded_shape() const { return {}; }
+  /// Writes that of step.rows rows of the encoder's output, which step.groups places, into step.encoded. Takes at most
+  /// arena_bytes and scratch_bytes, too.
+  virtual void encode(Step& /*step*/, const float* /*encoded*/) const {}
   /// Its matrices, for listing and for counting bytes.
   virtual std::vector<const Linear*> linears() const = 0;
 };
 
-/// One step of the stack: sublayers by role ("attn", "mlp"), in order.
+/// One step of the stack: sublayers by role ("attn", "cross", "mlp"), in order.
 struct Layer {
   struct Part {
     std::string role;
@@ -64,6 +69,7 @@ core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, R
 /// Makers, one per kind (registry.cpp lists them).
 core::Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_latent_attention(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_cross_attention(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_moe(Record& record, BuildContext& context);

@@ -23,6 +23,7 @@ struct Sum {
 bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
   if (part.role == "attn") return visit.attention;
   if (part.role == "mlp") return visit.mlp;
+  if (part.role == "cross") return visit.cross;
   return true;
 }
 
