@@ -6,6 +6,7 @@
 
 Each case is a folder: config.json and model.safetensors (Hugging Face layout), for some model.gguf too, texts.json
 (pairs of what the encoder reads and what the decoder reads, and the tokens that greedy choice makes of the former),
+for encoders that read spectrograms frames.npy float32 [texts, features, frames] in place of the former,
 encoder_hidden.npy and hidden.npy float32 [layers + 1, tokens of all texts, hidden] (the streams before and after each
 layer) and logits.npy float32 [decoder tokens of all texts, vocabulary]. Each pair runs alone. See docs/references.md.
 """
@@ -49,6 +50,26 @@ _T5 = {
     "eos_token_id": 1,
     "pad_token_id": 0,
 }
+_WHISPER = {
+    "model_type": "whisper",
+    "vocab_size": 80,
+    "num_mel_bins": 10,
+    "d_model": 24,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 3,
+    "decoder_layers": 3,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 40,
+    "decoder_ffn_dim": 56,
+    "max_source_positions": 33,
+    "max_target_positions": 40,
+    "activation_function": "gelu",
+    "scale_embedding": False,
+    "decoder_start_token_id": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,7 @@ class Case:
 
 
 _T5_STACKS = ("encoder.block", "decoder.block")
+_WHISPER_STACKS = ("model.encoder.layers", "model.decoder.layers")
 CASES = [
     Case("t5", 401, "T5ForConditionalGeneration", _T5, _T5_STACKS, arch="t5"),
     Case(
@@ -93,6 +115,14 @@ CASES = [
         _T5 | {"relative_attention_num_buckets": 12, "relative_attention_max_distance": 17},
         _T5_STACKS,
     ),
+    Case("whisper", 404, "WhisperForConditionalGeneration", _WHISPER, _WHISPER_STACKS),
+    Case(
+        "whisper_wide",
+        405,
+        "WhisperForConditionalGeneration",
+        _WHISPER | {"d_model": 32, "num_mel_bins": 6, "encoder_layers": 1, "max_source_positions": 70},
+        _WHISPER_STACKS,
+    ),
 ]
 
 
@@ -105,8 +135,9 @@ def draw_parameter(draw, name, shape):
         return sign * draw.uniform(shape, 0.1, 0.5)
     if re.search(r"shared|embed|relative_attention_bias", name):
         return draw.spread(shape, 1.0)
-    gain = 0.9 if re.search(r"\.[qk]\.weight", name) else 1.2
-    return draw.spread(shape, gain / shape[-1] ** 0.5)
+    gains = {r"\.[qk]\.weight": 0.9, r"[qk]_proj": 1.7}  # the former's scores are not scaled
+    gain = next((gain for pattern, gain in gains.items() if re.search(pattern, name)), 1.2)
+    return draw.spread(shape, gain / np.prod(shape[1:]) ** 0.5)
 
 
 def draw_weights(case, model):
@@ -170,24 +201,29 @@ class Borders:
         return np.stack([stream[0].numpy() for stream in self.streams])
 
 
-def run_pair(case, model, pair):
+def run_pair(case, model, source, target):
     """Returns (logits, hidden, encoder's hidden) of one pair."""
     encoder, decoder = (Borders(model.get_submodule(stack)) for stack in case.stacks)
     with torch.inference_mode():
-        inputs = {name: torch.tensor([pair[name]]) for name in ("input_ids", "decoder_input_ids")}
-        logits = model(**inputs, use_cache=False).logits[0].numpy()
+        logits = model(**source, decoder_input_ids=torch.tensor([target]), use_cache=False).logits[0].numpy()
     return logits, decoder.close(), encoder.close()
 
 
-def choose_greedily(model, pair, start):
+def choose_greedily(model, source, start):
     tokens = [start]
     with torch.inference_mode():
         for _ in range(GREEDY):
-            logits = model(
-                input_ids=torch.tensor([pair["input_ids"]]), decoder_input_ids=torch.tensor([tokens]), use_cache=False
-            ).logits[0, -1]
+            logits = model(**source, decoder_input_ids=torch.tensor([tokens]), use_cache=False).logits[0, -1]
             tokens.append(int(logits.argmax()))
     return tokens[1:]
+
+
+def draw_source(draw, config, length):
+    """What the encoder reads: tokens, or a spectrogram as long as it takes."""
+    if "num_mel_bins" not in config:
+        return {"input_ids": torch.from_numpy(draw.integers(length, config["vocab_size"]))[None]}
+    shape = (1, config["num_mel_bins"], 2 * config["max_source_positions"])
+    return {"input_features": torch.from_numpy(draw.uniform(shape, -1.0, 1.5))}
 
 
 def make_case(case, root):
@@ -206,15 +242,19 @@ def make_case(case, root):
             raise SystemExit(f"{case.name}: the reference does not use {name} of the file")
     draw = Draw(case.seed + 1000)
     start = case.config["decoder_start_token_id"]
-    pairs, results = [], []
-    for source, target in LENGTHS:
-        pair = {
-            "input_ids": draw.integers(source, case.config["vocab_size"]).tolist(),
-            "decoder_input_ids": [start] + draw.integers(target - 1, case.config["vocab_size"]).tolist(),
-        }
-        pair["greedy"] = choose_greedily(model, pair, start)
+    pairs, frames, results = [], [], []
+    for source_length, target_length in LENGTHS:
+        source = draw_source(draw, case.config, source_length)
+        target = [start] + draw.integers(target_length - 1, case.config["vocab_size"]).tolist()
+        pair = {"decoder_input_ids": target, "greedy": choose_greedily(model, source, start)}
+        if "input_ids" in source:
+            pair["input_ids"] = source["input_ids"][0].tolist()
+        else:
+            frames.append(source["input_features"][0].numpy())
         pairs.append(pair)
-        results.append(run_pair(case, model, pair))
+        results.append(run_pair(case, model, source, target))
+    if frames:
+        np.save(folder / "frames.npy", np.stack(frames).astype(np.float32))
     (folder / "texts.json").write_text(json.dumps(pairs) + "\n")
     logits, hidden, encoder_hidden = zip(*results)
     np.save(folder / "logits.npy", np.concatenate(logits).astype(np.float32))

@@ -55,7 +55,7 @@ Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model
     const auto has = [&](std::string_view role) {
       return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end();
     };
-    facts.sublayers.push_back({.attention = has("attn"), .mlp = has("mlp")});
+    facts.sublayers.push_back({.attention = has("attn"), .mlp = has("mlp"), .cross = has("cross")});
   }
   return recipe::plan(parsed, facts);
 }
@@ -84,6 +84,10 @@ core::Status start_session(Session& session, const CommonOptions& options, const
   if (!needs.encoder && session.model->reads_ahead()) {
     return fail(ErrorCode::kUnsupported, options.model,
                 "an encoder predicts no next token; `lamina embed` or `lamina rerank` would work");
+  }
+  if (!needs.encoder_decoder && session.model->encoder() != nullptr) {
+    return fail(ErrorCode::kUnsupported, options.model,
+                "an encoder-decoder reads one text and writes another; `lamina run` or `lamina logits` would work");
   }
   session.pool = std::make_unique<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));

@@ -103,10 +103,24 @@ Result<std::shared_ptr<const Linear>> Weights::planned(const Wanted& wanted, con
   return std::shared_ptr<const Linear>(std::move(linear));
 }
 
+Result<std::shared_ptr<const Linear>> Weights::convolution(const std::string& name, const std::array<int64_t, 3>& shape,
+                                                           const std::optional<std::string>& bias) {
+  return planned({.name = name,
+                  .shape = {shape.begin(), shape.end()},
+                  .rows = RowPick::all(shape[0]),
+                  .outputs = shape[0],
+                  .flat = true},
+                 bias);
+}
+
 Result<std::shared_ptr<Linear>> Weights::find_or_plan(const Wanted& wanted) {
   const auto found = index_.find({wanted.name, wanted.rows});
   if (found != index_.end() && linears_[found->second]->outputs() == wanted.outputs) return linears_[found->second];
-  LAMINA_ASSIGN(const core::TensorView tensor, view(wanted.name, wanted.shape));
+  LAMINA_ASSIGN(core::TensorView tensor, view(wanted.name, wanted.shape));
+  if (wanted.flat) {
+    tensor.shape = {wanted.outputs, tensor.elements() / wanted.outputs, 1, 1};
+    tensor.rank = 2;
+  }
   auto planned = Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, exact_);
   if (!planned)
     return fail(planned.error().code, files_.path().string(), "tensor {}: {}", wanted.name, planned.error().message);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -51,6 +52,9 @@ class Weights {
                                                      const RowPick& rows, int64_t outputs) {
     return planned({.name = name, .shape = shape, .rows = rows, .outputs = outputs}, {});
   }
+  /// The matrix [outputs, inputs * width] of a convolution's tensor [outputs, inputs, width].
+  core::Result<std::shared_ptr<const Linear>> convolution(const std::string& name, const std::array<int64_t, 3>& shape,
+                                                          const std::optional<std::string>& bias);
   /// Matrix `index` of `count`: the tensor in whose name "{expert}" stands for the index, or a part of the stack
   /// [count, outputs, inputs] when the name has none. Record {weight}.
   core::Result<std::shared_ptr<const Linear>> expert(Record record, int64_t index, int64_t count, int64_t outputs,
@@ -73,6 +77,7 @@ class Weights {
     std::vector<int64_t> shape;
     RowPick rows;
     int64_t outputs = 0;
+    bool flat = false;  ///< what follows the first dimension is one row
   };
   core::Result<std::shared_ptr<Linear>> find_or_plan(const Wanted& wanted);
   core::Result<std::shared_ptr<const Linear>> planned(const Wanted& wanted, const std::optional<std::string>& bias);

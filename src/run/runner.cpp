@@ -235,7 +235,12 @@ Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
 }
 
 Status Runner::check_row(const BatchRow& row) const {
-  if (row.token < 0 || row.token >= model_.vocabulary()) {
+  const bool reads_frames = model_.embedding().features() > 0;
+  if (reads_frames && frames_.count == 0) {
+    return fail(ErrorCode::kInvalid, "batch", "the encoder reads frames of {} numbers; no tokens expected",
+                model_.embedding().features());
+  }
+  if (!reads_frames && (row.token < 0 || row.token >= model_.vocabulary())) {
     return fail(ErrorCode::kInvalid, "batch", "token {} is outside the vocabulary of {}", row.token,
                 model_.vocabulary());
   }
@@ -369,6 +374,22 @@ Status Runner::encode(std::span<const BatchRow> rows) {
   return {};
 }
 
+Status Runner::encode_frames(cache::SequenceId sequence, std::span<const float> frames) {
+  const int64_t features = encoder_ ? encoder_->model_.embedding().features() : 0;
+  if (features == 0) return fail(ErrorCode::kUnsupported, "encode", "the model has no encoder that reads frames");
+  if (frames.empty() || std::ssize(frames) % features != 0) {
+    return fail(ErrorCode::kInvalid, "encode", "{} numbers; at least one frame of {} expected", frames.size(),
+                features);
+  }
+  const int64_t count = std::ssize(frames) / features;
+  const std::vector<BatchRow> rows(static_cast<size_t>(encoder_->model_.embedding().rows(count)),
+                                   {.token = 0, .sequence = sequence});
+  encoder_->frames_ = {.values = frames.data(), .count = count};
+  Status status = encode(rows);
+  encoder_->frames_ = {};
+  return status;
+}
+
 /// Cross attention's keys and values of one text's rows, as many at once as a step has.
 void Runner::keep_encoded(const layers::RowGroup& text, const float* rows) {
   for (int64_t first = 0; first < text.rows; first += options_.max_rows) {
@@ -395,7 +416,8 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
   const auto count = static_cast<int64_t>(rows.size());
   layers::Step step = make_step(groups_, count);
   arena_.reset();
-  model_.embedding().forward(step, {.tokens = tokens_, .positions = positions_, .types = types_}, stream_);
+  model_.embedding().forward(step, {.tokens = tokens_, .positions = positions_, .types = types_, .frames = frames_},
+                             stream_);
   compute_angles(count);
   call_hook(step, -1, -1);
   visit_layers(step);

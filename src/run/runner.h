@@ -79,11 +79,14 @@ class Runner {
   void set_hook(BorderHook* hook) { hook_ = hook; }
   /// The encoder's pass, to hook into; null unless the model is an encoder-decoder.
   Runner* encoder() { return encoder_.get(); }
+  const Runner* encoder() const { return encoder_.get(); }
 
   /// Runs the encoder over the rows, a whole text for each sequence, side by side, and keeps what cross attention reads
   /// of it until the sequence is closed or encoded again. kUnsupported: the model has no encoder; kInvalid: a sequence
   /// that has tokens, or what step() refuses; kLimit: too many rows or positions. On an error nothing has changed.
   core::Status encode(std::span<const BatchRow> rows);
+  /// As encode(), for an encoder that reads frames: [features, count], as Embedding::features says.
+  core::Status encode_frames(cache::SequenceId sequence, std::span<const float> frames);
   /// Positions of a sequence's encoded text.
   int64_t encoded_length(cache::SequenceId sequence) const { return encoded_ ? encoded_->length(sequence) : 0; }
 
@@ -114,6 +117,7 @@ class Runner {
   std::unique_ptr<Runner> encoder_;
   std::optional<cache::KvCache> encoded_;  ///< keys and values of cross attention, by layer
   BorderHook* hook_ = nullptr;
+  layers::Frames frames_;  ///< of the step, of an encoder that reads them
   core::AlignedBuffer memory_;
   float* stream_ = nullptr;
   float* layer_input_ = nullptr;
