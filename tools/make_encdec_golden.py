@@ -98,7 +98,7 @@ CASES = [
             "d_model": 32,
             "d_kv": 12,
             "num_heads": 2,
-            "num_layers": 3,
+            "num_layers": 1,
             "num_decoder_layers": 2,
             "relative_attention_num_buckets": 8,
             "feed_forward_proj": "gated-gelu",
@@ -120,7 +120,8 @@ CASES = [
         "whisper_wide",
         405,
         "WhisperForConditionalGeneration",
-        _WHISPER | {"d_model": 32, "num_mel_bins": 6, "encoder_layers": 1, "max_source_positions": 70},
+        _WHISPER
+        | {"d_model": 32, "encoder_attention_heads": 4, "num_mel_bins": 6, "encoder_layers": 1, "max_source_positions": 70},
         _WHISPER_STACKS,
     ),
 ]
@@ -174,7 +175,9 @@ def write_gguf(path, case, weights):
     writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
     writer.add_decoder_start_token_id(config["decoder_start_token_id"])
     for name, values in weights.items():
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), np.ascontiguousarray(values))
+        kind = gguf.GGMLQuantizationType.BF16 if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        target = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(target, gguf.quants.quantize(np.ascontiguousarray(values), kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -2,14 +2,12 @@
 // (tools/make_encdec_golden.py), and what steps, batches, threads, copies and recipes must not or must change.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "format/npy.h"
+#include "run/encoder_decoder_runs.h"
 #include "run/engine.h"
-#include "run/model_runs.h"
 
 namespace lamina::run {
 namespace {
@@ -57,35 +55,6 @@ std::vector<std::string> cases_with(const std::string& file) {
   return names;
 }
 
-/// Keeps the stream at every border.
-class KeepStreams : public BorderHook {
- public:
-  void at_border(const Border& border, float* stream) override {
-    streams.resize(std::max(streams.size(), static_cast<size_t>(border.visit + 2)));
-    auto& kept = streams[static_cast<size_t>(border.visit + 1)];
-    kept.insert(kept.end(), stream, stream + border.rows * border.hidden);
-  }
-  std::vector<std::vector<float>> streams;
-};
-
-std::vector<float> read_numbers(const std::filesystem::path& path) {
-  const auto file = format::NpyFile::open(path).value();
-  return {file.row(0).data(), file.row(0).data() + file.rows() * file.row_elements()};
-}
-
-/// Largest difference over the largest magnitude.
-double relative_error(std::span<const float> found, std::span<const float> wanted) {
-  if (found.size() != wanted.size()) return INFINITY;
-  double difference = 0;
-  double magnitude = 0;
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (!(std::abs(found[i]) < 1e30F)) return INFINITY;
-    difference = std::max(difference, std::abs(double{found[i]} - double{wanted[i]}));
-    magnitude = std::max(magnitude, std::abs(double{wanted[i]}));
-  }
-  return difference / magnitude;
-}
-
 void expect_streams(const KeepStreams& found, const std::filesystem::path& path) {
   const std::vector<float> wanted = read_numbers(path);
   const size_t size = wanted.size() / found.streams.size();
@@ -102,20 +71,6 @@ cache::SequenceId encode(Runner& runner, const Pair& pair) {
   const auto status = pair.frames.empty() ? runner.encode(rows) : runner.encode_frames(sequence, pair.frames);
   if (!status) throw std::runtime_error(status.error().text());
   return sequence;
-}
-
-/// Logits of tokens from the sequence's end on, in pieces.
-std::vector<float> feed(Runner& runner, cache::SequenceId sequence, std::span<const int32_t> tokens, size_t piece) {
-  const auto vocabulary = static_cast<size_t>(runner.model().vocabulary());
-  std::vector<float> logits(tokens.size() * vocabulary);
-  for (size_t at = 0; at < tokens.size(); at += piece) {
-    std::vector<BatchRow> rows;
-    for (size_t i = at; i < std::min(at + piece, tokens.size()); ++i)
-      rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
-    const auto status = runner.step(rows, std::span(logits).subspan(at * vocabulary));
-    if (!status) throw std::runtime_error(status.error().text());
-  }
-  return logits;
 }
 
 void compare(const std::string& name, const std::filesystem::path& path) {
