@@ -21,8 +21,7 @@ constexpr int64_t kMaxGroup = 256;  // query heads per key-value head
 /// position of its sequence's encoded text. Vaswani et al. 2017, 3.2.3.
 class CrossAttention : public Sublayer {
  public:
-  /// Reads {hidden, encoded?, heads, kv_heads, head_size, value_size, scale, q, k, v, o} and what Border reads;
-  /// `encoded` is the width of the encoder's rows, by default `hidden`.
+  /// Reads {hidden, heads, kv_heads, head_size, value_size, scale, q, k, v, o} and what Border reads.
   static Result<std::unique_ptr<Sublayer>> make(Record& record, BuildContext& context);
 
   void forward(Step& step, const float* input, float* stream) const override;
@@ -52,7 +51,6 @@ class CrossAttention : public Sublayer {
   int64_t kv_heads_ = 0;
   int64_t head_size_ = 0;
   int64_t value_size_ = 0;
-  int64_t encoded_ = 0;
   float scale_ = 0;
   Border border_;
   std::shared_ptr<const Linear> q_;
@@ -65,8 +63,8 @@ Result<std::unique_ptr<Sublayer>> CrossAttention::make(Record& record, BuildCont
   auto attention = std::make_unique<CrossAttention>();
   CrossAttention& self = *attention;
   LAMINA_ASSIGN(const int64_t hidden, record.size("hidden"));
-  LAMINA_ASSIGN(const int64_t encoded, record.size_or_zero("encoded"));
-  self.encoded_ = encoded == 0 ? hidden : encoded;
+  if (context.encoded == 0)
+    return fail(ErrorCode::kInvalid, record.place(), "cross attention needs an encoder; the architecture names none");
   LAMINA_ASSIGN(self.heads_, record.size("heads"));
   LAMINA_ASSIGN(self.kv_heads_, record.size("kv_heads"));
   LAMINA_ASSIGN(self.head_size_, record.size("head_size"));
@@ -82,9 +80,9 @@ Result<std::unique_ptr<Sublayer>> CrossAttention::make(Record& record, BuildCont
   LAMINA_ASSIGN(Record q, record.child("q"));
   LAMINA_ASSIGN(self.q_, context.weights.linear(q, self.heads_ * self.head_size_, hidden));
   LAMINA_ASSIGN(Record k, record.child("k"));
-  LAMINA_ASSIGN(self.k_, context.weights.linear(k, self.kv_heads_ * self.head_size_, self.encoded_));
+  LAMINA_ASSIGN(self.k_, context.weights.linear(k, self.kv_heads_ * self.head_size_, context.encoded));
   LAMINA_ASSIGN(Record v, record.child("v"));
-  LAMINA_ASSIGN(self.v_, context.weights.linear(v, self.kv_heads_ * self.value_size_, self.encoded_));
+  LAMINA_ASSIGN(self.v_, context.weights.linear(v, self.kv_heads_ * self.value_size_, context.encoded));
   LAMINA_ASSIGN(Record o, record.child("o"));
   LAMINA_ASSIGN(self.o_, context.weights.linear(o, hidden, self.heads_ * self.value_size_));
   return attention;

@@ -17,6 +17,7 @@ namespace lamina::layers {
 struct BuildContext {
   Weights& weights;
   std::vector<kernels::RopeOptions>& ropes;  ///< the distinct rotary embeddings of the model
+  int64_t encoded = 0;                       ///< width of the encoder's rows, which cross attention reads; 0: none
 };
 
 /// Half of a transformer layer: reads the stream, adds to it. The unit that recipes can drop.

@@ -17,8 +17,8 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   LAMINA_ASSIGN(const Architecture* architecture, find_architecture(model->files()));
   LAMINA_CHECK_OK(model->source_->weights.rename(
       architecture->data.value("rename", std::vector<std::pair<std::string, std::string>>())));
-  LAMINA_CHECK_OK(model->read(*architecture, path.string()));
   LAMINA_CHECK_OK(model->read_encoder(*architecture, path.string()));
+  LAMINA_CHECK_OK(model->read(*architecture, path.string()));
   LAMINA_CHECK_OK(model->check_unused(architecture->data.value("ignore", nlohmann::json::array())));
   return model;
 }
@@ -42,7 +42,7 @@ core::Status Model::read(const Architecture& architecture, const std::string& pl
     route_.push_back(static_cast<int>(visit / resolved.repeat));
   }
   LAMINA_CHECK_OK(read_head(resolved.heads, place));
-  if (!architecture.data.contains("encoder")) return {};
+  if (!encoder_) return {};
   LAMINA_ASSIGN(const int64_t start_token, settings.size_or_zero("start_token"));
   if (start_token >= vocabulary()) {
     return fail(ErrorCode::kCorrupt, place, "start token {}; one below the vocabulary of {} expected", start_token,
@@ -54,7 +54,8 @@ core::Status Model::read(const Architecture& architecture, const std::string& pl
 
 core::Status Model::read_layers(std::span<const nlohmann::json> records, const std::string& place) {
   std::vector<kernels::RopeOptions> ropes;
-  layers::BuildContext context{.weights = source_->weights, .ropes = ropes};
+  layers::BuildContext context{
+      .weights = source_->weights, .ropes = ropes, .encoded = encoder_ ? encoder_->hidden() : 0};
   for (size_t i = 0; i < records.size(); ++i) {
     LAMINA_ASSIGN(
         layers::Layer layer,
