@@ -151,7 +151,7 @@ CASES = [
         "albert.encoder.embedding_hidden_mapping_in",
         r".*\.albert_layers\.\d+",
     ),
-    Case("t5_encoder", 312, "T5EncoderModel", _T5, "shared", r"encoder\.block\.\d+"),
+    Case("t5_encoder", 312, "T5EncoderModel", _T5, "encoder.embed_tokens", r"encoder\.block\.\d+"),
 ]
 
 
