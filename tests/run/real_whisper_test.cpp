@@ -48,20 +48,28 @@ TEST_F(RealWhisper, StreamsAndLogitsAreTheReferences) {
     encoded.insert(encoded.end(), begin, begin + hidden);
   }
   run.model->encoder()->head().finish(encoded.data(), std::ssize(encoded) / hidden);
-  EXPECT_LT(relative_error(encoded, truth("encoder.npy")), kRelative);
+  const double encoder_error = relative_error(encoded, truth("encoder.npy"));
+  record_figure("encoder", encoder_error);
+  EXPECT_LT(encoder_error, kRelative);
 
   const std::vector<float> streams = truth("hidden.npy");
   const size_t size = streams.size() / decoder.streams.size();
+  double worst = 0;
   for (size_t i = 0; i < decoder.streams.size(); ++i) {
-    EXPECT_LT(relative_error(decoder.streams[i], std::span(streams).subspan(i * size, size)), kRelative) << i;
+    const double error = relative_error(decoder.streams[i], std::span(streams).subspan(i * size, size));
+    worst = std::max(worst, error);
+    EXPECT_LT(error, kRelative) << "stream " << i;
   }
+  record_figure("hidden", worst);
   const auto vocabulary = static_cast<size_t>(run.model->vocabulary());
   std::vector<float> first;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     const auto row = std::span(logits).subspan(i * vocabulary, kLogits);
     first.insert(first.end(), row.begin(), row.end());
   }
-  EXPECT_LT(relative_error(first, truth("logits.npy")), kRelative);
+  const double logits_error = relative_error(first, truth("logits.npy"));
+  record_figure("logits", logits_error);
+  EXPECT_LT(logits_error, kRelative);
 }
 
 TEST_F(RealWhisper, GreedyTokensAreTheReferences) {
