@@ -21,8 +21,8 @@ struct Shape {
   int64_t value_size = 64;
   int64_t keys = 0;
   float soft_cap = 0;
-  bool joined = false;  ///< a value is the begin of its key
-  bool split = false;   ///< such values are kept apart all the same
+  bool joined = false;     ///< a value is the begin of its key
+  bool split = false;      ///< such values are kept apart all the same
   int64_t bias_reach = 0;  ///< 0: no bias
 };
 
