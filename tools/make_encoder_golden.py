@@ -63,6 +63,21 @@ _ALBERT = _BERT | {
     "inner_group_num": 1,
     "hidden_act": "gelu_new",
 }
+_T5 = {
+    "model_type": "t5",
+    "vocab_size": 80,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 12,
+    "n_positions": 24,
+    "layer_norm_epsilon": 1e-3,
+    "feed_forward_proj": "gated-gelu",
+    "pad_token_id": 0,
+}
 _LABELS = {"num_labels": 3}
 
 
@@ -136,6 +151,7 @@ CASES = [
         "albert.encoder.embedding_hidden_mapping_in",
         r".*\.albert_layers\.\d+",
     ),
+    Case("t5_encoder", 312, "T5EncoderModel", _T5, "encoder.embed_tokens", r"encoder\.block\.\d+"),
 ]
 
 

@@ -4,6 +4,7 @@
 
 #include "format/npy.h"
 #include "lamina/commands.h"
+#include "lamina/frames.h"
 #include "lamina/session.h"
 
 namespace lamina::app {
@@ -20,6 +21,9 @@ struct LogitsOptions {
   std::vector<int32_t> tokens;
   std::string text;
   std::string file;
+  std::vector<int32_t> encoder_tokens;
+  std::string encoder_text;
+  std::string mel;
   std::string out;
   std::string hidden;
   std::string hidden_out;
@@ -73,9 +77,47 @@ Result<std::vector<int32_t>> input_tokens(const LogitsOptions& options, const Se
   return session.tokenizer->encode(text, {.add_special = true, .parse_special = false});
 }
 
-/// Runs the tokens in steps and writes each step's logits; the caller finishes the file.
-Status write_logits(Session& session, const std::vector<int32_t>& tokens, format::NpyWriter& writer) {
+/// The decoder's own text begins with a token that no text makes, so it comes as tokens.
+Status check_encoder_inputs(const LogitsOptions& options, const models::Model& model) {
+  const int tokens = (options.encoder_tokens.empty() ? 0 : 1) + (options.encoder_text.empty() ? 0 : 1);
+  const int frames = options.mel.empty() ? 0 : 1;
+  if (model.encoder() == nullptr) {
+    if (tokens + frames == 0) return {};
+    return fail(ErrorCode::kInvalid, "logits",
+                "the model has no encoder; --encoder-tokens, --encoder-text and --mel are for one");
+  }
+  const bool hears = reads_frames(model);
+  if (options.tokens.empty() || tokens != (hears ? 0 : 1) || frames != (hears ? 1 : 0)) {
+    return fail(ErrorCode::kInvalid, "logits", "the model needs --tokens and {}",
+                hears ? "--mel" : "one of --encoder-tokens and --encoder-text");
+  }
+  return {};
+}
+
+/// A new sequence, whose encoder has read what it is to read.
+Result<cache::SequenceId> open_sequence(Session& session, const LogitsOptions& options) {
+  LAMINA_CHECK_OK(check_encoder_inputs(options, *session.model));
   LAMINA_ASSIGN(const cache::SequenceId sequence, session.runner->open());
+  if (session.model->encoder() == nullptr) return sequence;
+  if (!options.mel.empty()) {
+    LAMINA_ASSIGN(const std::vector<float> frames, read_frames(options.mel, *session.model));
+    LAMINA_CHECK_OK(session.runner->encode_frames(sequence, frames));
+    return sequence;
+  }
+  std::vector<int32_t> source = options.encoder_tokens;
+  if (source.empty()) {
+    LAMINA_ASSIGN(source,
+                  session.tokenizer->encode(options.encoder_text, {.add_special = true, .parse_special = false}));
+  }
+  std::vector<run::BatchRow> rows;
+  for (const int32_t token : source) rows.push_back({.token = token, .sequence = sequence});
+  LAMINA_CHECK_OK(session.runner->encode(rows));
+  return sequence;
+}
+
+/// Runs the tokens in steps and writes each step's logits; the caller finishes the file.
+Status write_logits(Session& session, cache::SequenceId sequence, const std::vector<int32_t>& tokens,
+                    format::NpyWriter& writer) {
   const int64_t step = session.runner->options().max_rows;
   std::vector<run::BatchRow> rows;
   std::vector<float> logits(
@@ -99,9 +141,12 @@ Status logits_command(const LogitsOptions& options) {
   if (options.hidden.empty() != options.hidden_out.empty()) {
     return fail(ErrorCode::kInvalid, "logits", "--hidden and --hidden-out go together; one is missing");
   }
-  LAMINA_ASSIGN(
-      Session session,
-      open_session(options.common, {.context = int64_t{1} << 24, .max_rows = 64, .tokenizer = options.tokens.empty()}));
+  LAMINA_ASSIGN(Session session,
+                open_session(options.common, {.context = int64_t{1} << 24,
+                                              .max_rows = 64,
+                                              .tokenizer = options.tokens.empty() || !options.encoder_text.empty(),
+                                              .encoder_decoder = true}));
+  LAMINA_ASSIGN(const cache::SequenceId sequence, open_sequence(session, options));
   LAMINA_ASSIGN(const std::vector<int32_t> tokens, input_tokens(options, session));
   const auto count = static_cast<int64_t>(tokens.size());
   if (count == 0 || count > session.context())
@@ -121,7 +166,7 @@ Status logits_command(const LogitsOptions& options) {
     const std::array<int64_t, 2> layer{count, session.model->hidden()};
     LAMINA_ASSIGN(hidden_writer, format::NpyWriter::create(options.hidden_out, format::NpyType::kFloat32, layer));
   }
-  LAMINA_CHECK_OK(write_logits(session, tokens, writer));
+  LAMINA_CHECK_OK(write_logits(session, sequence, tokens, writer));
   if (hook) {
     LAMINA_CHECK_OK(hidden_writer->write_rows(hook->values()));
     LAMINA_CHECK_OK(hidden_writer->finish());
@@ -141,14 +186,19 @@ Status logits_command(const LogitsOptions& options) {
 
 void add_logits(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<LogitsOptions>();
-  CLI::App* command =
-      add_command(app, "logits", "write the logits of every position, and the stream after layers",
-                  "  lamina logits model.gguf --text \"The capital of France is\" --out logits.npy\n"
-                  "  lamina logits model.gguf --tokens 1,2,3 --out l.npy --hidden 0,5 --hidden-out h.npy");
+  CLI::App* command = add_command(
+      app, "logits", "write the logits of every position, and the stream after layers",
+      "  lamina logits model.gguf --text \"The capital of France is\" --out logits.npy\n"
+      "  lamina logits model.gguf --tokens 1,2,3 --out l.npy --hidden 0,5 --hidden-out h.npy\n"
+      "  lamina logits t5-folder --encoder-text \"translate English to German: Hello\" --tokens 0 --out l.npy");
   add_model_options(*command, options->common);
   command->add_option("--tokens", options->tokens, "token ids, 1,2,3")->delimiter(',');
   command->add_option("--text", options->text, "a text to tokenize");
   command->add_option("--file", options->file, "a file with the text");
+  command->add_option("--encoder-tokens", options->encoder_tokens, "what an encoder-decoder's encoder reads, 1,2,3")
+      ->delimiter(',');
+  command->add_option("--encoder-text", options->encoder_text, "the same as a text to tokenize");
+  command->add_option("--mel", options->mel, "the same as a spectrogram, float32 .npy [features, frames]");
   command->add_option("--out", options->out, "float32 .npy [tokens, vocabulary]")->required();
   command->add_option("--hidden", options->hidden, "\"all\", or layers 3,7");
   command->add_option("--hidden-out", options->hidden_out, "float32 .npy [layers, tokens, hidden]");

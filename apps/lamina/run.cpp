@@ -7,6 +7,7 @@
 #include "lamina/chat.h"
 #include "lamina/commands.h"
 #include "lamina/conversation.h"
+#include "lamina/frames.h"
 #include "lamina/generation_options.h"
 #include "lamina/session.h"
 
@@ -14,6 +15,8 @@ namespace lamina::app {
 
 namespace {
 
+using core::ErrorCode;
+using core::fail;
 using core::Result;
 using core::Status;
 
@@ -22,6 +25,7 @@ struct RunOptions {
   GenerationOptions generation;
   std::string prompt;
   std::string system;
+  std::string mel;
   bool raw = false;
 };
 
@@ -32,6 +36,36 @@ Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Sess
   if (!options.system.empty()) conversation.add("system", options.system);
   conversation.add("user", options.prompt);
   return conversation.tokens();
+}
+
+/// What a model reads before it writes.
+struct Input {
+  std::vector<int32_t> prompt;
+  std::vector<int32_t> source{};  ///< of an encoder
+  cache::SequenceId sequence{};   ///< that has heard the frames, where there are some
+};
+
+/// The prompt is what an encoder reads, if there is one; where that reads frames, it is how the answer begins.
+Result<Input> read_input(const RunOptions& options, Session& session) {
+  const bool frames = reads_frames(*session.model);
+  if (frames && options.mel.empty())
+    return fail(ErrorCode::kInvalid, "run", "the model's encoder reads a spectrogram; --mel F.npy expected");
+  if (!options.system.empty() && (options.raw || frames))
+    return fail(ErrorCode::kInvalid, "--system", "only a chat template has a place for it; none is used here");
+  const int32_t start = session.model->start_token();
+  if (options.mel.empty()) {
+    LAMINA_ASSIGN(std::vector<int32_t> tokens, prompt_tokens(options, session));
+    if (session.model->encoder() == nullptr) return Input{.prompt = std::move(tokens)};
+    return Input{.prompt = {start}, .source = std::move(tokens)};
+  }
+  LAMINA_ASSIGN(const std::vector<float> values, read_frames(options.mel, *session.model));
+  Input input{.prompt = {start}};
+  LAMINA_ASSIGN(const std::vector<int32_t> begin,
+                session.tokenizer->encode(options.prompt, {.add_special = false, .parse_special = true}));
+  input.prompt.insert(input.prompt.end(), begin.begin(), begin.end());
+  LAMINA_ASSIGN(input.sequence, session.runner->open());
+  LAMINA_CHECK_OK(session.runner->encode_frames(input.sequence, values));
+  return input;
 }
 
 void print_result(const RunOptions& options, const Session& session, size_t prompt_size,
@@ -60,10 +94,11 @@ void print_result(const RunOptions& options, const Session& session, size_t prom
 }
 
 Status answer(const RunOptions& options, Session& session) {
-  LAMINA_ASSIGN(std::vector<int32_t> prompt, prompt_tokens(options, session));
-  const size_t prompt_size = prompt.size();
+  LAMINA_ASSIGN(Input input, read_input(options, session));
+  const size_t prompt_size = input.source.empty() ? input.prompt.size() : input.source.size();
   run::Engine engine(*session.runner, &*session.tokenizer);
-  run::GenerationRequest request{.prompt = std::move(prompt),
+  run::GenerationRequest request{.prompt = std::move(input.prompt),
+                                 .source = std::move(input.source),
                                  .sampling = options.generation.sampling,
                                  .max_tokens = options.generation.tokens,
                                  .stops = options.generation.stops,
@@ -75,18 +110,21 @@ Status answer(const RunOptions& options, Session& session) {
       return std::cout.good();
     };
   }
-  LAMINA_ASSIGN(const size_t index, engine.submit(std::move(request)));
+  LAMINA_ASSIGN(const size_t index, engine.submit(std::move(request), input.sequence));
   LAMINA_CHECK_OK(engine.finish());
   print_result(options, session, prompt_size, engine.result(index));
   return {};
 }
 
 Status run_command(RunOptions& options, bool has_prompt) {
-  const bool chat = !has_prompt && !options.common.json && isatty(STDIN_FILENO) != 0;
-  if (!has_prompt && !chat) {
+  const bool wants_prompt = !has_prompt && options.mel.empty();
+  const bool chat = wants_prompt && !options.common.json && isatty(STDIN_FILENO) != 0;
+  if (wants_prompt && !chat) {
     LAMINA_ASSIGN(options.prompt, read_file("-"));
   }
-  LAMINA_ASSIGN(Session session, open_session(options.common, {}));
+  LAMINA_ASSIGN(Session session, open_session(options.common, {.encoder_decoder = true}));
+  if (chat && session.model->encoder() != nullptr)
+    return fail(ErrorCode::kUnsupported, options.common.model, "an encoder-decoder has no chat; a PROMPT expected");
   if (chat) return run_chat(session, options.generation, options.system);
   return answer(options, session);
 }
@@ -99,12 +137,16 @@ void add_run(CLI::App& app, int& exit_status) {
                                   "  lamina run smollm2-135m \"Name three primary colours.\"\n"
                                   "  lamina run model.gguf                      (a chat)\n"
                                   "  cat question.txt | lamina run model.gguf --temperature 0\n"
+                                  "  lamina run flan-t5-folder --raw \"translate English to German: Good morning.\"\n"
                                   "  lamina run model.gguf --recipe \"L9.attn:drop\" --raw \"Once upon a time\"");
   add_model_options(*command, options->common);
   add_generation_options(*command, options->generation);
   CLI::Option* prompt =
       command->add_option("PROMPT", options->prompt, "what to answer; without it a chat, or standard input");
   command->add_option("--system", options->system, "the system message");
+  command->add_option(
+      "--mel", options->mel,
+      "for a model that hears: a spectrogram, float32 .npy [features, frames]; PROMPT begins the answer");
   command->add_flag("--raw", options->raw, "complete the text itself, without chat template");
   command->callback(
       [options, prompt, &exit_status] { exit_status = exit_status_of(run_command(*options, prompt->count() > 0)); });

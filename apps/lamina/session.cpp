@@ -55,8 +55,10 @@ Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model
                            .route = model.route()};
   for (const layers::Layer& layer : model.layers()) {
     const auto roles = layer.parts | std::views::transform(&layers::Layer::Part::role);
+    const auto has = [&](std::string_view role) { return std::ranges::find(roles, role) != roles.end(); };
     facts.sublayers.push_back({.attention = std::ranges::any_of(roles, run::mixes_tokens),
-                               .mlp = std::ranges::find(roles, "mlp") != roles.end()});
+                               .mlp = has("mlp"),
+                               .cross = has("cross")});
   }
   return recipe::plan(parsed, facts);
 }
@@ -85,6 +87,10 @@ core::Status start_session(Session& session, const CommonOptions& options, const
   if (!needs.encoder && session.model->reads_ahead()) {
     return fail(ErrorCode::kUnsupported, options.model,
                 "an encoder predicts no next token; `lamina embed` or `lamina rerank` would work");
+  }
+  if (!needs.encoder_decoder && session.model->encoder() != nullptr) {
+    return fail(ErrorCode::kUnsupported, options.model,
+                "an encoder-decoder reads one text and writes another; `lamina run` or `lamina logits` would work");
   }
   session.pool = std::make_unique<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));

@@ -33,7 +33,8 @@ struct SessionNeeds {
   int32_t sequences = 1;
   int64_t max_rows = 512;
   bool tokenizer = true;
-  bool encoder = false;  ///< whether the command also takes models that do not predict the next token
+  bool encoder = false;          ///< whether the command also takes models that do not predict the next token
+  bool encoder_decoder = false;  ///< whether it also takes models that read one text and write another
 };
 
 /// The store's or the user's model of that name, built but not loaded.

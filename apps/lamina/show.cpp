@@ -48,6 +48,7 @@ struct LayerRows {
 /// Everything that show tells, but for the memory plan.
 struct Listing {
   Row embedding;
+  std::vector<LayerRows> encoder;  ///< of an encoder-decoder
   std::vector<LayerRows> layers;
   Row head;
 };
@@ -64,12 +65,8 @@ void add_tensor(Row& row, const core::TensorView& tensor) {
     row.codecs.push_back(codec);
 }
 
-Listing list_model(const models::Model& model) {
-  Listing listing{
-      .embedding = {.role = "embedding", .kind = "table"}, .layers = {}, .head = {.role = "head", .kind = "linear"}};
-  add_tensor(listing.embedding, model.embedding().table());
-  int64_t counted = listing.embedding.parameters;
-  int64_t counted_bytes = listing.embedding.bytes;
+std::vector<LayerRows> list_layers(const models::Model& model) {
+  std::vector<LayerRows> layers;
   for (const layers::Layer& layer : model.layers()) {
     LayerRows rows{.index = layer.index, .parts = {}};
     for (const layers::Layer::Part& part : layer.parts) {
@@ -77,11 +74,30 @@ Listing list_model(const models::Model& model) {
       for (const std::string& name : part.tensors) {
         if (const core::TensorView* tensor = model.files().find(name)) add_tensor(row, model.listed({name, *tensor}));
       }
-      counted += row.parameters;
-      counted_bytes += row.bytes;
       rows.parts.push_back(std::move(row));
     }
-    listing.layers.push_back(std::move(rows));
+    layers.push_back(std::move(rows));
+  }
+  return layers;
+}
+
+Listing list_model(const models::Model& model) {
+  Listing listing{.embedding = {.role = "embedding", .kind = "table"},
+                  .encoder = {},
+                  .layers = {},
+                  .head = {.role = "head", .kind = "linear"}};
+  add_tensor(listing.embedding, model.embedding().table());
+  int64_t counted = listing.embedding.parameters;
+  int64_t counted_bytes = listing.embedding.bytes;
+  if (model.encoder() != nullptr) listing.encoder = list_layers(*model.encoder());
+  listing.layers = list_layers(model);
+  for (const auto* stack : {&listing.encoder, &listing.layers}) {
+    for (const LayerRows& layer : *stack) {
+      for (const Row& row : layer.parts) {
+        counted += row.parameters;
+        counted_bytes += row.bytes;
+      }
+    }
   }
   // What is left belongs to the head: its norm and its own matrix, if it has one, and tensors that are idle.
   if (model.head().tied()) {
@@ -161,20 +177,25 @@ void add_row(Table& table, const std::string& index, const Row& row) {
              size_text(row.bytes), short_count_text(row.parameters)});
 }
 
-/// Neighbours that are alike stand in one row, unless `all`.
+/// Adds a stack's layers; neighbours that are alike stand in one row, unless `all`. Whether some do.
+bool add_layers(Table& table, const std::vector<LayerRows>& layers, const std::string& prefix, bool all) {
+  bool ranges = false;
+  for (size_t first = 0; first < layers.size();) {
+    size_t last = first;
+    while (!all && last + 1 < layers.size() && layers[last + 1].parts == layers[first].parts) ++last;
+    std::string index = prefix + (first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last));
+    ranges = ranges || last > first;
+    for (const Row& part : layers[first].parts) add_row(table, std::exchange(index, ""), part);
+    first = last + 1;
+  }
+  return ranges;
+}
+
 void print_layers(const Listing& listing, bool all) {
   Table table({">LAYER", "PART", "KIND", "MATRICES", "CODECS", ">BYTES", ">PARAMETERS"});
   add_row(table, "", listing.embedding);
-  bool ranges = false;
-  for (size_t first = 0; first < listing.layers.size();) {
-    size_t last = first;
-    while (!all && last + 1 < listing.layers.size() && listing.layers[last + 1].parts == listing.layers[first].parts)
-      ++last;
-    std::string index = first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last);
-    ranges = ranges || last > first;
-    for (const Row& part : listing.layers[first].parts) add_row(table, std::exchange(index, ""), part);
-    first = last + 1;
-  }
+  const bool encoder = add_layers(table, listing.encoder, "encoder ", all);
+  const bool ranges = add_layers(table, listing.layers, "", all) || encoder;
   add_row(table, "", listing.head);
   fmt::print("{}", table.text());
   if (ranges) fmt::print("\nBytes and parameters are those of one layer; a range of layers is alike.\n");
@@ -244,6 +265,7 @@ Status show(const ShowOptions& options) {
                      {"layers", ordered_json::array()},
                      {"head", to_json(listing.head)}};
     for (const LayerRows& layer : listing.layers) out["layers"].push_back(to_json(layer));
+    for (const LayerRows& layer : listing.encoder) out["encoder"].push_back(to_json(layer));
     if (plan) out["plan"] = to_json(*plan);
     print_json(out);
     return {};

@@ -1,5 +1,6 @@
 #include "layers/embedding.h"
 
+#include <algorithm>
 #include <array>
 
 #include "codec/codec.h"
@@ -22,13 +23,19 @@ std::span<const int32_t> part(std::span<const int32_t> values, int64_t begin, in
 
 Result<Embedding> Embedding::make(Record record, Weights& weights) {
   Embedding embedding;
-  LAMINA_ASSIGN(embedding.name_, record.text("weight"));
   LAMINA_ASSIGN(embedding.hidden_, record.size("hidden"));
   LAMINA_ASSIGN(const int64_t own_width, record.size_or_zero("width"));
   const int64_t width = own_width == 0 ? embedding.hidden_ : own_width;
+  embedding.width_ = width;
   LAMINA_ASSIGN(const double scale, record.number("scale"));
   embedding.scale_ = static_cast<float>(scale);
-  LAMINA_ASSIGN(embedding.table_, weights.table(embedding.name_, width));
+  LAMINA_ASSIGN(std::optional<Record> frames, record.optional_child("frames"));
+  if (frames) {
+    LAMINA_ASSIGN(embedding.frames_, Convolutions::make(*frames, weights, width));
+  } else {
+    LAMINA_ASSIGN(embedding.name_, record.text("weight"));
+    LAMINA_ASSIGN(embedding.table_, weights.table(embedding.name_, width));
+  }
   LAMINA_CHECK_OK(embedding.read_tables(record, weights, width));
   LAMINA_ASSIGN(std::optional<Record> norm, record.optional_child("norm"));
   if (norm) {
@@ -77,19 +84,24 @@ void Embedding::add_rows(const core::TensorView& table, std::span<const int32_t>
   }
 }
 
-void Embedding::forward(Step& step, const EmbeddingInput& input, float* out) const {
+/// out [tokens, width] = scale * each token's row.
+void Embedding::decode_tokens(std::span<const int32_t> tokens, float* row) const {
   const auto decode = codec::codec_of(*table_.format)->decode;
+  for (const int32_t token : tokens) {
+    decode(table_.row(token), width(), row);
+    if (scale_ != 1) kernels::scale(row, scale_, width(), row);
+    row += width();
+  }
+}
+
+void Embedding::forward(Step& step, const EmbeddingInput& input, float* out) const {
   float* sums = project_ ? step.arena.take<float>(step.rows * width()) : out;
   auto* scratch = step.arena.take<float>(step.rows * width());
+  if (frames_) frames_->forward(step, input.frames, sums);
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
     float* row = sums + begin * width();
     float* mine = scratch + begin * width();
-    for (const int32_t token : part(input.tokens, begin, end)) {
-      decode(table_.row(token), width(), row);
-      if (scale_ != 1) kernels::scale(row, scale_, width(), row);
-      row += width();
-    }
-    row = sums + begin * width();
+    if (!frames_) decode_tokens(part(input.tokens, begin, end), row);
     if (type_table_) add_rows(*type_table_, part(input.types, begin, end), 0, mine, row);
     if (position_table_) add_rows(*position_table_, part(input.positions, begin, end), position_offset_, mine, row);
     if (norm_) norm_->apply(row, row, end - begin);
@@ -100,11 +112,13 @@ void Embedding::forward(Step& step, const EmbeddingInput& input, float* out) con
 
 int64_t Embedding::arena_bytes(int64_t rows) const {
   const auto one = static_cast<int64_t>(Arena::padded(rows * width() * 4));
-  return project_ ? 2 * one + product_bytes(std::array{project_.get()}, rows) : one;
+  const int64_t convolved = frames_ ? frames_->arena_bytes(rows) : 0;
+  return convolved + (project_ ? 2 * one + product_bytes(std::array{project_.get()}, rows) : one);
 }
 
 int64_t Embedding::scratch_bytes(int64_t rows) const {
-  return project_ ? product_scratch_bytes(std::array{project_.get()}, rows) : 0;
+  return std::max(frames_ ? frames_->scratch_bytes(rows) : 0,
+                  project_ ? product_scratch_bytes(std::array{project_.get()}, rows) : 0);
 }
 
 }  // namespace lamina::layers

@@ -17,6 +17,7 @@ namespace lamina::layers {
 struct BuildContext {
   Weights& weights;
   std::vector<kernels::RopeOptions>& ropes;  ///< the distinct rotary embeddings of the model
+  int64_t encoded = 0;                       ///< width of the encoder's rows, which cross attention reads; 0: none
 };
 
 /// Half of a transformer layer: reads the stream, adds to it. The unit that recipes can drop.
@@ -34,11 +35,17 @@ class Sublayer {
   virtual cache::VisitShape cache_shape() const { return {}; }
   /// Whether a row reads rows after it: a text must then come whole in one step, and nothing of it is kept.
   virtual bool reads_ahead() const { return false; }
+  /// What it keeps of each position of the encoder's output, for cross attention; all zero for others.
+  virtual cache::VisitShape encoded_shape() const { return {}; }
+  /// Writes that of step.rows rows of the encoder's output, which step.groups places, into step.encoded. Takes at most
+  /// arena_bytes and scratch_bytes, too.
+  virtual void encode(Step& /*step*/, const float* /*encoded*/) const {}
   /// Its matrices, for listing and for counting bytes.
   virtual std::vector<const Linear*> linears() const = 0;
 };
 
-/// One step of the stack: sublayers by role, in order. "attn" and "mixer" mix tokens, "mlp" works on each by itself.
+/// One step of the stack: sublayers by role, in order. "attn" and "mixer" mix tokens, "cross" reads an encoder's, "mlp"
+/// works on each by itself.
 struct Layer {
   struct Part {
     std::string role;
@@ -64,6 +71,7 @@ core::Result<std::unique_ptr<Sublayer>> make_sublayer(const std::string& kind, R
 /// Makers, one per kind (registry.cpp lists them).
 core::Result<std::unique_ptr<Sublayer>> make_attention(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_latent_attention(Record& record, BuildContext& context);
+core::Result<std::unique_ptr<Sublayer>> make_cross_attention(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_gated_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_mlp(Record& record, BuildContext& context);
 core::Result<std::unique_ptr<Sublayer>> make_moe(Record& record, BuildContext& context);

@@ -14,6 +14,7 @@ struct Kind {
 constexpr std::array kKinds{
     Kind{"attention", make_attention},
     Kind{"latent_attention", make_latent_attention},
+    Kind{"cross_attention", make_cross_attention},
     Kind{"gated_mlp", make_gated_mlp},
     Kind{"mlp", make_mlp},
     Kind{"moe", make_moe},

@@ -67,6 +67,9 @@ struct Step {
   std::span<const RopeAngles> ropes;
   int64_t rows = 0;
   int visit = 0;  ///< the key of the cache: the position in the route, where keys and values are kept
+  cache::KvCache* encoded =
+      nullptr;    ///< what cross attention keeps of the encoder's output, by layer; null without one
+  int layer = 0;  ///< the key of `encoded`
 };
 
 }  // namespace lamina::layers

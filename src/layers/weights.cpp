@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "codec/codec.h"
 
@@ -80,8 +81,12 @@ Result<core::TensorView> Weights::table(const std::string& name, int64_t columns
 Result<std::vector<float>> Weights::vector(const std::string& name, int64_t count) {
   const core::TensorView* stored = files_.find(file_name(name));
   const bool one_row = stored != nullptr && stored->rank == 2 && stored->shape[0] == 1;
-  LAMINA_ASSIGN(const core::TensorView tensor,
-                view(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count}));
+  return numbers(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count});
+}
+
+Result<std::vector<float>> Weights::numbers(const std::string& name, const std::vector<int64_t>& shape) {
+  LAMINA_ASSIGN(const core::TensorView tensor, view(name, shape));
+  const int64_t count = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
   std::vector<float> values(static_cast<size_t>(count));
   codec::codec_of(*tensor.format)->decode(tensor.data, count, values.data());
   return values;
@@ -90,6 +95,7 @@ Result<std::vector<float>> Weights::vector(const std::string& name, int64_t coun
 std::vector<int64_t> Weights::Wanted::shape() const {
   std::vector<int64_t> shape{rows.of, inputs};
   if (rows.input_first) std::swap(shape[0], shape[1]);
+  if (width > 0) shape = {rows.of, inputs / width, width};
   if (count > 0) shape.insert(shape.begin(), count);
   return shape;
 }
@@ -143,6 +149,16 @@ Result<std::vector<float>> Weights::bias(const Wanted& wanted) {
   return values;
 }
 
+Result<std::shared_ptr<const Linear>> Weights::convolution(const std::string& name, const std::array<int64_t, 3>& shape,
+                                                           const std::optional<std::string>& bias) {
+  return planned({.name = name,
+                  .inputs = shape[1] * shape[2],
+                  .rows = RowPick::all(shape[0]),
+                  .outputs = shape[0],
+                  .bias = bias,
+                  .width = shape[2]});
+}
+
 Result<std::shared_ptr<Linear>> Weights::find_or_plan(const Wanted& wanted) {
   const auto found = index_.find({wanted.name, wanted.index, wanted.rows});
   if (found != index_.end() && linears_[found->second]->outputs() == wanted.outputs) return linears_[found->second];
@@ -170,7 +186,11 @@ core::TensorView part_of(const core::TensorView& stack, int64_t index) {
 
 Result<MatrixSource> Weights::source(const Wanted& wanted) {
   if (wanted.scales) return joined_source(wanted);
-  LAMINA_ASSIGN(const core::TensorView tensor, view(wanted.name, wanted.shape()));
+  LAMINA_ASSIGN(core::TensorView tensor, view(wanted.name, wanted.shape()));
+  if (wanted.width > 0) {
+    tensor.rank = 2;
+    tensor.shape = {wanted.rows.of, wanted.inputs, 1, 1};
+  }
   return MatrixSource{.tensor = wanted.count > 0 ? part_of(tensor, wanted.index) : tensor};
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -36,6 +37,8 @@ class Weights {
   core::Result<core::TensorView> view(const std::string& name, const std::vector<int64_t>& shape);
   /// The two-dimensional tensor with that many columns and any number of rows.
   core::Result<core::TensorView> table(const std::string& name, int64_t columns);
+  /// The numbers of a tensor of exactly this shape, as float32.
+  core::Result<std::vector<float>> numbers(const std::string& name, const std::vector<int64_t>& shape);
   /// A vector of `count` numbers, or a matrix with that one row, as float32.
   core::Result<std::vector<float>> vector(const std::string& name, int64_t count);
   /// An array of that shape as float32; in the file dimensions of 1 may be there or not, or all numbers be in one row.
@@ -52,6 +55,9 @@ class Weights {
                                                      const RowPick& rows, int64_t outputs) {
     return planned({.name = name, .inputs = rows.input_first ? shape[0] : shape[1], .rows = rows, .outputs = outputs});
   }
+  /// The matrix [outputs, inputs * width] of a convolution's tensor [outputs, inputs, width].
+  core::Result<std::shared_ptr<const Linear>> convolution(const std::string& name, const std::array<int64_t, 3>& shape,
+                                                          const std::optional<std::string>& bias);
   /// Matrix `index` of `count`, from a record as linear() reads it: the tensor in whose name "{expert}" stands for the
   /// index, or that part of a stack [count, ...] when the name has none. A stack may have `scales`, a second tensor of
   /// MXFP4 exponents: then `weight` is bytes [count, outputs, inputs / 32, 16].
@@ -82,6 +88,7 @@ class Weights {
     std::optional<std::string> scales{};  ///< a tensor of MXFP4 exponents
     int64_t index = 0;                    ///< of the matrix in a stack
     int64_t count = 0;                    ///< matrices of the stack; 0: the tensor is the matrix
+    int64_t width = 0;                    ///< of a convolution, whose inputs lie in two dimensions; 0: none
 
     /// Shape of the tensor: that of a matrix, after the size of the stack if there is one.
     std::vector<int64_t> shape() const;

@@ -156,9 +156,14 @@ class Resolver {
     return json(std::move(value));
   }
 
-  /// A setting's value: the first of its keys that the configuration has, else its default.
+  /// A setting's value: whether the file has its "present" tensor, or the first of its keys that the configuration has,
+  /// else its default.
   Result<json> define(const std::string& name, const json& definition) {
     if (!definition.is_object()) return record(definition);
+    if (const auto present = definition.find("present"); present != definition.end()) {
+      LAMINA_ASSIGN(const json tensor, record(*present));
+      return json(tensor.is_string() && files_.find(tensor.get<std::string>()) != nullptr);
+    }
     std::string wanted;
     if (const auto keys = definition.find(container_name(files_.container())); keys != definition.end()) {
       for (const json& key : keys->is_array() ? *keys : json::array({*keys})) {

@@ -172,7 +172,7 @@ Result<Where> Parser::where() {
 Result<std::string> Parser::part() {
   std::string result;
   do {
-    if (!is_word_start(cursor_.peek())) return cursor_.expected("attn, mlp or a tensor's name after '.'");
+    if (!is_word_start(cursor_.peek())) return cursor_.expected("attn, mlp, cross or a tensor's name after '.'");
     if (!result.empty()) result += '.';
     result += cursor_.take_while(is_word);
   } while (cursor_.take('.'));

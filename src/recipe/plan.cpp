@@ -27,7 +27,7 @@ Result<LayerRange> close_range(LayerRange range, const ModelFacts& facts) {
 Visit whole_visit(int layer, const ModelFacts& facts) {
   if (facts.sublayers.empty()) return {.layer = layer};
   const LayerFacts& sublayers = facts.sublayers[static_cast<size_t>(layer)];
-  return {.layer = layer, .attention = sublayers.attention, .mlp = sublayers.mlp};
+  return {.layer = layer, .attention = sublayers.attention, .mlp = sublayers.mlp, .cross = sublayers.cross};
 }
 
 /// One technique of a clause on its way into the plan.
@@ -62,8 +62,10 @@ Status apply_drop(const Application& use, RunPlan& plan) {
   for (Visit& visit : plan.route) {
     if (!selected[static_cast<size_t>(visit.layer)]) continue;
     const Visit before = visit;
-    if (where.part != "mlp") visit.attention = false;
-    if (where.part != "attn") visit.mlp = false;
+    const auto named = [&](std::string_view part) { return where.part.empty() || where.part == part; };
+    if (named("attn")) visit.attention = false;
+    if (named("mlp")) visit.mlp = false;
+    if (named("cross")) visit.cross = false;
     changed = changed || visit != before;
   }
   if (!changed) {
@@ -140,7 +142,7 @@ Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts) {
     result.route.push_back(whole_visit(layer, facts));
   for (const int layer : facts.route) result.route.push_back(whole_visit(layer, facts));
   for (const Row& row : kRows) LAMINA_CHECK_OK(apply_row(row, recipe, facts, result));
-  std::erase_if(result.route, [](const Visit& visit) { return !visit.attention && !visit.mlp; });
+  std::erase_if(result.route, [](const Visit& visit) { return !visit.attention && !visit.mlp && !visit.cross; });
   if (result.route.empty()) {
     return fail(ErrorCode::kInvalid, "recipe", "no layer is left to run; keep at least one");
   }

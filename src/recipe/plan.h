@@ -10,17 +10,18 @@ namespace lamina::recipe {
 
 inline constexpr size_t kMaxRoute = 4096;
 
-/// What one layer of the model is made of. A layer with neither never runs.
+/// What one layer of the model is made of. A layer with none never runs.
 struct LayerFacts {
   bool attention = true;  ///< it mixes tokens, by attention, a recurrent state or a convolution
   bool mlp = true;        ///< it has a feed-forward part, dense or of experts
+  bool cross = false;     ///< it reads an encoder's output
 };
 
 /// What planning must know of a model.
 struct ModelFacts {
   int layers = 0;
   bool key_value_cache = true;          ///< false for encoders and pure state-space models
-  std::vector<LayerFacts> sublayers{};  ///< one per layer; empty: every layer has both
+  std::vector<LayerFacts> sublayers{};  ///< one per layer; empty: each has attention and MLP
   std::vector<int> route{};             ///< layers that a token visits by default; empty: each once, in order
 };
 
@@ -30,6 +31,7 @@ struct Visit {
   int layer = 0;
   bool attention = true;
   bool mlp = true;
+  bool cross = false;
   friend bool operator==(const Visit&, const Visit&) = default;
 };
 

@@ -77,7 +77,7 @@ struct Step {
 struct Where {
   Place place = Place::kWeights;
   std::vector<LayerRange> layers;  ///< kWeights only; `L*` is one open range from 0
-  std::string part;                ///< kWeights only: "attn", "mlp", a tensor's name, or empty for the whole layer
+  std::string part;  ///< kWeights only: "attn", "mlp", "cross", a tensor's name, or empty for the whole layer
   Position position;
   Position part_position;
   friend bool operator==(const Where&, const Where&) = default;

@@ -9,7 +9,7 @@ namespace {
 constexpr Need kStack[] = {Need::kLayerStack};
 constexpr Need kCache[] = {Need::kKeyValueCache};
 
-constexpr std::string_view kLayerOrSublayer[] = {"", "attn", "mlp"};
+constexpr std::string_view kLayerOrSublayer[] = {"", "attn", "mlp", "cross"};
 
 constexpr Parameter kListParameters[] = {
     {.name = "layers", .kind = ParameterKind::kLayers, .doc = "the layers to run, in this order; repeats are allowed"},

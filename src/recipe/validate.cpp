@@ -167,7 +167,7 @@ Status sort_selector(Checked& checked) {
 }
 
 bool is_sublayer(std::string_view part) {
-  return part == "attn" || part == "mlp";
+  return part == "attn" || part == "mlp" || part == "cross";
 }
 
 /// Whether two parts of one layer can have weights in common.

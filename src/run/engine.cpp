@@ -38,6 +38,7 @@ Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId seque
   if (length > context)
     return fail(ErrorCode::kLimit, "prompt", "{} tokens do not fit into the context of {}; raise --ctx or shorten it",
                 length, context);
+  LAMINA_CHECK_OK(check_source(request, sequence));
   const auto vocabulary = static_cast<int>(runner_.model().vocabulary());
   LAMINA_CHECK_OK(check(request.sampling, vocabulary));
   auto active = std::make_unique<Active>();
@@ -63,6 +64,47 @@ Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId seque
   return active_.size() - 1;
 }
 
+Status Engine::check_source(const GenerationRequest& request, cache::SequenceId sequence) const {
+  const bool known = sequence != cache::SequenceId{};
+  const Runner* encoder = runner_.encoder();
+  if (encoder == nullptr) {
+    if (request.source.empty()) return {};
+    return fail(ErrorCode::kInvalid, "source", "the model has no encoder to read it; a prompt alone expected");
+  }
+  if (request.source.empty()) {
+    if (known && runner_.encoded_length(sequence) > 0) return {};
+    return fail(ErrorCode::kInvalid, "source", "it is empty; the encoder needs at least one token to read");
+  }
+  if (known && runner_.length(sequence) > 0) {
+    return fail(ErrorCode::kInvalid, "source", "the sequence has {} tokens; one without any expected",
+                runner_.length(sequence));
+  }
+  if (const int64_t context = encoder->options().context; std::ssize(request.source) > context) {
+    return fail(ErrorCode::kLimit, "source", "{} tokens do not fit into the encoder's context of {}; shorten it",
+                request.source.size(), context);
+  }
+  return {};
+}
+
+/// Lets the encoder read the sources that wait, as many as fit into its step.
+Status Engine::encode_sources() {
+  if (runner_.encoder() == nullptr) return {};
+  const auto room = static_cast<size_t>(runner_.encoder()->options().max_rows);
+  std::vector<BatchRow> rows;
+  std::vector<Active*> read;
+  for (const auto& active : active_) {
+    const std::vector<int32_t>& source = active->request.source;
+    if (active->generation.finish != FinishReason::kNone || source.empty()) continue;
+    if (rows.size() + source.size() > room) break;
+    for (const int32_t token : source) rows.push_back({.token = token, .sequence = active->sequence});
+    read.push_back(active.get());
+  }
+  if (rows.empty()) return {};
+  LAMINA_CHECK_OK(runner_.encode(rows));
+  for (Active* active : read) active->request.source.clear();
+  return {};
+}
+
 void Engine::add_rows(Active& active, size_t index, int64_t budget) {
   const int64_t computed = runner_.length(active.sequence);
   const auto known = static_cast<int64_t>(active.known.size());
@@ -82,7 +124,8 @@ void Engine::fill_batch() {
     for (size_t i = 0; i < active_.size(); ++i) {
       Active& active = *active_[i];
       const int64_t budget = runner_.options().max_rows - static_cast<int64_t>(rows_.size());
-      if (active.generation.finish != FinishReason::kNone || budget <= 0) continue;
+      const bool waits = !active.request.source.empty();
+      if (active.generation.finish != FinishReason::kNone || waits || budget <= 0) continue;
       const bool lacks_one = static_cast<int64_t>(active.known.size()) - runner_.length(active.sequence) == 1;
       if (lacks_one == short_ones) add_rows(active, i, budget);
     }
@@ -90,6 +133,7 @@ void Engine::fill_batch() {
 }
 
 Result<bool> Engine::step() {
+  LAMINA_CHECK_OK(encode_sources());
   fill_batch();
   if (rows_.empty()) return false;
   LAMINA_CHECK_OK(runner_.step(rows_, logits_));

@@ -20,7 +20,9 @@ std::string_view finish_reason_name(FinishReason reason);
 using TextSink = std::function<bool(std::string_view text)>;
 
 struct GenerationRequest {
-  std::vector<int32_t> prompt;  ///< at least one token
+  std::vector<int32_t> prompt;  ///< at least one token; an encoder-decoder's begins with Model::start_token
+  /// What an encoder reads first; empty for models without one, and for a sequence that has encoded it already.
+  std::vector<int32_t> source{};
   SamplingOptions sampling;
   int64_t max_tokens = -1;  ///< -1: until the context is full
   std::vector<std::string> stops;
@@ -37,7 +39,8 @@ struct Generation {
 };
 
 /// Generates for many sequences at once. There is no prefill and no decode phase: each sequence has tokens known and
-/// tokens computed, and every step lets each catch up, those that lack one token first.
+/// tokens computed, and every step lets each catch up, those that lack one token first. Of an encoder-decoder, each
+/// source is encoded in the step that finds it, before any of its tokens.
 class Engine {
  public:
   /// `runner` must outlive the engine; `tokenizer` may be null, then no text is made and stop strings are refused.
@@ -67,6 +70,8 @@ class Engine {
     bool sampled = false;
   };
 
+  core::Status check_source(const GenerationRequest& request, cache::SequenceId sequence) const;
+  core::Status encode_sources();
   void fill_batch();
   void add_rows(Active& active, size_t index, int64_t budget);
   core::Status accept(Active& active, std::span<const float> logits);

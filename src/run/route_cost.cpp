@@ -27,6 +27,7 @@ bool mixes_tokens(std::string_view role) {
 bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
   if (mixes_tokens(part.role)) return visit.attention;
   if (part.role == "mlp") return visit.mlp;
+  if (part.role == "cross") return visit.cross;
   return true;
 }
 

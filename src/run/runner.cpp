@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cstring>
 #include <tuple>
 
@@ -71,6 +72,36 @@ Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& op
   return plan;
 }
 
+/// What cross attention keeps of the encoder's output: once for each layer, however often the route visits it.
+Result<cache::KvCacheOptions> plan_encoded(const models::Model& model, const RunnerOptions& options,
+                                           int64_t positions) {
+  LAMINA_ASSIGN(const kernels::CacheFormat format, cache_format(options.plan.kv_format));
+  cache::KvCacheOptions plan{.visits = std::vector<cache::VisitShape>(model.layers().size()),
+                             .tokens = 0,
+                             .sequence_tokens = positions,
+                             .sequences = options.sequences};
+  plan.tokens = (positions + kernels::kChunkKeys - 1) / kernels::kChunkKeys * kernels::kChunkKeys * options.sequences;
+  for (const recipe::Visit& visit : options.plan.route) {
+    for (const auto& part : model.layers()[static_cast<size_t>(visit.layer)].parts) {
+      const cache::VisitShape wanted = part.sublayer->encoded_shape();
+      if (runs(visit, part) && wanted.kv_heads > 0) plan.visits[static_cast<size_t>(visit.layer)] = wanted;
+    }
+  }
+  for (cache::VisitShape& shape : plan.visits) shape.format = format;
+  return plan;
+}
+
+/// How the encoder runs beside a decoder with these options: whole texts, all of its layers.
+RunnerOptions encoder_options(const models::Model& encoder, const RunnerOptions& options) {
+  RunnerOptions own{.plan = {.route = {}, .kv_format = "f32"},
+                    .context = options.encoder_context > 0 ? options.encoder_context : encoder.context(),
+                    .sequences = options.sequences,
+                    .max_rows = options.max_rows};
+  own.max_rows = std::max(own.max_rows, own.context);
+  for (const int layer : encoder.route()) own.plan.route.push_back({.layer = layer});
+  return own;
+}
+
 /// The parts of the workspace, in bytes.
 struct WorkspacePlan {
   int64_t stream = 0;
@@ -110,8 +141,15 @@ WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& op
 Result<RunnerMemory> Runner::plan_memory(const models::Model& model, const core::ThreadPool& pool,
                                          const RunnerOptions& options) {
   LAMINA_ASSIGN(const CachePlan wanted, plan_cache(model, options));
-  return RunnerMemory{.cache = cache::KvCache::bytes(wanted.options),
+  RunnerMemory memory{.cache = cache::KvCache::bytes(wanted.options),
                       .workspace = plan_workspace(model, options).total(pool.threads())};
+  if (model.encoder() == nullptr) return memory;
+  const RunnerOptions own = encoder_options(*model.encoder(), options);
+  LAMINA_ASSIGN(const RunnerMemory encoder, plan_memory(*model.encoder(), pool, own));
+  LAMINA_ASSIGN(const cache::KvCacheOptions encoded, plan_encoded(model, options, own.context));
+  memory.cache += encoder.cache + cache::KvCache::bytes(encoded);
+  memory.workspace += encoder.workspace;
+  return memory;
 }
 
 Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core::ThreadPool& pool,
@@ -125,6 +163,11 @@ Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core:
   }
   std::unique_ptr<Runner> runner(new Runner(model, pool, options));
   LAMINA_CHECK_OK(runner->take_memory());
+  if (model.encoder() == nullptr) return runner;
+  const RunnerOptions own = encoder_options(*model.encoder(), options);
+  LAMINA_ASSIGN(runner->encoder_, create(*model.encoder(), pool, own));
+  LAMINA_ASSIGN(const cache::KvCacheOptions encoded, plan_encoded(model, options, own.context));
+  LAMINA_ASSIGN(runner->encoded_, cache::KvCache::create(encoded));
   return runner;
 }
 
@@ -155,6 +198,33 @@ Status Runner::take_memory() {
   return {};
 }
 
+Result<cache::SequenceId> Runner::open() {
+  LAMINA_ASSIGN(const cache::SequenceId sequence, cache_->open());
+  if (encoder_) {
+    LAMINA_ASSIGN([[maybe_unused]] const cache::SequenceId text, encoder_->open());
+    LAMINA_ASSIGN([[maybe_unused]] const cache::SequenceId kept, encoded_->open());
+    assert(text == sequence && kept == sequence);
+  }
+  return sequence;
+}
+
+void Runner::close(cache::SequenceId sequence) {
+  cache_->close(sequence);
+  if (!encoder_) return;
+  encoder_->close(sequence);
+  encoded_->close(sequence);
+}
+
+Result<cache::SequenceId> Runner::fork(cache::SequenceId source, int64_t length) {
+  LAMINA_ASSIGN(const cache::SequenceId copy, cache_->fork(source, length));
+  if (encoder_) {
+    LAMINA_ASSIGN([[maybe_unused]] const cache::SequenceId text, encoder_->open());
+    LAMINA_ASSIGN([[maybe_unused]] const cache::SequenceId kept, encoded_->fork(source, encoded_length(source)));
+    assert(text == copy && kept == copy);
+  }
+  return copy;
+}
+
 Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
   if (rows.empty() || static_cast<int64_t>(rows.size()) > options_.max_rows) {
     return fail(ErrorCode::kLimit, "batch", "{} rows; 1 to {} expected", rows.size(), options_.max_rows);
@@ -174,12 +244,20 @@ Status Runner::check(std::span<const BatchRow> rows, size_t logits) const {
 }
 
 Status Runner::check_row(const BatchRow& row) const {
-  if (row.token < 0 || row.token >= model_.vocabulary()) {
+  const bool reads_frames = model_.embedding().features() > 0;
+  if (reads_frames && frames_.count == 0) {
+    return fail(ErrorCode::kInvalid, "batch", "the encoder reads frames of {} numbers; no tokens expected",
+                model_.embedding().features());
+  }
+  if (!reads_frames && (row.token < 0 || row.token >= model_.vocabulary())) {
     return fail(ErrorCode::kInvalid, "batch", "token {} is outside the vocabulary of {}", row.token,
                 model_.vocabulary());
   }
   if (row.type < 0 || row.type >= model_.embedding().types()) {
     return fail(ErrorCode::kInvalid, "batch", "token type {}; the model has {}", row.type, model_.embedding().types());
+  }
+  if (encoder_ && encoded_length(row.sequence) == 0) {
+    return fail(ErrorCode::kInvalid, "batch", "the sequence has no encoded text; the encoder must read one first");
   }
   return {};
 }
@@ -241,6 +319,7 @@ void Runner::visit_layers(layers::Step& step) {
     const recipe::Visit& visit = options_.plan.route[i];
     const layers::Layer& layer = model_.layers()[static_cast<size_t>(visit.layer)];
     step.visit = slots_[i];
+    step.layer = visit.layer;
     const float* input = stream_;
     if (layer.parallel) {
       std::memcpy(layer_input_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
@@ -268,21 +347,86 @@ void Runner::compute_logits(layers::Step& step, std::span<const BatchRow> rows, 
   if (count > 0) model_.head().forward(step, wanted, count, logits);
 }
 
+layers::Step Runner::make_step(std::span<const layers::RowGroup> groups, int64_t rows) {
+  return {.pool = pool_,
+          .cache = *cache_,
+          .arena = arena_,
+          .thread_scratch = thread_scratch_,
+          .groups = groups,
+          .ropes = angles_,
+          .rows = rows,
+          .visit = 0,
+          .encoded = encoded_ ? &*encoded_ : nullptr,
+          .layer = 0};
+}
+
+Status Runner::encode(std::span<const BatchRow> rows) {
+  if (!encoder_) return fail(ErrorCode::kUnsupported, "encode", "the model has no encoder beside its layers");
+  for (const BatchRow& row : rows) {
+    if (length(row.sequence) != 0) {
+      return fail(ErrorCode::kInvalid, "encode", "the sequence has {} tokens; one without any expected",
+                  length(row.sequence));
+    }
+  }
+  LAMINA_CHECK_OK(encoder_->step(rows, {}));
+  float* output = encoder_->stream_;
+  const int64_t hidden = encoder_->model_.hidden();
+  layers::split_rows(pool_, static_cast<int64_t>(rows.size()), [&](int64_t begin, int64_t end) {
+    encoder_->model_.head().finish(output + begin * hidden, end - begin);
+  });
+  for (const layers::RowGroup& text : encoder_->groups_) {
+    encoded_->truncate(text.sequence, 0);
+    LAMINA_CHECK_OK(encoded_->reserve(text.sequence, text.rows));  // there is room for every sequence's longest text
+    keep_encoded(text, output + text.first_row * hidden);
+    encoded_->set_length(text.sequence, text.rows);
+  }
+  return {};
+}
+
+Status Runner::encode_frames(cache::SequenceId sequence, std::span<const float> frames) {
+  const int64_t features = encoder_ ? encoder_->model_.embedding().features() : 0;
+  if (features == 0) return fail(ErrorCode::kUnsupported, "encode", "the model has no encoder that reads frames");
+  if (frames.empty() || std::ssize(frames) % features != 0) {
+    return fail(ErrorCode::kInvalid, "encode", "{} numbers; at least one frame of {} expected", frames.size(),
+                features);
+  }
+  const int64_t count = std::ssize(frames) / features;
+  const std::vector<BatchRow> rows(static_cast<size_t>(encoder_->model_.embedding().rows(count)),
+                                   {.token = 0, .sequence = sequence});
+  encoder_->frames_ = {.values = frames.data(), .count = count};
+  Status status = encode(rows);
+  encoder_->frames_ = {};
+  return status;
+}
+
+/// Cross attention's keys and values of one text's rows, as many at once as a step has.
+void Runner::keep_encoded(const layers::RowGroup& text, const float* rows) {
+  for (int64_t first = 0; first < text.rows; first += options_.max_rows) {
+    const std::array piece{layers::RowGroup{.sequence = text.sequence,
+                                            .first_row = 0,
+                                            .rows = std::min(options_.max_rows, text.rows - first),
+                                            .first_position = first}};
+    layers::Step step = make_step(piece, piece[0].rows);
+    for (size_t layer = 0; layer < model_.layers().size(); ++layer) {
+      if (encoded_->visits()[layer].kv_heads == 0) continue;
+      step.layer = static_cast<int>(layer);
+      for (const auto& part : model_.layers()[layer].parts) {
+        arena_.reset();
+        part.sublayer->encode(step, rows + first * encoder_->model_.hidden());
+      }
+    }
+  }
+}
+
 Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
   LAMINA_CHECK_OK(check(rows, logits.size()));
   LAMINA_CHECK_OK(group_rows(rows));
   core::set_float_mode();
   const auto count = static_cast<int64_t>(rows.size());
-  layers::Step step{.pool = pool_,
-                    .cache = *cache_,
-                    .arena = arena_,
-                    .thread_scratch = thread_scratch_,
-                    .groups = groups_,
-                    .ropes = angles_,
-                    .rows = count,
-                    .visit = 0};
+  layers::Step step = make_step(groups_, count);
   arena_.reset();
-  model_.embedding().forward(step, {.tokens = tokens_, .positions = positions_, .types = types_}, stream_);
+  model_.embedding().forward(step, {.tokens = tokens_, .positions = positions_, .types = types_, .frames = frames_},
+                             stream_);
   compute_angles(count);
   call_hook(step, -1, -1);
   visit_layers(step);

@@ -45,6 +45,8 @@ struct RunnerOptions {
   int64_t context = 0;     ///< positions per sequence
   int32_t sequences = 1;   ///< open at once
   int64_t max_rows = 512;  ///< rows of one step
+  int64_t encoder_context =
+      0;  ///< positions of an encoded text, of an encoder-decoder; 0: as many as its encoder knows
 };
 
 /// What running takes besides the weights, in bytes.
@@ -55,7 +57,7 @@ struct RunnerMemory {
 
 /// The forward pass over a route: batches in, logits out. All memory is taken when it is made; step() allocates
 /// nothing. Of a model whose rows read ahead (Model::reads_ahead) every step computes whole texts and leaves its
-/// sequences empty.
+/// sequences empty. Of an encoder-decoder each sequence is encoded before its first step.
 class Runner {
  public:
   static core::Result<RunnerMemory> plan_memory(const models::Model& model, const core::ThreadPool& pool,
@@ -66,8 +68,10 @@ class Runner {
 
   const RunnerOptions& options() const { return options_; }
   const models::Model& model() const { return model_; }
-  core::Result<cache::SequenceId> open() { return cache_->open(); }
-  void close(cache::SequenceId sequence) { cache_->close(sequence); }
+  core::Result<cache::SequenceId> open();
+  void close(cache::SequenceId sequence);
+  /// A new sequence with a copy of the first `length` positions of another, and of what it has encoded.
+  core::Result<cache::SequenceId> fork(cache::SequenceId source, int64_t length);
   int64_t length(cache::SequenceId sequence) const { return cache_->length(sequence); }
   /// Forgets positions from `length` on; returns how many remain, which may be none (cache::KvCache::truncate): the
   /// caller computes again from there.
@@ -77,6 +81,18 @@ class Runner {
   /// What each visit of the route keeps of a position.
   std::span<const cache::VisitShape> cache_visits() const { return cache_->visits(); }
   void set_hook(BorderHook* hook) { hook_ = hook; }
+  /// The encoder's pass, to hook into; null unless the model is an encoder-decoder.
+  Runner* encoder() { return encoder_.get(); }
+  const Runner* encoder() const { return encoder_.get(); }
+
+  /// Runs the encoder over the rows, a whole text for each sequence, side by side, and keeps what cross attention reads
+  /// of it until the sequence is closed or encoded again. kUnsupported: the model has no encoder; kInvalid: a sequence
+  /// that has tokens, or what step() refuses; kLimit: too many rows or positions. On an error nothing has changed.
+  core::Status encode(std::span<const BatchRow> rows);
+  /// As encode(), for an encoder that reads frames: [features, count], as Embedding::features says.
+  core::Status encode_frames(cache::SequenceId sequence, std::span<const float> frames);
+  /// Positions of a sequence's encoded text.
+  int64_t encoded_length(cache::SequenceId sequence) const { return encoded_ ? encoded_->length(sequence) : 0; }
 
   /// Runs the rows, at most max_rows, the rows of a sequence side by side. Logits of the rows that want them go to
   /// `logits` [wanted, head().outputs()], in order. kInvalid: token outside the vocabulary; kUnsupported: logits of a
@@ -87,6 +103,8 @@ class Runner {
   Runner(const models::Model& model, core::ThreadPool& pool, RunnerOptions options)
       : model_(model), pool_(pool), options_(std::move(options)) {}
   core::Status take_memory();
+  void keep_encoded(const layers::RowGroup& text, const float* rows);
+  layers::Step make_step(std::span<const layers::RowGroup> groups, int64_t rows);
   core::Status check(std::span<const BatchRow> rows, size_t logits) const;
   core::Status check_row(const BatchRow& row) const;
   core::Status group_rows(std::span<const BatchRow> rows);
@@ -99,7 +117,11 @@ class Runner {
   core::ThreadPool& pool_;
   RunnerOptions options_;
   std::optional<cache::KvCache> cache_;  ///< always there once the runner is made
+  // Those of an encoder-decoder. The sequences of both and of cache_ open and close together, so they share their ids.
+  std::unique_ptr<Runner> encoder_;
+  std::optional<cache::KvCache> encoded_;  ///< keys and values of cross attention, by layer
   BorderHook* hook_ = nullptr;
+  layers::Frames frames_;  ///< of the step, of an encoder that reads them
   core::AlignedBuffer memory_;
   float* stream_ = nullptr;
   float* layer_input_ = nullptr;

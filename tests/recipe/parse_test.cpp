@@ -97,7 +97,7 @@ TEST(RecipeParse, PointsAtTheWrongCharacter) {
            Wrong{"Lx:drop", 1, "'Lx'", "layer selector"},
            Wrong{"L9-4:drop", 2, "9-4", "smaller layer first"},
            Wrong{"L1,:drop", 4, "':'", "a layer's number"},
-           Wrong{"L1.:drop", 4, "':'", "attn, mlp or a tensor's name"},
+           Wrong{"L1.:drop", 4, "':'", "attn, mlp, cross or a tensor's name"},
            Wrong{"L99999:drop", 2, "99999", "at most 65535"},
            Wrong{"L99999999999999999999:drop", 2, "99999999999999999999", "at most 65535"},
            Wrong{"kw:f16", 1, "'kw'", "route, kv, prefill"},

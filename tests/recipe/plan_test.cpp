@@ -61,6 +61,17 @@ TEST(RecipePlan, LayersWithOnePartKeepToIt) {
   EXPECT_THAT(result.error().message, HasSubstr("removes nothing"));
 }
 
+TEST(RecipePlan, DropsCrossAttentionWhereThereIsSome) {
+  const ModelFacts facts{.layers = 2, .sublayers = {{.cross = true}, {}}};
+  const std::vector<Visit> wanted{{.layer = 0, .cross = false}, {.layer = 1}};
+  EXPECT_EQ(planned("L0.cross:drop", facts)->route, wanted);
+  EXPECT_TRUE(planned("", facts)->route[0].cross);
+  EXPECT_FALSE(planned("L0:drop", facts)->route[0].cross);
+  EXPECT_EQ(planned("L0.attn:drop L0.mlp:drop", facts)->route.size(), 2U);
+  EXPECT_THAT(planned("L1.cross:drop", facts).error().message, HasSubstr("removes nothing"));
+  EXPECT_THAT(planned("E0.attn:drop", facts).error().message, HasSubstr("found 'E0'; a layer selector"));
+}
+
 TEST(RecipePlan, ChoosesTheCacheFormat) {
   EXPECT_EQ(planned("kv:f32")->kv_format, "f32");
   EXPECT_EQ(planned("kv:f16")->kv_format, "f16");

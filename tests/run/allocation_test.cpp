@@ -108,6 +108,22 @@ TEST_P(StepAllocations, ABatchOf32SequencesMakesNone) {
   }
 }
 
+TEST(EncoderDecoderSteps, NeitherEncodingNorDecodingAllocates) {
+  const auto folder = std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/encdec/t5_gated";
+  for (const int threads : {1, 2}) {
+    ModelRun run = ModelRun::open(folder, {.threads = threads, .context = 60, .recipe = "kv:f16 route:0,1,1"});
+    std::vector<float> logits(static_cast<size_t>(run.model->vocabulary()));
+    const cache::SequenceId sequence = run.runner->open().value();
+    const std::vector<BatchRow> source(50, {.token = 3, .sequence = sequence});
+    const std::vector<BatchRow> row{{.token = 5, .sequence = sequence, .wants_logits = true}};
+    const long before = allocations;
+    bool done = run.runner->encode(source).has_value();
+    for (int i = 0; i < 60; ++i) done = done && run.runner->step(row, logits).has_value();
+    EXPECT_EQ(allocations, before) << threads << " threads";
+    EXPECT_TRUE(done);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Models, StepAllocations,
     testing::Combine(testing::Values("codec", "biases", "deepseek_v2", "gpt_oss_mxfp4", "lfm2", "mamba2"),

@@ -38,15 +38,20 @@ inline void record_figure(const std::string& name, double value) {
   testing::Test::RecordProperty("figure_" + name, text.str());
 }
 
-/// The only .gguf file of a model of the store, or nothing.
-inline std::optional<std::filesystem::path> stored_gguf(const std::string& model) {
+/// Where the store has that model, or would.
+inline std::filesystem::path stored_model(const std::string& model) {
   const char* root = std::getenv("LAMINA_HOME");
   const char* home = std::getenv("HOME");
   const std::filesystem::path store = root != nullptr
                                           ? std::filesystem::path(root)
                                           : std::filesystem::path(home == nullptr ? "" : home) / ".cache/lamina";
+  return store / "models" / model;
+}
+
+/// The only .gguf file of a model of the store, or nothing.
+inline std::optional<std::filesystem::path> stored_gguf(const std::string& model) {
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(store / "models" / model, error)) {
+  for (const auto& entry : std::filesystem::directory_iterator(stored_model(model), error)) {
     if (entry.path().extension() == ".gguf") return entry.path();
   }
   return std::nullopt;

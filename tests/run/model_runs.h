@@ -36,6 +36,17 @@ struct ModelRunOptions {
   std::optional<std::string> recipe{};  ///< by default keys and values, if there are any, stay float32
 };
 
+inline std::vector<recipe::LayerFacts> sublayers_of(const models::Model& model) {
+  std::vector<recipe::LayerFacts> facts;
+  for (const layers::Layer& layer : model.layers()) {
+    const auto has = [&](std::string_view role) {
+      return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end();
+    };
+    facts.push_back({.attention = has("attn"), .mlp = has("mlp"), .cross = has("cross")});
+  }
+  return facts;
+}
+
 /// A loaded model with a runner over it.
 struct ModelRun {
   std::unique_ptr<core::ThreadPool> pool;
@@ -53,7 +64,7 @@ struct ModelRun {
     if (!recipe) throw std::runtime_error(recipe.error().text());
     const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size()),
                                              .key_value_cache = run.model->keeps_keys(),
-                                             .sublayers = {},
+                                             .sublayers = sublayers_of(*run.model),
                                              .route = run.model->route()});
     if (!plan) throw std::runtime_error(plan.error().text());
     auto runner = Runner::create(
