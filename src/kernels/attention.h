@@ -45,7 +45,16 @@ struct AttentionRow {
   int64_t last_key = -1;
   /// Logit of a sink: takes part in the softmax, has no value (Xiao et al. 2023 as gpt-oss has it). -inf: none.
   float sink = -std::numeric_limits<float>::infinity();
+  /// What a key's distance from `position` adds to its score: attention_bias_floats(bias_reach) numbers; null: nothing.
+  const float* bias = nullptr;
+  int64_t position = 0;  ///< of the query; read only with a bias
 };
+
+/// Numbers of a table of biases by distance (key - query). The one of distance d, -reach <= d <= reach, stands at
+/// d + reach + 15; those at -reach and at reach hold for all distances beyond, and 15 copies of each frame the table.
+constexpr int64_t attention_bias_floats(int64_t reach) {
+  return 2 * reach + 31;
+}
 
 /// Queries that share one key-value head. Best speed when neighbours see nearly the same keys: tokens ascending, the
 /// heads of the group together.
@@ -53,8 +62,9 @@ struct AttentionArgs {
   CacheFormat format = CacheFormat::kF32;
   int64_t head_size = 0;
   int64_t value_size = 0;
-  float scale = 1.0F;     ///< of the scores, before soft_cap
-  float soft_cap = 0.0F;  ///< cap * tanh(score / cap); 0: none
+  float scale = 1.0F;      ///< of the scores, before soft_cap
+  float soft_cap = 0.0F;   ///< cap * tanh(score / cap); 0: none
+  int64_t bias_reach = 0;  ///< of the tables of the rows that have a bias, which is added last
   /// By absolute chunk index; a chunk that no row sees may be null. No list of key chunks: a key and its value are one
   /// row of a value chunk with value_size = head_size, whose first value_size numbers are the value.
   const std::byte* const* key_chunks = nullptr;
@@ -70,9 +80,9 @@ inline constexpr int64_t kAttentionTileRows = 48;
 int64_t attention_scratch_floats(int64_t head_size, int64_t value_size);
 
 /// out = softmax(scale * q.k) v for each row, over the keys that it sees. A row's bits depend on its own arguments
-/// alone. Per segment, chunks ascending: s = q.k (fma over dimensions, ascending) * scale; m' = max(m, max s);
-/// a = exp(m - m'); p = exp(s - m'); l = fma(l, a, lanes16(p)); o = o*a, then fma(p, v, o), keys ascending. Segments
-/// merge ascending; out = o * (1 / l) + 0. Keys that a row does not see are never added. Dao et al. 2022.
+/// alone. Per segment, chunks ascending: s = cap(q.k (fma over dimensions, ascending) * scale) + bias; m' = max(m, max
+/// s); a = exp(m - m'); p = exp(s - m'); l = fma(l, a, lanes16(p)); o = o*a, then fma(p, v, o), keys ascending.
+/// Segments merge ascending; out = o * (1 / l) + 0. Keys that a row does not see are never added. Dao et al. 2022.
 void attention(const AttentionArgs& args);
 
 /// Numbers of the softmax state of one row in one segment.

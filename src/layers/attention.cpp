@@ -5,6 +5,7 @@
 
 #include "layers/border.h"
 #include "layers/layer.h"
+#include "layers/relative_bias.h"
 #include "layers/rope.h"
 #include "layers/rows.h"
 
@@ -74,6 +75,7 @@ class Attention : public Sublayer {
   float soft_cap_ = 0;
   Border border_;
   std::optional<Rotation> rotation_;
+  std::optional<RelativeBias> bias_;
   std::optional<Norm> q_norm_;
   std::optional<Norm> k_norm_;
   std::shared_ptr<const Linear> q_;
@@ -106,6 +108,10 @@ Result<std::unique_ptr<Sublayer>> Attention::make(Record& record, BuildContext& 
   LAMINA_ASSIGN(std::optional<Record> rope, record.optional_child("rope"));
   if (rope) {
     LAMINA_ASSIGN(self.rotation_, Rotation::make(*rope, context, self.head_size_));
+  }
+  LAMINA_ASSIGN(std::optional<Record> bias, record.optional_child("relative_bias"));
+  if (bias) {
+    LAMINA_ASSIGN(self.bias_, RelativeBias::make(*bias, context.weights, self.heads_, !self.causal_));
   }
   LAMINA_ASSIGN(Record q, record.child("q"));
   LAMINA_ASSIGN(self.q_, context.weights.linear(q, self.heads_ * self.head_size_, hidden));
@@ -181,6 +187,7 @@ kernels::AttentionArgs Attention::arguments(const Step& step, const RowGroup& gr
           .value_size = value_size_,
           .scale = scale_,
           .soft_cap = soft_cap_,
+          .bias_reach = bias_ ? bias_->reach() : 0,
           .key_chunks = step.cache.key_chunks(step.visit, group.sequence, kv_head).data(),
           .value_chunks = step.cache.value_chunks(step.visit, group.sequence, kv_head).data(),
           .scratch = reinterpret_cast<float*>(step.thread_scratch[static_cast<size_t>(index)])};
@@ -197,7 +204,9 @@ int64_t Attention::fill_rows(const RowGroup& group, int64_t first_token, int64_t
       rows[count++] = {.query = heads.q + (row * heads_ + head) * head_size_,
                        .out = heads.out + (row * heads_ + head) * value_size_,
                        .first_key = window_ == 0 ? 0 : std::max<int64_t>(0, position - window_ + 1),
-                       .last_key = last_key(group, position)};
+                       .last_key = last_key(group, position),
+                       .bias = bias_ ? bias_->table(head) : nullptr,
+                       .position = position};
     }
   }
   return count;

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "codec/codec.h"
 
@@ -74,8 +75,12 @@ Result<core::TensorView> Weights::table(const std::string& name, int64_t columns
 Result<std::vector<float>> Weights::vector(const std::string& name, int64_t count) {
   const core::TensorView* stored = files_.find(file_name(name));
   const bool one_row = stored != nullptr && stored->rank == 2 && stored->shape[0] == 1;
-  LAMINA_ASSIGN(const core::TensorView tensor,
-                view(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count}));
+  return numbers(name, one_row ? std::vector{int64_t{1}, count} : std::vector{count});
+}
+
+Result<std::vector<float>> Weights::numbers(const std::string& name, const std::vector<int64_t>& shape) {
+  LAMINA_ASSIGN(const core::TensorView tensor, view(name, shape));
+  const int64_t count = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
   std::vector<float> values(static_cast<size_t>(count));
   codec::codec_of(*tensor.format)->decode(tensor.data, count, values.data());
   return values;

@@ -35,6 +35,8 @@ class Weights {
   core::Result<core::TensorView> view(const std::string& name, const std::vector<int64_t>& shape);
   /// The two-dimensional tensor with that many columns and any number of rows.
   core::Result<core::TensorView> table(const std::string& name, int64_t columns);
+  /// The numbers of a tensor of exactly this shape, as float32.
+  core::Result<std::vector<float>> numbers(const std::string& name, const std::vector<int64_t>& shape);
   /// A vector of `count` numbers, or a matrix with that one row, as float32.
   core::Result<std::vector<float>> vector(const std::string& name, int64_t count);
   /// The matrix [outputs, inputs]; the same name gives the same object. Packed by pack().

@@ -21,8 +21,9 @@ struct Shape {
   int64_t value_size = 64;
   int64_t keys = 0;
   float soft_cap = 0;
-  bool joined = false;  ///< a value is the begin of its key
-  bool split = false;   ///< such values are kept apart all the same
+  bool joined = false;     ///< a value is the begin of its key
+  bool split = false;      ///< such values are kept apart all the same
+  int64_t bias_reach = 0;  ///< 0: no bias
 };
 
 core::AlignedBuffer buffer(int64_t bytes) {
@@ -69,7 +70,15 @@ class Fixture {
 
   void add_row(int64_t first_key, int64_t last_key, float sink = kNoSink) {
     queries_.push_back(numbers(shape_.head_size, 2.0F));
-    visible_.push_back({nullptr, nullptr, first_key, last_key, sink});
+    visible_.push_back({.first_key = first_key, .last_key = last_key, .sink = sink});
+    if (shape_.bias_reach == 0) return;
+    const int64_t reach = shape_.bias_reach;
+    auto& table = biases_.emplace_back(numbers(attention_bias_floats(reach), 1.0F));
+    std::fill_n(table.begin(), 15, table[15]);
+    std::fill_n(table.end() - 15, 15, table[static_cast<size_t>(2 * reach + 15)]);
+    // Queries stand among the keys, after the last and long before the first.
+    const auto count = static_cast<int64_t>(queries_.size());
+    visible_.back().position = count % 7 == 0 ? last_key + 3 * reach : count % 11 == 0 ? -2 * reach : last_key - count;
   }
 
   AttentionArgs args(std::vector<AttentionRow>& rows, std::vector<float>& out) {
@@ -78,6 +87,7 @@ class Fixture {
     for (size_t i = 0; i < rows.size(); ++i) {
       rows[i].query = queries_[i].data();
       rows[i].out = out.data() + i * static_cast<size_t>(shape_.value_size);
+      if (shape_.bias_reach > 0) rows[i].bias = biases_[i].data();
     }
     // A poisoned scratch must not show.
     std::memset(scratch_.data(), 0xff, scratch_.size());
@@ -87,6 +97,7 @@ class Fixture {
     args.value_size = shape_.value_size;
     args.scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_size));
     args.soft_cap = shape_.soft_cap;
+    args.bias_reach = shape_.bias_reach;
     args.key_chunks = one_copy() ? nullptr : key_chunks_.data();
     args.value_chunks = value_chunks_.data();
     args.rows = static_cast<int64_t>(rows.size());
@@ -136,7 +147,7 @@ class Fixture {
   std::vector<double> truth() const {
     std::vector<double> out;
     for (size_t i = 0; i < visible_.size(); ++i) {
-      const auto row = truth_row(visible_[i], queries_[i]);
+      const auto row = truth_row(i);
       out.insert(out.end(), row.begin(), row.end());
     }
     return out;
@@ -154,7 +165,9 @@ class Fixture {
     load_key(shape_.format, shape_.head_size, key_chunks_[static_cast<size_t>(k / 64)], k % 64, key.data());
     load_value(shape_.format, shape_.value_size, values, k % 64, value.data());
   }
-  std::vector<double> truth_row(const AttentionRow& row, const std::vector<float>& query) const {
+  std::vector<double> truth_row(size_t index) const {
+    const AttentionRow& row = visible_[index];
+    const std::vector<float>& query = queries_[index];
     const double scale = static_cast<double>(1.0F / std::sqrt(static_cast<float>(shape_.head_size)));
     std::vector<double> out(static_cast<size_t>(shape_.value_size));
     std::vector<double> scores;
@@ -168,6 +181,10 @@ class Fixture {
       s *= scale;
       if (shape_.soft_cap > 0)
         s = static_cast<double>(shape_.soft_cap) * std::tanh(s / static_cast<double>(shape_.soft_cap));
+      if (shape_.bias_reach > 0) {
+        const int64_t distance = std::clamp(k - row.position, -shape_.bias_reach, shape_.bias_reach);
+        s += static_cast<double>(biases_[index][static_cast<size_t>(distance + shape_.bias_reach + 15)]);
+      }
       scores.push_back(s);
       top = std::max(top, s);
     }
@@ -190,6 +207,7 @@ class Fixture {
   std::vector<const std::byte*> value_chunks_;
   std::vector<std::vector<float>> queries_;
   std::vector<AttentionRow> visible_;
+  std::vector<std::vector<float>> biases_;  ///< one table per row
 };
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -215,6 +233,10 @@ std::vector<Shape> shapes() {
     list.push_back({format, 7, 5, 70, 5.0F});
     list.push_back({format, 80, 64, 600, 0, true});
     list.push_back({format, 39, 21, 130, 30.0F, true});
+    list.push_back({format, 32, 32, 700, 0, false, false, 40});
+    list.push_back({format, 16, 16, 300, 30.0F, false, false, 200});
+    list.push_back({format, 16, 16, 130, 0, false, false, 3});
+    list.push_back({format, 40, 24, 200, 0, true, false, 50});
   }
   return list;
 }

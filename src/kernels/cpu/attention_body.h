@@ -81,9 +81,15 @@ struct ChunkView {
   const std::byte* next_keys = nullptr;    ///< to prefetch while values are read
 };
 
-/// Scales, caps and masks the scores of one row and returns the largest.
+/// The biases of the 16 keys from absolute position `key` on: beyond the reach all are the outermost one.
 template <typename L>
-float prepare_scores(const AttentionArgs& args, float* scores, Keys keys) {
+typename L::V biases(const AttentionRow& row, int64_t reach, int64_t key) {
+  return L::load(row.bias + lesser(greater(key - row.position, -reach - 15), reach) + reach + 15);
+}
+
+/// Scales, caps, biases and masks the scores of one row with the keys of a chunk and returns the largest.
+template <typename L>
+float prepare_scores(const AttentionArgs& args, const AttentionRow& row, int64_t chunk, float* scores, Keys keys) {
   using V = typename L::V;
   const V lowest = L::all(kMinusInfinity);
   const V factor = L::all(args.scale);
@@ -92,6 +98,7 @@ float prepare_scores(const AttentionArgs& args, float* scores, Keys keys) {
   for (int64_t i = keys.begin / 16 * 16; i < keys.end; i += 16) {
     V s = L::mul(L::load(scores + i), factor);
     if (args.soft_cap > 0) s = L::mul(cap, tanh<L>(L::div(s, cap)));
+    if (row.bias != nullptr) s = L::add(s, biases<L>(row, args.bias_reach, chunk * kChunkKeys + i));
     if (i < keys.begin || i + 16 > keys.end) s = L::select(L::between(keys.begin - i, keys.end - i), s, lowest);
     L::store(scores + i, s);
     best = L::max(best, s);
@@ -116,6 +123,7 @@ float exponentials(float* scores, float maximum, Keys keys) {
 /// Up to kBlockRows rows of a tile that meet one chunk together.
 struct Block {
   int64_t first = 0;  ///< row in the tile
+  int64_t chunk = 0;
   int rows = 0;
   Keys keys[kBlockRows];
   Keys any;     ///< seen by some row
@@ -126,6 +134,7 @@ struct Block {
 Block make_block(const Tile& tile, int64_t first, int64_t chunk) {
   Block block;
   block.first = first;
+  block.chunk = chunk;
   block.rows = static_cast<int>(lesser(tile.count - first, kBlockRows));
   block.any = {kChunkKeys, 0};
   block.common = {0, kChunkKeys};
@@ -146,7 +155,9 @@ void update_states(const Tile& tile, Block& block) {
   for (int r = 0; r < block.rows; ++r) {
     if (block.keys[r].empty()) continue;
     const float* state = tile.states + (block.first + r) * tile.state_floats();
-    const float top = prepare_scores<L>(*tile.args, tile.scores + (block.first + r) * kChunkKeys, block.keys[r]);
+    const int64_t row = block.first + r;
+    const float top =
+        prepare_scores<L>(*tile.args, tile.rows[row], block.chunk, tile.scores + row * kChunkKeys, block.keys[r]);
     maximums[r] = state[0] < top ? top : state[0];
     block.decay[r] = state[0] - maximums[r];
   }

@@ -83,11 +83,17 @@ float key_number(const AttentionArgs& args, int64_t chunk, int64_t index, int64_
   return read(args.format, args.key_chunks[chunk], key_place(args.head_size, index, dimension));
 }
 
+/// The bias of the key at absolute position `key`.
+float bias(const AttentionRow& row, int64_t reach, int64_t key) {
+  return row.bias[std::clamp(key - row.position, -reach, reach) + reach + 15];
+}
+
 float score(const AttentionArgs& args, const AttentionRow& row, int64_t chunk, int64_t index) {
   float s = 0;
   for (int64_t d = 0; d < args.head_size; ++d) s = std::fma(row.query[d], key_number(args, chunk, index, d), s);
   s = s * args.scale;
-  return args.soft_cap > 0 ? args.soft_cap * ref::tanh(s / args.soft_cap) : s;
+  if (args.soft_cap > 0) s = args.soft_cap * ref::tanh(s / args.soft_cap);
+  return row.bias == nullptr ? s : s + bias(row, args.bias_reach, chunk * kChunkKeys + index);
 }
 
 void add_chunk(const AttentionArgs& args, const AttentionRow& row, int64_t chunk, const State& state) {
