@@ -142,6 +142,8 @@ Result<RowPick> read_rows(Record& record, int64_t outputs) {
 
 Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t outputs, int64_t inputs) {
   LAMINA_ASSIGN(const std::string name, record.text("weight"));
+  LAMINA_ASSIGN(std::optional<Record> otherwise, record.optional_child("otherwise"));
+  if (otherwise && !has(name)) return linear(*otherwise, outputs, inputs);
   LAMINA_ASSIGN(const std::optional<std::string> bias, record.optional_text("bias"));
   LAMINA_ASSIGN(const RowPick rows, read_rows(record, outputs));
   LAMINA_CHECK_OK(record.done());
