@@ -85,7 +85,7 @@ def texts():
 
 
 def run_lamina(options, arguments):
-    command = [str(options.lamina), *map(str, arguments), "--json"]
+    command = [str(options.lamina), arguments[0], "--json", *map(str, arguments[1:])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command[:3])}: {done.stderr.strip()}")
