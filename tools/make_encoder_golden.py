@@ -15,144 +15,21 @@ import json
 import re
 import sys
 import tempfile
-from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
-import gguf
 import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
 
+from encoder_cases import CASES
+from encoder_gguf import write_gguf
 from golden_weights import Draw, round_to_bf16
 from make_golden import compare
 
 STORE = Path(__file__).resolve().parent.parent / "tests" / "golden" / "encoders"
 LENGTHS = (7, 1, 13, 2, 17)
-
-_BERT = {
-    "model_type": "bert",
-    "vocab_size": 80,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "hidden_act": "gelu",
-    "max_position_embeddings": 24,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-3,
-    "pad_token_id": 0,
-}
-_ROBERTA = _BERT | {"model_type": "roberta", "type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 26}
-_DISTILBERT = {
-    "model_type": "distilbert",
-    "vocab_size": 80,
-    "dim": 32,
-    "n_layers": 2,
-    "n_heads": 4,
-    "hidden_dim": 48,
-    "activation": "gelu",
-    "max_position_embeddings": 24,
-    "pad_token_id": 0,
-}
-_ALBERT = _BERT | {
-    "model_type": "albert",
-    "embedding_size": 16,
-    "num_hidden_layers": 4,
-    "num_hidden_groups": 2,
-    "inner_group_num": 1,
-    "hidden_act": "gelu_new",
-}
-_T5 = {
-    "model_type": "t5",
-    "vocab_size": 80,
-    "d_model": 32,
-    "d_kv": 8,
-    "d_ff": 48,
-    "num_layers": 2,
-    "num_heads": 4,
-    "relative_attention_num_buckets": 8,
-    "relative_attention_max_distance": 12,
-    "n_positions": 24,
-    "layer_norm_epsilon": 1e-3,
-    "feed_forward_proj": "gated-gelu",
-    "pad_token_id": 0,
-}
-_LABELS = {"num_labels": 3}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One tiny model: a class of the reference library and the configuration for it."""
-
-    name: str
-    seed: int
-    model: str
-    config: dict
-    embedding: str  # the module whose output is the first stream
-    layer: str  # pattern of the modules whose outputs are the others
-    arch: str = ""  # of the GGUF file; "" for none
-    rename: tuple = ()  # (from, to) in the names of the stored file, as older files spell them
-
-
-_BERT_LAYER = r"(.*\.)?encoder\.layer\.\d+"
-CASES = [
-    Case("bert", 301, "BertModel", _BERT, "embeddings", _BERT_LAYER, arch="bert"),
-    Case(
-        "bert_masked_lm",
-        302,
-        "BertForMaskedLM",
-        _BERT,
-        "bert.embeddings",
-        _BERT_LAYER,
-        rename=(("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")),
-    ),
-    Case("bert_classifier", 303, "BertForSequenceClassification", _BERT | _LABELS, "bert.embeddings", _BERT_LAYER),
-    Case("roberta", 304, "RobertaModel", _ROBERTA, "embeddings", _BERT_LAYER, arch="bert"),
-    Case("roberta_masked_lm", 305, "RobertaForMaskedLM", _ROBERTA, "roberta.embeddings", _BERT_LAYER),
-    Case(
-        "xlm_roberta_classifier",
-        306,
-        "XLMRobertaForSequenceClassification",
-        _ROBERTA | _LABELS | {"model_type": "xlm-roberta"},
-        "roberta.embeddings",
-        _BERT_LAYER,
-    ),
-    Case("distilbert", 307, "DistilBertModel", _DISTILBERT, "embeddings", r"transformer\.layer\.\d+"),
-    Case(
-        "distilbert_classifier",
-        308,
-        "DistilBertForSequenceClassification",
-        _DISTILBERT | _LABELS,
-        "distilbert.embeddings",
-        r".*\.transformer\.layer\.\d+",
-    ),
-    Case(
-        "distilbert_masked_lm",
-        309,
-        "DistilBertForMaskedLM",
-        _DISTILBERT,
-        "distilbert.embeddings",
-        r".*\.transformer\.layer\.\d+",
-    ),
-    Case(
-        "albert_masked_lm",
-        310,
-        "AlbertForMaskedLM",
-        _ALBERT,
-        "albert.encoder.embedding_hidden_mapping_in",
-        r".*\.albert_layers\.\d+",
-    ),
-    Case(
-        "albert_classifier",
-        311,
-        "AlbertForSequenceClassification",
-        _ALBERT | _LABELS,
-        "albert.encoder.embedding_hidden_mapping_in",
-        r".*\.albert_layers\.\d+",
-    ),
-    Case("t5_encoder", 312, "T5EncoderModel", _T5, "encoder.embed_tokens", r"encoder\.block\.\d+"),
-]
 
 
 def draw_parameter(draw, name, shape):
@@ -164,7 +41,7 @@ def draw_parameter(draw, name, shape):
         return sign * draw.uniform(shape, 0.1, 0.5)
     if "embeddings" in name:
         return draw.spread(shape, 0.5)
-    gain = 1.7 if re.search(r"query|key|q_lin|k_lin", name) else 1.2
+    gain = 1.7 if re.search(r"query|key|q_lin|k_lin|q_proj|k_proj|\.[qk]\.weight|Wqkv", name) else 1.2
     return draw.spread(shape, gain / shape[1] ** 0.5)
 
 
@@ -199,45 +76,13 @@ def run_text(case, model, text):
     return logits, np.stack([border.reshape(len(text["tokens"]), -1).numpy() for border in borders])
 
 
-def write_gguf(path, case, weights):
-    """The names are those that the reference converter's own table gives; roberta's leading positions are cut off."""
-    config = case.config
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, config["num_hidden_layers"])
-    offset = config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0
-    writer = gguf.GGUFWriter(path, case.arch)
-    writer.add_name(f"golden {case.name}")
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_context_length(config["max_position_embeddings"] - offset)
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_layer_norm_eps(config["layer_norm_eps"])
-    writer.add_causal_attention(False)
-    writer.add_vocab_size(config["vocab_size"])
-    for name, values in weights.items():
-        if name.startswith("pooler."):
-            continue
-        rows = values[offset:] if "position_embeddings" in name else values
-        # Older readers look for the table of types under this name.
-        target = names.get_name(name, try_suffixes=(".weight", ".bias")) or name
-        writer.add_tensor(target, np.ascontiguousarray(rows))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def write_folder(folder, case, weights):
-    config = {key: value for key, value in case.config.items() if key != "num_labels"}
+    config = {key: value for key, value in (case.stored_config or case.config).items() if key != "num_labels"}
     if "num_labels" in case.config:
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(case.config["num_labels"])}
     config |= {"architectures": [case.model], "torch_dtype": "bfloat16"}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    tensors = {}
-    for name, values in weights.items():
-        for old, new in case.rename:
-            name = name.replace(old, new)
-        tensors[name] = torch.from_numpy(np.array(values)).to(torch.bfloat16)
+    tensors = {name: torch.from_numpy(np.array(values)).to(torch.bfloat16) for name, values in weights.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -254,9 +99,10 @@ def make_case(case, root):
         weights[name] = round_to_bf16(draw_parameter(draw, name, tuple(parameter.shape)))
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(np.array(weights[name])))
-    write_folder(folder, case, weights)
+    stored = case.stored(weights)
+    write_folder(folder, case, stored)
     if case.arch:
-        write_gguf(folder / "model.gguf", case, weights)
+        write_gguf(folder / "model.gguf", case, stored)
     if not case.rename:
         model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     texts = draw_texts(draw, case.config)
@@ -270,12 +116,12 @@ def make_case(case, root):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=STORE)
-    parser.add_argument("--only", help="name of one case")
+    parser.add_argument("--only", default="*", help="name of one case, or a pattern such as mpnet*")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(2)
     transformers.utils.logging.disable_progress_bar()
-    chosen = [case for case in CASES if options.only in (None, case.name)]
+    chosen = [case for case in CASES if fnmatch(case.name, options.only)]
     if not chosen:
         parser.error(f"no case named {options.only}; there are: {', '.join(case.name for case in CASES)}")
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,10 +2,11 @@
 #include <memory>
 
 #include "embed/embedder.h"
+#include "embed/encode.h"
 #include "format/npy.h"
 #include "lamina/commands.h"
-#include "lamina/encode_texts.h"
 #include "lamina/session.h"
+#include "lamina/text_needs.h"
 
 namespace lamina::app {
 
@@ -24,7 +25,7 @@ struct EmbedCommand {
   std::string prompt_name;
   std::string out;
   int64_t dimensions = 0;
-  bool force_dimensions = false;
+  bool force = false;
   bool no_normalize = false;
   bool truncate = false;
 };
@@ -43,44 +44,17 @@ Result<std::vector<std::string>> read_texts(const EmbedCommand& command) {
   return texts;
 }
 
-/// The prompt of that name, else the model's default one, else none.
-Result<std::string> choose_prompt(const EmbedCommand& command, const embed::Settings& settings) {
-  const std::string& name = command.prompt_name.empty() ? settings.default_prompt : command.prompt_name;
-  if (name.empty()) return std::string();
-  if (const auto found = settings.prompts.find(name); found != settings.prompts.end()) return found->second;
-  std::string names;
-  for (const auto& [known, prompt] : settings.prompts) names += (names.empty() ? "" : ", ") + known;
-  return fail(ErrorCode::kInvalid, "--prompt-name", "\"{}\" is unknown; {} expected", name,
-              names.empty() ? "none" : names);
-}
-
-/// A vector may be cut only where the model was trained for it.
-Status check_dimensions(const EmbedCommand& command, const embed::Settings& settings, const models::Model& model) {
-  const int64_t size = embed::embedding_size(model, settings);
-  if (command.dimensions == 0 || command.dimensions == size) return {};
-  if (command.dimensions > size) {
-    return fail(ErrorCode::kInvalid, "--dimensions", "{}; the vectors have {}", command.dimensions, size);
-  }
-  const bool trained = settings.any_dimensions ||
-                       std::ranges::find(settings.dimensions, command.dimensions) != settings.dimensions.end();
-  if (trained || command.force_dimensions) return {};
-  return fail(ErrorCode::kInvalid, "--dimensions",
-              "{}; the model does not say that the first {} of {} numbers stand alone, --force-dimensions cuts anyway",
-              command.dimensions, command.dimensions, size);
-}
-
 Result<embed::EmbedOptions> choose_options(const EmbedCommand& command, const embed::Settings& settings,
                                            const text::Tokenizer& tokenizer, const std::string& prompt) {
   embed::EmbedOptions options{.pooling = settings.pooling,
                               .normalize = settings.normalize && !command.no_normalize,
-                              .dimensions = command.dimensions,
+                              .dimensions = command.dimensions > 0 ? command.dimensions : settings.own_dimensions,
                               .skipped = 0};
   if (!command.pooling.empty()) {
     LAMINA_ASSIGN(options.pooling, embed::find_pooling(command.pooling));
   }
   if (!settings.pools_prompt && !prompt.empty()) {
-    LAMINA_ASSIGN(const std::vector<int32_t> ids, tokenizer.encode(prompt));
-    options.skipped = static_cast<int64_t>(ids.size()) - (!ids.empty() && tokenizer.is_special(ids.back()) ? 1 : 0);
+    LAMINA_ASSIGN(options.skipped, embed::prompt_rows(tokenizer, prompt));
   }
   return options;
 }
@@ -106,13 +80,16 @@ Status embed_command(const EmbedCommand& command) {
   LAMINA_ASSIGN(std::vector<std::string> texts, read_texts(command));
   LAMINA_ASSIGN(Session session, prepare_session(command.common, true));
   LAMINA_ASSIGN(const embed::Settings settings, embed::read_settings(*session.model));
-  LAMINA_CHECK_OK(check_dimensions(command, settings, *session.model));
-  LAMINA_ASSIGN(const std::string prompt, choose_prompt(command, settings));
+  LAMINA_CHECK_OK(embed::check_dimensions(settings, embed::embedding_size(*session.model, settings), command.dimensions,
+                                          command.force));
+  LAMINA_ASSIGN(const std::string prompt, embed::find_prompt(settings, command.prompt_name));
   LAMINA_ASSIGN(const embed::EmbedOptions options, choose_options(command, settings, *session.tokenizer, prompt));
   LAMINA_ASSIGN(const int64_t limit, text_limit(command.common, settings.limit, *session.model));
   std::vector<embed::Input> inputs;
   for (size_t i = 0; i < texts.size(); ++i) {
-    LAMINA_ASSIGN(embed::Input input, encode_text(*session.tokenizer, prompt + texts[i], {i, limit, command.truncate}));
+    LAMINA_ASSIGN(embed::Input input,
+                  embed::encode_text(*session.tokenizer, embed::prepare_text(settings, prompt, texts[i]),
+                                     {.index = i, .limit = limit, .truncate = command.truncate}));
     inputs.push_back(std::move(input));
   }
   LAMINA_CHECK_OK(start_session(session, command.common, encoder_needs(limit, *session.model)));
@@ -137,7 +114,7 @@ void add_embed(CLI::App& app, int& exit_status) {
       ->add_option("--dimensions", options->dimensions,
                    "keep the first so many numbers, where the model is trained for it")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_flag("--force-dimensions", options->force_dimensions, "cut vectors of any model");
+  command->add_flag("--force", options->force, "cut vectors of a model that does not say that it was trained for it");
   command->add_flag("--no-normalize", options->no_normalize, "leave the length of vectors as it is");
   command->add_option("--prompt-name", options->prompt_name, "which of the model's prompts to put before each text");
   command->add_flag("--truncate", options->truncate, "cut texts that are too long instead of refusing them");

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <set>
@@ -15,6 +16,8 @@ using core::ErrorCode;
 using core::fail;
 using core::Result;
 using core::Status;
+
+constexpr int64_t kStepRows = 64;
 
 struct LogitsOptions {
   CommonOptions common;
@@ -96,7 +99,6 @@ Status check_encoder_inputs(const LogitsOptions& options, const models::Model& m
 
 /// A new sequence, whose encoder has read what it is to read.
 Result<cache::SequenceId> open_sequence(Session& session, const LogitsOptions& options) {
-  LAMINA_CHECK_OK(check_encoder_inputs(options, *session.model));
   LAMINA_ASSIGN(const cache::SequenceId sequence, session.runner->open());
   if (session.model->encoder() == nullptr) return sequence;
   if (!options.mel.empty()) {
@@ -115,43 +117,95 @@ Result<cache::SequenceId> open_sequence(Session& session, const LogitsOptions& o
   return sequence;
 }
 
-/// Runs the tokens in steps and writes each step's logits; the caller finishes the file.
-Status write_logits(Session& session, cache::SequenceId sequence, const std::vector<int32_t>& tokens,
-                    format::NpyWriter& writer) {
+/// Runs the tokens in steps, an encoder's all in one, and writes each step's logits to the writer, if there is one.
+Status run_tokens(Session& session, cache::SequenceId sequence, const std::vector<int32_t>& tokens,
+                  format::NpyWriter* writer) {
   const int64_t step = session.runner->options().max_rows;
+  const auto outputs = static_cast<size_t>(writer == nullptr ? 0 : session.model->head().outputs());
   std::vector<run::BatchRow> rows;
-  std::vector<float> logits(
-      static_cast<size_t>(std::min<int64_t>(step, static_cast<int64_t>(tokens.size())) * session.model->vocabulary()));
+  std::vector<float> logits(static_cast<size_t>(std::min(step, std::ssize(tokens))) * outputs);
   for (size_t at = 0; at < tokens.size(); at += rows.size()) {
     rows.clear();
     for (size_t i = at; i < std::min(at + static_cast<size_t>(step), tokens.size()); ++i) {
-      rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = true});
+      rows.push_back({.token = tokens[i], .sequence = sequence, .wants_logits = writer != nullptr});
     }
     LAMINA_CHECK_OK(session.runner->step(rows, logits));
-    LAMINA_CHECK_OK(writer.write_rows(
-        std::span<const float>(logits).first(rows.size() * static_cast<size_t>(session.model->vocabulary()))));
+    if (writer == nullptr) continue;
+    LAMINA_CHECK_OK(writer->write_rows(std::span<const float>(logits).first(rows.size() * outputs)));
   }
   return {};
 }
 
-Status logits_command(const LogitsOptions& options) {
+Status check_options(const LogitsOptions& options) {
   const int inputs = (options.tokens.empty() ? 0 : 1) + (options.text.empty() ? 0 : 1) + (options.file.empty() ? 0 : 1);
   if (inputs != 1)
     return fail(ErrorCode::kInvalid, "logits", "{} inputs; one of --tokens, --text and --file expected", inputs);
   if (options.hidden.empty() != options.hidden_out.empty()) {
     return fail(ErrorCode::kInvalid, "logits", "--hidden and --hidden-out go together; one is missing");
   }
-  LAMINA_ASSIGN(Session session,
-                open_session(options.common, {.context = int64_t{1} << 24,
-                                              .max_rows = 64,
-                                              .tokenizer = options.tokens.empty() || !options.encoder_text.empty(),
-                                              .encoder_decoder = true}));
+  if (options.out.empty() && options.hidden.empty())
+    return fail(ErrorCode::kInvalid, "logits", "--out is required unless --hidden is given");
+  return {};
+}
+
+/// Logits over the vocabulary: those of an encoder's masked-LM head too.
+Status check_head(const LogitsOptions& options, const models::Model& model) {
+  if (options.out.empty() || (model.head().outputs() > 0 && !model.head().labels())) return {};
+  return fail(ErrorCode::kUnsupported, model.files().path().string(),
+              "no head over the vocabulary; only --hidden without --out can be had");
+}
+
+/// Writes both files.
+Status write_files(const LogitsOptions& options, Session& session, const std::vector<int32_t>& tokens,
+                   const KeepHidden* hook) {
   LAMINA_ASSIGN(const cache::SequenceId sequence, open_sequence(session, options));
+  std::optional<format::NpyWriter> writer;
+  if (!options.out.empty()) {
+    const std::array<int64_t, 1> row{session.model->vocabulary()};
+    LAMINA_ASSIGN(writer, format::NpyWriter::create(options.out, format::NpyType::kFloat32, row));
+  }
+  std::optional<format::NpyWriter> hidden_writer;
+  if (hook != nullptr) {
+    const std::array<int64_t, 2> layer{std::ssize(tokens), session.model->hidden()};
+    LAMINA_ASSIGN(hidden_writer, format::NpyWriter::create(options.hidden_out, format::NpyType::kFloat32, layer));
+  }
+  LAMINA_CHECK_OK(run_tokens(session, sequence, tokens, writer ? &*writer : nullptr));
+  if (hook != nullptr) {
+    LAMINA_CHECK_OK(hidden_writer->write_rows(hook->values()));
+    LAMINA_CHECK_OK(hidden_writer->finish());
+  }
+  return writer ? writer->finish() : Status();
+}
+
+void print_files(const LogitsOptions& options, const Session& session, int64_t tokens, const KeepHidden* hook) {
+  const int64_t vocabulary = session.model->vocabulary();
+  nlohmann::ordered_json out{{"tokens", tokens}, {"vocabulary", vocabulary}};
+  if (!options.out.empty()) out["out"] = options.out;
+  if (hook != nullptr) out["hidden"] = {{"layers", hook->layers()}, {"out", options.hidden_out}};
+  if (options.common.json) {
+    print_json(out);
+  } else if (!options.out.empty()) {
+    fmt::print("{}: float32 [{}, {}]\n", options.out, tokens, vocabulary);
+  } else {
+    fmt::print("{}: float32 [{}, {}, {}]\n", options.hidden_out, hook->layers().size(), tokens,
+               session.model->hidden());
+  }
+}
+
+Status logits_command(const LogitsOptions& options) {
+  LAMINA_CHECK_OK(check_options(options));
+  LAMINA_ASSIGN(Session session,
+                prepare_session(options.common, options.tokens.empty() || !options.encoder_text.empty()));
+  LAMINA_CHECK_OK(check_head(options, *session.model));
+  LAMINA_CHECK_OK(check_encoder_inputs(options, *session.model));
   LAMINA_ASSIGN(const std::vector<int32_t> tokens, input_tokens(options, session));
-  const auto count = static_cast<int64_t>(tokens.size());
+  const int64_t count = std::ssize(tokens);
+  const int64_t rows = session.model->reads_ahead() ? std::max(count, kStepRows) : kStepRows;
+  LAMINA_CHECK_OK(start_session(
+      session, options.common,
+      {.context = int64_t{1} << 24, .max_rows = rows, .tokenizer = false, .encoder = true, .encoder_decoder = true}));
   if (count == 0 || count > session.context())
     return fail(ErrorCode::kLimit, "logits", "{} tokens; 1 to {} expected", count, session.context());
-  const int64_t vocabulary = session.model->vocabulary();
   std::unique_ptr<KeepHidden> hook;
   if (!options.hidden.empty()) {
     LAMINA_ASSIGN(std::vector<int> layers,
@@ -159,26 +213,8 @@ Status logits_command(const LogitsOptions& options) {
     hook = std::make_unique<KeepHidden>(std::move(layers), count, session.model->hidden());
     session.runner->set_hook(hook.get());
   }
-  const std::array<int64_t, 1> row{vocabulary};
-  LAMINA_ASSIGN(format::NpyWriter writer, format::NpyWriter::create(options.out, format::NpyType::kFloat32, row));
-  std::optional<format::NpyWriter> hidden_writer;
-  if (hook) {
-    const std::array<int64_t, 2> layer{count, session.model->hidden()};
-    LAMINA_ASSIGN(hidden_writer, format::NpyWriter::create(options.hidden_out, format::NpyType::kFloat32, layer));
-  }
-  LAMINA_CHECK_OK(write_logits(session, sequence, tokens, writer));
-  if (hook) {
-    LAMINA_CHECK_OK(hidden_writer->write_rows(hook->values()));
-    LAMINA_CHECK_OK(hidden_writer->finish());
-  }
-  LAMINA_CHECK_OK(writer.finish());
-  nlohmann::ordered_json out{{"tokens", count}, {"vocabulary", vocabulary}, {"out", options.out}};
-  if (hook) out["hidden"] = {{"layers", hook->layers()}, {"out", options.hidden_out}};
-  if (options.common.json) {
-    print_json(out);
-  } else {
-    fmt::print("{}: float32 [{}, {}]\n", options.out, count, vocabulary);
-  }
+  LAMINA_CHECK_OK(write_files(options, session, tokens, hook.get()));
+  print_files(options, session, count, hook.get());
   return {};
 }
 
@@ -199,7 +235,7 @@ void add_logits(CLI::App& app, int& exit_status) {
       ->delimiter(',');
   command->add_option("--encoder-text", options->encoder_text, "the same as a text to tokenize");
   command->add_option("--mel", options->mel, "the same as a spectrogram, float32 .npy [features, frames]");
-  command->add_option("--out", options->out, "float32 .npy [tokens, vocabulary]")->required();
+  command->add_option("--out", options->out, "float32 .npy [tokens, vocabulary]");
   command->add_option("--hidden", options->hidden, "\"all\", or layers 3,7");
   command->add_option("--hidden-out", options->hidden_out, "float32 .npy [layers, tokens, hidden]");
   command->callback([options, &exit_status] { exit_status = exit_status_of(logits_command(*options)); });

@@ -2,10 +2,10 @@
 
 #include <memory>
 
-#include "embed/settings.h"
+#include "embed/encode.h"
 #include "lamina/commands.h"
-#include "lamina/encode_texts.h"
 #include "lamina/session.h"
+#include "lamina/text_needs.h"
 
 namespace lamina::app {
 
@@ -24,12 +24,14 @@ Status rerank_command(const RerankCommand& command) {
   LAMINA_ASSIGN(Session session, prepare_session(command.common, true));
   LAMINA_ASSIGN(const embed::Settings settings, embed::read_settings(*session.model));
   LAMINA_ASSIGN(const int64_t limit, text_limit(command.common, settings.limit, *session.model));
-  LAMINA_ASSIGN(const text::PairTemplate pair, load_pair_template(*session.model, *session.tokenizer));
-  const bool typed = session.model->embedding().types() > 1;
+  LAMINA_ASSIGN(const text::PairTemplate pair, embed::load_pair_template(*session.model, *session.tokenizer));
+  const bool typed = settings.types && session.model->embedding().types() > 1;
+  const std::string query = embed::prepare_text(settings, "", command.query);
   std::vector<embed::Input> inputs;
   for (size_t i = 0; i < command.documents.size(); ++i) {
-    LAMINA_ASSIGN(embed::Input input, encode_pair(*session.tokenizer, pair, command.query, command.documents[i],
-                                                  {i, limit, command.truncate}));
+    LAMINA_ASSIGN(embed::Input input, embed::encode_pair(*session.tokenizer, pair, query,
+                                                         embed::prepare_text(settings, "", command.documents[i]),
+                                                         {.index = i, .limit = limit, .truncate = command.truncate}));
     if (!typed) input.types.clear();
     inputs.push_back(std::move(input));
   }

@@ -56,9 +56,8 @@ Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model
   for (const layers::Layer& layer : model.layers()) {
     const auto roles = layer.parts | std::views::transform(&layers::Layer::Part::role);
     const auto has = [&](std::string_view role) { return std::ranges::find(roles, role) != roles.end(); };
-    facts.sublayers.push_back({.attention = std::ranges::any_of(roles, run::mixes_tokens),
-                               .mlp = has("mlp"),
-                               .cross = has("cross")});
+    facts.sublayers.push_back(
+        {.attention = std::ranges::any_of(roles, run::mixes_tokens), .mlp = has("mlp"), .cross = has("cross")});
   }
   return recipe::plan(parsed, facts);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 namespace lamina::embed {
 
@@ -16,16 +17,33 @@ constexpr std::array kKnown{
     Known{"cls", Pooling::kCls}, Known{"mean", Pooling::kMean}, Known{"mean_sqrt_len", Pooling::kMeanSqrt},
     Known{"max", Pooling::kMax}, Known{"last", Pooling::kLast}, Known{"weighted_mean", Pooling::kWeightedMean}};
 
-/// Sum of the rows in one column, over what the pooling divides by.
-float pool_column(Pooling pooling, const float* column, int64_t first, int64_t count, int64_t stride) {
-  double sum = 0;
+/// Rows that are read once: each is added to all columns.
+struct Rows {
+  const float* data;
+  int64_t first;
+  int64_t count;
+  int64_t hidden;
+};
+
+/// Sum of the rows, over what the pooling divides by.
+void pool_sum(Pooling pooling, const Rows& rows, float* out) {
+  std::vector<double> sums(static_cast<size_t>(rows.hidden), 0.0);
   double weights = 0;
-  for (int64_t row = first; row < count; ++row) {
+  for (int64_t row = rows.first; row < rows.count; ++row) {
     const double weight = pooling == Pooling::kWeightedMean ? static_cast<double>(row + 1) : 1;
-    sum += weight * static_cast<double>(column[row * stride]);
+    const float* numbers = rows.data + row * rows.hidden;
+    for (double& sum : sums) sum += weight * static_cast<double>(*numbers++);
     weights += weight;
   }
-  return static_cast<float>(sum / (pooling == Pooling::kMeanSqrt ? std::sqrt(weights) : weights));
+  const double divisor = pooling == Pooling::kMeanSqrt ? std::sqrt(weights) : weights;
+  for (const double sum : sums) *out++ = static_cast<float>(sum / divisor);
+}
+
+void pool_max(const Rows& rows, float* out) {
+  std::copy_n(rows.data + rows.first * rows.hidden, rows.hidden, out);
+  for (int64_t row = rows.first + 1; row < rows.count; ++row) {
+    for (int64_t i = 0; i < rows.hidden; ++i) out[i] = std::max(out[i], rows.data[row * rows.hidden + i]);
+  }
 }
 
 }  // namespace
@@ -45,14 +63,9 @@ void pool(Pooling pooling, const float* rows, int64_t count, int64_t hidden, int
     std::copy_n(rows + (pooling == Pooling::kCls ? first : count - 1) * hidden, hidden, out);
     return;
   }
-  for (int64_t i = 0; i < hidden; ++i) {
-    if (pooling != Pooling::kMax) {
-      out[i] = pool_column(pooling, rows + i, first, count, hidden);
-      continue;
-    }
-    out[i] = rows[first * hidden + i];
-    for (int64_t row = first + 1; row < count; ++row) out[i] = std::max(out[i], rows[row * hidden + i]);
-  }
+  const Rows all{.data = rows, .first = first, .count = count, .hidden = hidden};
+  if (pooling == Pooling::kMax) return pool_max(all, out);
+  pool_sum(pooling, all, out);
 }
 
 void normalize(std::span<float> vector) {

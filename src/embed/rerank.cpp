@@ -1,7 +1,5 @@
 #include "embed/rerank.h"
 
-#include <algorithm>
-
 namespace lamina::embed {
 
 core::Result<std::vector<float>> rerank(run::Runner& runner, std::span<const Input> inputs) {
@@ -15,12 +13,6 @@ core::Result<std::vector<float>> rerank(run::Runner& runner, std::span<const Inp
     for (size_t i = 0; i < order.size(); ++i) scores[order[i]] = logits[i];
   }));
   return scores;
-}
-
-PairLengths cut_pair(int64_t first, int64_t second, int64_t room) {
-  if (first + second <= room) return {first, second};
-  const int64_t shorter = std::min({first, second, room / 2});
-  return first > second ? PairLengths{room - shorter, shorter} : PairLengths{shorter, room - shorter};
 }
 
 }  // namespace lamina::embed

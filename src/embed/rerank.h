@@ -11,11 +11,4 @@ namespace lamina::embed {
 /// sequence-classification head with one label. kUnsupported: a model without such a head. Else as run_inputs().
 core::Result<std::vector<float>> rerank(run::Runner& runner, std::span<const Input> inputs);
 
-/// How many tokens each of two texts keeps so that both together have `room`: the longer one is cut first, then both.
-struct PairLengths {
-  int64_t first = 0;
-  int64_t second = 0;
-};
-PairLengths cut_pair(int64_t first, int64_t second, int64_t room);
-
 }  // namespace lamina::embed

@@ -41,25 +41,78 @@ Result<T> field(const json& object, const std::filesystem::path& path, const cha
   return found->get<T>();
 }
 
-core::Status read_pooling(const std::filesystem::path& path, Settings& settings) {
-  constexpr std::array<std::pair<const char*, Pooling>, 6> kModes{
-      {{"pooling_mode_cls_token", Pooling::kCls},
-       {"pooling_mode_mean_tokens", Pooling::kMean},
-       {"pooling_mode_max_tokens", Pooling::kMax},
-       {"pooling_mode_mean_sqrt_len_tokens", Pooling::kMeanSqrt},
-       {"pooling_mode_weightedmean_tokens", Pooling::kWeightedMean},
-       {"pooling_mode_lasttoken", Pooling::kLast}}};
-  LAMINA_ASSIGN(const json config, read_object(path));
-  int chosen = 0;
-  for (const auto& [name, pooling] : kModes) {
-    LAMINA_ASSIGN(const bool on, field<bool>(config, path, name, false));
-    if (!on) continue;
-    ++chosen;
-    settings.pooling = pooling;
+constexpr std::array<std::pair<std::string_view, Pooling>, 6> kModes{{{"cls", Pooling::kCls},
+                                                                      {"mean", Pooling::kMean},
+                                                                      {"max", Pooling::kMax},
+                                                                      {"mean_sqrt_len_tokens", Pooling::kMeanSqrt},
+                                                                      {"weightedmean", Pooling::kWeightedMean},
+                                                                      {"lasttoken", Pooling::kLast}}};
+
+/// The modes that are on: under "pooling_mode", or as older files have it, a flag for each.
+Result<std::vector<std::string>> read_modes(const json& config, const std::filesystem::path& path) {
+  constexpr std::array<std::pair<const char*, const char*>, 6> kFlags{
+      {{"pooling_mode_cls_token", "cls"},
+       {"pooling_mode_mean_tokens", "mean"},
+       {"pooling_mode_max_tokens", "max"},
+       {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
+       {"pooling_mode_weightedmean_tokens", "weightedmean"},
+       {"pooling_mode_lasttoken", "lasttoken"}}};
+  std::vector<std::string> modes;
+  if (const auto named = config.find("pooling_mode"); named != config.end()) {
+    for (const json& mode : named->is_array() ? *named : json::array({*named})) {
+      if (!mode.is_string()) return fail(ErrorCode::kCorrupt, path.string(), "\"pooling_mode\" is {}", named->dump());
+      modes.push_back(mode.get<std::string>());
+    }
+    return modes;
   }
-  if (chosen != 1) return fail(ErrorCode::kUnsupported, path.string(), "{} pooling modes are on; one expected", chosen);
+  for (const auto& [flag, mode] : kFlags) {
+    LAMINA_ASSIGN(const bool on, field<bool>(config, path, flag, false));
+    if (on) modes.emplace_back(mode);
+  }
+  if (modes.empty()) modes.emplace_back("mean");
+  return modes;
+}
+
+core::Status read_pooling(const std::filesystem::path& path, Settings& settings) {
+  LAMINA_ASSIGN(const json config, read_object(path));
+  LAMINA_ASSIGN(const std::vector<std::string> modes, read_modes(config, path));
+  if (modes.size() != 1)
+    return fail(ErrorCode::kUnsupported, path.string(), "{} pooling modes are on; one expected", modes.size());
+  const auto known = std::ranges::find(kModes, modes[0], &std::pair<std::string_view, Pooling>::first);
+  if (known == kModes.end())
+    return fail(ErrorCode::kUnsupported, path.string(), "pooling mode \"{}\" is unknown", modes[0]);
+  settings.pooling = known->second;
   LAMINA_ASSIGN(settings.pools_prompt, field<bool>(config, path, "include_prompt", true));
   return {};
+}
+
+/// A module after the pooling works on the sentence's vector; some models apply one to each row instead.
+core::Status check_input(const json& config, const std::filesystem::path& path) {
+  for (const char* key : {"module_input_name", "module_output_name"}) {
+    LAMINA_ASSIGN(const std::string name, field<std::string>(config, path, key, "sentence_embedding"));
+    if (name != "sentence_embedding") {
+      return fail(ErrorCode::kUnsupported, path.string(), "{} \"{}\"; sentence_embedding expected", key, name);
+    }
+  }
+  return {};
+}
+
+/// The activation that a class of PyTorch stands for.
+Result<kernels::Activation> find_class(std::string name, const std::filesystem::path& path) {
+  using kernels::Activation;
+  constexpr std::array<std::pair<std::string_view, Activation>, 6> kClasses{{{"Identity", Activation::kIdentity},
+                                                                             {"Tanh", Activation::kTanh},
+                                                                             {"ReLU", Activation::kRelu},
+                                                                             {"GELU", Activation::kGeluErf},
+                                                                             {"SiLU", Activation::kSilu},
+                                                                             {"Sigmoid", Activation::kSigmoid}}};
+  name.erase(0, name.rfind('.') + 1);
+  std::string names;
+  for (const auto& [known, activation] : kClasses) {
+    if (known == name) return activation;
+    names += (names.empty() ? "" : ", ") + std::string(known);
+  }
+  return fail(ErrorCode::kUnsupported, path.string(), "activation \"{}\" is unknown; one of {} expected", name, names);
 }
 
 Result<std::vector<float>> read_tensor(const format::Safetensors& file, const std::string& place, const char* name,
@@ -85,14 +138,15 @@ core::Status read_dense(const std::filesystem::path& folder, Settings& settings)
                 kMaxDense);
   }
   LAMINA_ASSIGN(const bool has_bias, field<bool>(config, path, "bias", true));
-  LAMINA_ASSIGN(std::string activation,
+  LAMINA_ASSIGN(const std::string activation,
                 field<std::string>(config, path, "activation_function", "torch.nn.modules.activation.Tanh"));
-  activation.erase(0, activation.rfind('.') + 1);
-  if (activation != "Tanh" && activation != "Identity") {
-    return fail(ErrorCode::kUnsupported, path.string(), "activation \"{}\" is unknown; Tanh or Identity expected",
-                activation);
+  LAMINA_ASSIGN(dense.activation, find_class(activation, path));
+  LAMINA_CHECK_OK(check_input(config, path));
+  LAMINA_ASSIGN(const bool residual, field<bool>(config, path, "use_residual", false));
+  if (residual || settings.normalize) {
+    return fail(ErrorCode::kUnsupported, path.string(), "a dense layer {}; one that is neither expected",
+                residual ? "with a residual" : "after a normalization");
   }
-  dense.activation = activation == "Tanh" ? kernels::Activation::kTanh : kernels::Activation::kIdentity;
   const std::filesystem::path weights = folder / "model.safetensors";
   LAMINA_ASSIGN(const format::Safetensors file, format::Safetensors::open(weights));
   LAMINA_ASSIGN(dense.weight, read_tensor(file, weights.string(), "linear.weight", dense.inputs * dense.outputs));
@@ -119,10 +173,12 @@ core::Status read_modules(const std::filesystem::path& folder, const json& modul
     } else if (type == "Dense") {
       LAMINA_CHECK_OK(read_dense(folder / path, settings));
     } else if (type == "Normalize") {
+      LAMINA_ASSIGN(const json config, read_object(folder / path / "config.json"));
+      LAMINA_CHECK_OK(check_input(config, folder / path / "config.json"));
       settings.normalize = true;
-    } else if (type != "Transformer") {
+    } else if (type != "Transformer" && type != "Dropout") {
       return fail(ErrorCode::kUnsupported, (folder / "modules.json").string(),
-                  "module \"{}\" is unknown; Transformer, Pooling, Dense or Normalize expected", type);
+                  "module \"{}\" is unknown; Transformer, Pooling, Dense, Dropout or Normalize expected", type);
     }
   }
   return {};
@@ -137,18 +193,24 @@ core::Status read_prompts(const std::filesystem::path& path, Settings& settings)
     }
   }
   LAMINA_ASSIGN(settings.default_prompt, field<std::string>(config, path, "default_prompt_name", ""));
-  LAMINA_ASSIGN(const int64_t cut, field<int64_t>(config, path, "truncate_dim", 0));
-  if (cut > 0) settings.dimensions.push_back(cut);
+  LAMINA_ASSIGN(settings.own_dimensions, field<int64_t>(config, path, "truncate_dim", 0));
+  if (settings.own_dimensions < 0) {
+    return fail(ErrorCode::kCorrupt, path.string(), "\"truncate_dim\" is {}", settings.own_dimensions);
+  }
+  if (settings.own_dimensions > 0) settings.dimensions.push_back(settings.own_dimensions);
   return {};
 }
 
-/// The smallest of the model's positions and what the files of its tokenizer say.
-core::Status read_limit(const std::filesystem::path& folder, Settings& settings) {
+/// The limit is the smallest of the model's positions and what these files say.
+core::Status read_tokenizer_files(const std::filesystem::path& folder, Settings& settings) {
   const std::filesystem::path own = folder / "sentence_bert_config.json";
+  LAMINA_ASSIGN(const json tokenizer, read_object(folder / "tokenizer_config.json"));
+  if (const auto inputs = tokenizer.find("model_input_names"); inputs != tokenizer.end() && inputs->is_array())
+    settings.types = std::ranges::find(*inputs, json("token_type_ids")) != inputs->end();
   LAMINA_ASSIGN(const json sentence, read_object(own));
+  LAMINA_ASSIGN(settings.lower_case, field<bool>(sentence, own, "do_lower_case", false));
   LAMINA_ASSIGN(int64_t limit, field<int64_t>(sentence, own, "max_seq_length", 0));
   if (limit == 0) {
-    LAMINA_ASSIGN(const json tokenizer, read_object(folder / "tokenizer_config.json"));
     // Tokenizers without a limit state a huge number, often not as an integer.
     const auto found = tokenizer.find("model_max_length");
     if (found != tokenizer.end() && found->is_number_integer()) limit = found->get<int64_t>();
@@ -158,11 +220,15 @@ core::Status read_limit(const std::filesystem::path& folder, Settings& settings)
 }
 
 core::Status read_gguf_pooling(const models::Model& model, Settings& settings) {
+  // The format's numbers: 0 none, 1 mean, 2 CLS, 3 last, 4 rank (a reranker's, which has a head instead).
   constexpr std::array kPoolings{Pooling::kMean, Pooling::kCls, Pooling::kLast};
+  constexpr int64_t kRank = 4;
   const json& config = model.files().config();
   const std::string key = config.value("general.architecture", "") + ".pooling_type";
   LAMINA_ASSIGN(const int64_t type, field<int64_t>(config, model.files().path(), key.c_str(), 0));
-  if (type >= 1 && type <= std::ssize(kPoolings)) settings.pooling = kPoolings[static_cast<size_t>(type - 1)];
+  if (type < 0 || type > kRank)
+    return fail(ErrorCode::kUnsupported, model.files().path().string(), "{} is {}; 0 to {} expected", key, type, kRank);
+  if (type >= 1 && type < kRank) settings.pooling = kPoolings[static_cast<size_t>(type - 1)];
   return {};
 }
 
@@ -180,7 +246,7 @@ Result<Settings> read_settings(const models::Model& model) {
   LAMINA_ASSIGN(const json modules, read_object(folder / "modules.json"));
   if (modules.is_array()) LAMINA_CHECK_OK(read_modules(folder, modules, settings));
   LAMINA_CHECK_OK(read_prompts(folder / "config_sentence_transformers.json", settings));
-  LAMINA_CHECK_OK(read_limit(folder, settings));
+  LAMINA_CHECK_OK(read_tokenizer_files(folder, settings));
   const json& config = model.files().config();
   LAMINA_ASSIGN(settings.any_dimensions, field<bool>(config, folder / "config.json", "is_matryoshka", false));
   if (const auto listed = config.find("matryoshka_dimensions"); listed != config.end() && listed->is_array()) {
@@ -189,6 +255,28 @@ Result<Settings> read_settings(const models::Model& model) {
     }
   }
   return settings;
+}
+
+Result<std::string> find_prompt(const Settings& settings, const std::string& name) {
+  const std::string& wanted = name.empty() ? settings.default_prompt : name;
+  if (wanted.empty()) return std::string();
+  if (const auto found = settings.prompts.find(wanted); found != settings.prompts.end()) return found->second;
+  std::string names;
+  for (const auto& [known, prompt] : settings.prompts) names += (names.empty() ? "" : ", ") + known;
+  return fail(ErrorCode::kInvalid, "prompt", "\"{}\" is unknown; {} expected", wanted, names.empty() ? "none" : names);
+}
+
+core::Status check_dimensions(const Settings& settings, int64_t size, int64_t wanted, bool force) {
+  if (wanted == 0 || wanted == size) return {};
+  if (wanted < 0 || wanted > size) {
+    return fail(ErrorCode::kInvalid, "dimensions", "{}; the vectors have {}", wanted, size);
+  }
+  const bool trained =
+      settings.any_dimensions || std::ranges::find(settings.dimensions, wanted) != settings.dimensions.end();
+  if (trained || force) return {};
+  return fail(ErrorCode::kInvalid, "dimensions",
+              "{}; the model does not say that the first {} of {} numbers stand alone, --force cuts anyway", wanted,
+              wanted, size);
 }
 
 }  // namespace lamina::embed

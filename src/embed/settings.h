@@ -29,14 +29,25 @@ struct Settings {
   std::map<std::string, std::string> prompts;  ///< by name; put before each text
   std::string default_prompt;                  ///< a name, or empty
   bool pools_prompt = true;
+  bool lower_case = false;          ///< texts are lowered before the tokenizer sees them
+  bool types = true;                ///< the tokenizer tells the texts of a pair apart
   bool any_dimensions = false;      ///< trained so that every prefix of a vector works (Kusupati et al. 2022)
   std::vector<int64_t> dimensions;  ///< prefixes that work
+  int64_t own_dimensions = 0;       ///< the prefix that the model's files ask for; 0: none
   std::vector<Dense> dense;
 };
 
-/// Reads modules.json, 1_Pooling/config.json, 2_Dense/*, sentence_bert_config.json, config_sentence_transformers.json
-/// and tokenizer_config.json beside the weights; of a GGUF file, {arch}.pooling_type. Without them: the mean of an
-/// encoder, the last row of another model, normalized. Errors: kCorrupt, kUnsupported (a module that is unknown), kIo.
+/// Reads modules.json and the folders that it lists (pooling, dense layers), sentence_bert_config.json,
+/// config_sentence_transformers.json and tokenizer_config.json beside the weights; of a GGUF file, {arch}.pooling_type.
+/// Without them: the mean of an encoder, the last row of another model, normalized. Errors: kCorrupt, kUnsupported (a
+/// module or a part of one that is unknown), kIo.
 core::Result<Settings> read_settings(const models::Model& model);
+
+/// The prompt of that name; of no name, the default one if there is one. kInvalid lists the names.
+core::Result<std::string> find_prompt(const Settings& settings, const std::string& name);
+
+/// Whether vectors of `size` numbers may be cut to the first `wanted`: where the model says that it was trained for it,
+/// or by force. kInvalid says why not.
+core::Status check_dimensions(const Settings& settings, int64_t size, int64_t wanted, bool force);
 
 }  // namespace lamina::embed

@@ -45,6 +45,12 @@ core::Status Head::read_product(Record& record, const Embedding& embedding, Weig
   LAMINA_ASSIGN(const std::string name, record.text("weight"));
   LAMINA_ASSIGN(const std::optional<std::string> bias, record.optional_text("bias"));
   LAMINA_ASSIGN(labels_, record.flag_or("labels", false));
+  LAMINA_ASSIGN(const std::optional<std::string> pooling, record.optional_text("pooling"));
+  if (pooling && *pooling != "cls" && *pooling != "mean") {
+    return core::fail(core::ErrorCode::kUnsupported, record.place(), "pooling \"{}\" is unknown; cls or mean expected",
+                      *pooling);
+  }
+  pools_rows_ = labels_ && pooling == "mean";
   LAMINA_ASSIGN(const std::optional<std::string> tied, record.optional_text("tied"));
   LAMINA_ASSIGN(const double scale, record.number_or("scale", 1));
   LAMINA_ASSIGN(const double soft_cap, record.number_or("soft_cap", 0));
@@ -64,8 +70,17 @@ void Head::finish(float* x, int64_t rows) const {
   if (norm_) norm_->apply(x, x, rows);
 }
 
+void Head::mean_row(const float* x, int64_t rows, float* mean) const {
+  for (int64_t i = 0; i < hidden_; ++i) {
+    double sum = 0;
+    for (int64_t row = 0; row < rows; ++row) sum += static_cast<double>(x[row * hidden_ + i]);
+    mean[i] = static_cast<float>(sum / static_cast<double>(rows));
+  }
+}
+
 void Head::forward(Step& step, float* x, int64_t rows, float* logits) const {
-  split_rows(step.pool, rows, [&](int64_t begin, int64_t end) { finish(x + begin * hidden_, end - begin); });
+  if (!pools_rows_)
+    split_rows(step.pool, rows, [&](int64_t begin, int64_t end) { finish(x + begin * hidden_, end - begin); });
   if (dense_) {
     const int64_t width = dense_->outputs();
     auto* dense = step.arena.take<float>(rows * width);

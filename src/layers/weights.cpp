@@ -258,7 +258,9 @@ Result<Weights::Wanted> Weights::read_wanted(Record& record, int64_t outputs, in
 }
 
 Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t outputs, int64_t inputs) {
+  LAMINA_ASSIGN(std::optional<Record> otherwise, record.optional_child("otherwise"));
   LAMINA_ASSIGN(const Wanted wanted, read_wanted(record, outputs, inputs));
+  if (otherwise && !has(wanted.name)) return linear(*otherwise, outputs, inputs);
   LAMINA_CHECK_OK(record.done());
   return planned(wanted);
 }

@@ -47,8 +47,9 @@ class Weights {
   /// A bias is used when the file has it.
   core::Result<std::shared_ptr<const Linear>> matrix(const std::string& name, int64_t outputs, int64_t inputs,
                                                      const std::optional<std::string>& bias = {});
-  /// As matrix(), from a record {weight, bias?, rows?: {begin?, of, group?, stride?}, input_first?}: `rows` picks the
-  /// matrix out of a larger tensor (RowPick), and its bias likewise.
+  /// As matrix(), from a record {weight, bias?, rows?: {begin?, of, group?, stride?}, input_first?, otherwise?}: `rows`
+  /// picks the matrix out of a larger tensor (RowPick), and its bias likewise; `otherwise` is the record, of the same
+  /// form, that counts when the file lacks the tensor.
   core::Result<std::shared_ptr<const Linear>> linear(Record record, int64_t outputs, int64_t inputs);
   /// As matrix(), of the rows that `rows` picks from a tensor of that shape.
   core::Result<std::shared_ptr<const Linear>> picked(const std::string& name, const std::vector<int64_t>& shape,

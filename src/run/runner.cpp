@@ -334,6 +334,19 @@ void Runner::visit_layers(layers::Step& step) {
   }
 }
 
+/// One row for each row that wants logits: the mean of its text.
+void Runner::pool_rows(std::span<const BatchRow> rows, float* pooled) {
+  const int64_t hidden = model_.hidden();
+  for (const layers::RowGroup& group : groups_) {
+    float* text = stream_ + group.first_row * hidden;
+    const auto own = rows.subspan(static_cast<size_t>(group.first_row), static_cast<size_t>(group.rows));
+    const auto wanted = std::ranges::count_if(own, &BatchRow::wants_logits);
+    if (wanted == 0) continue;
+    model_.head().finish(text, group.rows);
+    for (int64_t i = 0; i < wanted; ++i, pooled += hidden) model_.head().mean_row(text, group.rows, pooled);
+  }
+}
+
 void Runner::compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits) {
   const auto hidden = static_cast<size_t>(model_.hidden());
   arena_.reset();
@@ -341,9 +354,11 @@ void Runner::compute_logits(layers::Step& step, std::span<const BatchRow> rows, 
   int64_t count = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (!rows[i].wants_logits) continue;
-    std::memcpy(wanted + static_cast<size_t>(count) * hidden, stream_ + i * hidden, hidden * sizeof(float));
+    if (!model_.head().pools_rows())
+      std::memcpy(wanted + static_cast<size_t>(count) * hidden, stream_ + i * hidden, hidden * sizeof(float));
     ++count;
   }
+  if (count > 0 && model_.head().pools_rows()) pool_rows(rows, wanted);
   if (count > 0) model_.head().forward(step, wanted, count, logits);
 }
 

@@ -110,6 +110,7 @@ class Runner {
   core::Status group_rows(std::span<const BatchRow> rows);
   void compute_angles(int64_t rows);
   void visit_layers(layers::Step& step);
+  void pool_rows(std::span<const BatchRow> rows, float* pooled);
   void compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
   void call_hook(const layers::Step& step, int visit, int layer);
 

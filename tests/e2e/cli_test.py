@@ -125,6 +125,67 @@ class Show(CommandLineTest):
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 2_000_000)
 
 
+class Vectors(CommandLineTest):
+    """Tiny encoders as sentence-transformers saves them, and the vectors and scores that it makes."""
+
+    FOLDER = GOLDEN.parent / "embed"
+
+    def expected(self, name):
+        return json.loads((self.FOLDER / name / "expected.json").read_text(encoding="utf-8"))
+
+    def embed(self, name, texts, *options, **more):
+        return self.succeed_json("embed", self.FOLDER / name, *texts, "--activations", "f32", "--truncate", *options, **more)["embeddings"]
+
+    def close(self, found, wanted):
+        self.assertEqual([len(row) for row in found], [len(row) for row in wanted])
+        for row, other in zip(found, wanted):
+            self.assertLess(max(abs(a - b) for a, b in zip(row, other)), 2e-5)
+
+    def test_prompts_and_dimensions(self):
+        for row in self.expected("dense"):
+            options = ["--prompt-name", row["prompt_name"]] if row["prompt_name"] else []
+            self.close(self.embed("dense", row["texts"], "--dimensions", row["dimensions"], *options), row["vectors"])
+        self.assertEqual(len(self.embed("dense", ["x"])[0]), 16)  # what the folder asks for
+        self.assertEqual(len(self.embed("dense", ["x"], "--dimensions", 5, "--force")[0]), 5)
+
+    def test_poolings(self):
+        for row in self.expected("pooling"):
+            options = ["--prompt-name", row["prompt_name"]] if row["prompt_name"] else []
+            self.close(self.embed("pooling", row["texts"], "--pooling", row["pooling"], *options), row["vectors"])
+
+    def test_a_decoder(self):
+        for row in self.expected("decoder"):
+            options = ["--prompt-name", row["prompt_name"]] if row["prompt_name"] else []
+            self.close(self.embed("decoder", row["texts"], "--recipe", "kv:f32", *options), row["vectors"])
+
+    def test_lines_of_a_file(self):
+        wanted = self.embed("decoder", ["a", "", "b c"])
+        self.assertEqual(self.embed("decoder", [], "--file", "-", stdin="a\n\nb c\n"), wanted)
+        lines = self.folder / "lines.txt"
+        lines.write_text("\nb c")
+        self.assertEqual(self.embed("decoder", ["a"], "--file", lines), wanted)
+
+    def test_refusals(self):
+        model = self.FOLDER / "dense"
+        long = "the cat " * 30
+        self.refuse(1, ["text 1", "64 tokens", "at most 20", "--truncate"], "embed", model, "x", long)
+        self.refuse(2, ["8; the model does not say", "24 numbers", "--force"], "embed", model, "x", "--dimensions", 8)
+        self.refuse(2, ["25; the vectors have 24"], "embed", model, "x", "--dimensions", 25, "--force")
+        self.refuse(2, ['"title" is unknown', "document, none, passage, query"], "embed", model, "x", "--prompt-name", "title")
+        self.refuse(2, ['"median" is unknown', "weighted_mean"], "embed", model, "x", "--pooling", "median")
+        self.refuse(2, ["no text", "--file"], "embed", model)
+        self.refuse(1, ["no sequence-classification head"], "rerank", model, "--query", "x", "y")
+
+    def test_scores(self):
+        row = self.expected("rerank")[0]
+        query = row["pairs"][0][0]
+        documents = [document for asked, document in row["pairs"] if asked == query]
+        options = ["--query", query, "--ctx", row["limit"], "--activations", "f32"]
+        told = self.succeed_json("rerank", self.FOLDER / "rerank", *documents, *options, "--truncate")
+        self.close([told["scores"]], [row["scores"][: len(documents)]])
+        self.refuse(1, ["text 2", "at most 20", "--truncate"], "rerank", self.FOLDER / "rerank", *documents, *options)
+
+
 class BrokenFiles(CommandLineTest):
     """Each command that opens a model must say what is wrong with it."""
 

@@ -1,5 +1,4 @@
-// Pooling by hand-made numbers, batches against texts alone, and sentence vectors against values that the reference
-// library gave for the stored model (its model card's example).
+// Pooling by hand-made numbers, and batches against texts alone.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,13 +6,15 @@
 #include <filesystem>
 
 #include "embed/embedder.h"
+#include "embed/encode.h"
+#include "embed/opened_model.h"
 #include "embed/rerank.h"
 #include "text/pair_template.h"
 
 namespace lamina::embed {
 namespace {
 
-const std::filesystem::path kEncoders = std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/encoders";
+const std::filesystem::path kEncoders = kGolden / "encoders";
 
 std::vector<float> pooled(Pooling pooling, int64_t skipped = 0) {
   const std::vector<float> rows{1, -2, 3, 4, 8, 1};
@@ -103,22 +104,6 @@ TEST(PairTemplate, IsKnownByNamesForWordPieceOnly) {
             "tokenizer.json, expected");
 }
 
-struct Opened {
-  std::unique_ptr<core::ThreadPool> pool = std::make_unique<core::ThreadPool>(2);
-  std::unique_ptr<models::Model> model;
-  std::unique_ptr<run::Runner> runner;
-
-  Opened(const std::filesystem::path& path, int64_t context, int32_t sequences, int64_t max_rows) {
-    model = models::Model::build(path, {.exact = true}).value();
-    EXPECT_TRUE(model->load(*pool, {}));
-    recipe::RunPlan plan{.route = {}, .kv_format = "f32"};
-    for (const int layer : model->route()) plan.route.push_back({.layer = layer});
-    runner = run::Runner::create(*model, *pool,
-                                 {.plan = plan, .context = context, .sequences = sequences, .max_rows = max_rows})
-                 .value();
-  }
-};
-
 std::vector<Input> inputs_of(const std::vector<size_t>& lengths) {
   std::vector<Input> inputs;
   for (const size_t length : lengths) {
@@ -131,8 +116,8 @@ std::vector<Input> inputs_of(const std::vector<size_t>& lengths) {
 
 TEST(Embed, VectorsComeInInputOrderAndDoNotDependOnTheBatch) {
   const auto inputs = inputs_of({3, 24, 1, 9, 9, 17, 2, 24});
-  Opened alone(kEncoders / "bert", 24, 1, 24);
-  Opened batched(kEncoders / "bert", 24, 4, 40);
+  OpenedModel alone(kEncoders / "bert", 24, 1, 24);
+  OpenedModel batched(kEncoders / "bert", 24, 4, 40);
   const Settings settings = read_settings(*alone.model).value();
   EXPECT_EQ(settings.limit, 24);
   for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
@@ -145,7 +130,7 @@ TEST(Embed, VectorsComeInInputOrderAndDoNotDependOnTheBatch) {
 }
 
 TEST(Embed, RefusesWhatItCannotDo) {
-  Opened opened(kEncoders / "bert", 24, 2, 24);
+  OpenedModel opened(kEncoders / "bert", 24, 2, 24);
   const Settings settings = read_settings(*opened.model).value();
   EXPECT_EQ(embed(*opened.runner, settings, {}, inputs_of({3, 25})).error().message,
             "text 1 has 25 tokens; at most 24 expected");
@@ -153,25 +138,6 @@ TEST(Embed, RefusesWhatItCannotDo) {
   EXPECT_EQ(embed(*opened.runner, settings, {.dimensions = 33}, inputs_of({3})).error().message,
             "33; the vectors have 32");
   EXPECT_EQ(rerank(*opened.runner, inputs_of({3})).error().code, core::ErrorCode::kUnsupported);
-}
-
-TEST(RealEmbed, SentencesOfTheStoredModelLieAsTheReferenceSays) {
-  const char* home = std::getenv("LAMINA_HOME");
-  const char* user = std::getenv("HOME");
-  const std::filesystem::path store =
-      home != nullptr ? std::filesystem::path(home) : std::filesystem::path(user) / ".cache/lamina";
-  const std::filesystem::path path = store / "models/minilm-l6";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs the model minilm-l6 of the store";
-  Opened opened(path, 256, 4, 256);
-  const Settings settings = read_settings(*opened.model).value();
-  EXPECT_EQ(settings.limit, 256);
-  EXPECT_EQ(settings.pooling, Pooling::kMean);
-  EXPECT_TRUE(settings.normalize);
-  const std::vector<Input> inputs{{.ids = {101, 1037, 2158, 2003, 5983, 2833, 1012, 102}, .types = {}}};
-  const auto vector = embed(*opened.runner, settings, {}, inputs).value()[0];
-  EXPECT_NEAR(vector[0], 0.03324, 1e-5);
-  EXPECT_NEAR(vector[1], 0.00441, 1e-5);
-  EXPECT_NEAR(vector[2], -0.00628, 1e-5);
 }
 
 }  // namespace

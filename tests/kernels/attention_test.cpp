@@ -236,6 +236,7 @@ std::vector<Shape> shapes() {
     list.push_back({format, 32, 32, 700, 0, false, false, 40});
     list.push_back({format, 16, 16, 300, 30.0F, false, false, 200});
     list.push_back({format, 16, 16, 130, 0, false, false, 3});
+    list.push_back({format, 40, 24, 200, 0, true, false, 50});
   }
   return list;
 }
