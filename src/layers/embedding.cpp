@@ -28,7 +28,7 @@ Result<Embedding> Embedding::make(Record record, Weights& weights) {
   const int64_t width = own_width == 0 ? embedding.hidden_ : own_width;
   LAMINA_ASSIGN(const double scale, record.number("scale"));
   embedding.scale_ = static_cast<float>(scale);
-  LAMINA_ASSIGN(embedding.table_, weights.table(embedding.name_, width));
+  LAMINA_ASSIGN(embedding.table_, weights.token_table(embedding.name_, width));
   LAMINA_CHECK_OK(embedding.read_tables(record, weights, width));
   LAMINA_ASSIGN(std::optional<Record> norm, record.optional_child("norm"));
   if (norm) {

@@ -6,6 +6,7 @@
 
 #include "codec/codec.h"
 #include "kernels/quantize.h"
+#include "layers/encode_rows.h"
 #include "layers/rows.h"
 
 namespace lamina::layers {
@@ -31,7 +32,7 @@ struct Inputs {
 }  // namespace
 
 core::Result<Linear> Linear::plan(std::string name, const core::TensorView& source, const RowPick& rows,
-                                  int64_t outputs, bool exact) {
+                                  int64_t outputs, const LinearOptions& options) {
   Linear linear;
   if (rows.input_first && source.format->block_elements != 1) {
     return core::fail(core::ErrorCode::kUnsupported, "",
@@ -39,8 +40,10 @@ core::Result<Linear> Linear::plan(std::string name, const core::TensorView& sour
                       source.format->block_elements);
   }
   const codec::Codec* codec = codec::codec_of(*source.format);
-  LAMINA_ASSIGN(linear.layout_,
-                kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), exact));
+  if (options.codec != nullptr && options.codec != codec) codec = linear.codec_ = options.codec;
+  LAMINA_ASSIGN(
+      linear.layout_,
+      kernels::weight_layout(*codec, outputs, rows.input_first ? source.rows() : source.columns(), options.exact));
   linear.name_ = std::move(name);
   linear.source_ = source;
   linear.rows_ = rows;
@@ -66,6 +69,7 @@ void Linear::gather(int64_t begin, int64_t end, std::byte* out) const {
 
 core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
+  if (codec_ != nullptr) return pack_encoded(pool, release);
   if (!rows_.input_first && rows_.group == outputs()) {
     pack_stored(pool, release);
     return {};
@@ -79,6 +83,29 @@ core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
     kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, packed_.data());
+  });
+  release(source_);
+  return {};
+}
+
+/// Row `output` of the matrix as float32.
+void Linear::read_row(int64_t output, float* out) const {
+  const auto decode = codec::codec_of(*source_.format)->decode;
+  const int64_t row = rows_.row(output);
+  if (!rows_.input_first) return decode(source_.row(row), inputs(), out);
+  for (int64_t input = 0; input < inputs(); ++input)
+    decode(source_.row(input) + row * source_.format->block_bytes, 1, out + input);
+}
+
+/// Every row goes into the other format first.
+core::Status Linear::pack_encoded(core::ThreadPool& pool, const Release& release) {
+  LAMINA_ASSIGN(core::AlignedBuffer encoded,
+                core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * codec_->format.row_bytes(inputs()))));
+  LAMINA_CHECK_OK(encode_rows(pool, *codec_, {outputs(), inputs()},
+                              [this](int64_t row, float* out) { read_row(row, out); }, {name_, encoded.data()}));
+  pool.run([&](int index, int threads) {
+    const core::Range range = core::split_range(layout_.panels, 1, index, threads);
+    kernels::pack_panels(layout_, encoded.data(), range.begin, range.end, packed_.data());
   });
   release(source_);
   return {};

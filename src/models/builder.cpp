@@ -22,9 +22,14 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   LAMINA_CHECK_OK(
       model->weights_->rename(architecture->data.value("rename", std::vector<std::pair<std::string, std::string>>())));
 
+  LAMINA_ASSIGN(layers::WeightCodecs codecs,
+                layers::WeightCodecs::make(options.recipe, static_cast<int>(resolved.layers.size())));
+  model->weights_->set_codecs(std::move(codecs));
+
   const std::string place = path.string();
   layers::Record settings(resolved.settings, place);
   LAMINA_ASSIGN(model->context_, settings.size("context"));
+  model->weights_->enter(-1, "embedding");
   LAMINA_ASSIGN(model->embedding_,
                 layers::Embedding::make({resolved.embedding, place + ": embedding"}, *model->weights_));
   std::vector<kernels::RopeOptions> ropes;
@@ -38,6 +43,7 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   for (int64_t visit = 0; visit < resolved.repeat * static_cast<int64_t>(resolved.layers.size()); ++visit) {
     model->route_.push_back(static_cast<int>(visit / resolved.repeat));
   }
+  model->weights_->enter(-1, "head");
   LAMINA_CHECK_OK(model->read_head(resolved.heads));
   for (const kernels::RopeOptions& rope : ropes) {
     auto frequencies = kernels::rope_frequencies(rope);

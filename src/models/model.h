@@ -12,11 +12,13 @@
 #include "layers/embedding.h"
 #include "layers/head.h"
 #include "layers/layer.h"
+#include "recipe/recipe.h"
 
 namespace lamina::models {
 
 struct BuildOptions {
-  bool exact = false;  ///< activations stay float32 (--activations f32)
+  bool exact = false;       ///< activations stay float32 (--activations f32)
+  recipe::Recipe recipe{};  ///< its codecs give the weights other formats when they are loaded
 };
 
 /// The ordered layers plus embedding and head of one model file, built from its architecture's description.
@@ -30,6 +32,8 @@ class Model {
 
   const format::ModelFiles& files() const { return files_; }
   const std::string& architecture() const { return architecture_; }
+  /// Which tensors the layers asked for, and the matrices made of them.
+  const layers::Weights& weights() const { return *weights_; }
   const layers::Embedding& embedding() const { return embedding_; }
   const std::vector<layers::Layer>& layers() const { return layers_; }
   /// The head that reads the stream; an encoder's may have no outputs.

@@ -44,12 +44,12 @@ struct ModelRun {
   static ModelRun open(const std::filesystem::path& path, const ModelRunOptions& options) {
     ModelRun run;
     run.pool = std::make_unique<core::ThreadPool>(options.threads);
-    auto model = models::Model::build(path, {.exact = options.exact});
+    const auto recipe = recipe::parse(options.recipe);
+    if (!recipe) throw std::runtime_error(recipe.error().text());
+    auto model = models::Model::build(path, {.exact = options.exact, .recipe = *recipe});
     if (!model) throw std::runtime_error(model.error().text());
     run.model = std::move(*model);
     if (const auto status = run.model->load(*run.pool, {}); !status) throw std::runtime_error(status.error().text());
-    const auto recipe = recipe::parse(options.recipe);
-    if (!recipe) throw std::runtime_error(recipe.error().text());
     const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size()),
                                              .key_value_cache = !run.model->reads_ahead(),
                                              .sublayers = {},
