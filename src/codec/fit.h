@@ -22,8 +22,10 @@ inline float round_near(float value) {
   return (value + 12582912.0f) - 12582912.0f;
 }
 
+/// `value` in [low, high]; NaN gives low.
 inline float clamp_to(float value, float low, float high) {
-  return std::min(std::max(value, low), high);
+  const float above = value > low ? value : low;
+  return above < high ? above : high;
 }
 
 /// The sum over i of term(i) for i below N.

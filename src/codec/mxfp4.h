@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 
@@ -56,7 +57,7 @@ inline float encode_e2m1(const float* in, int count, float half_scale, uint8_t* 
 /// The power of two with the least squared error, of those that bring the largest magnitude to 1.5 .. 12.
 inline void encode_block(const float* in, BlockMxfp4& block) {
   const float peak = std::fabs(largest_magnitude(in, 32));
-  const int exponent = peak > 0 ? std::ilogb(peak) : -127;
+  const int exponent = peak > 0 ? std::min(std::ilogb(peak), 128) : -127;
   float best = std::numeric_limits<float>::infinity();
   for (int shift = -3; shift <= 0; ++shift) {
     const int e = exponent + shift + 127;
