@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/codec: what the `gguf` Python package decodes and encodes, for tests/codec to compare with.
+"""Writes tests/golden/codec: what the `gguf` Python package, or torch, decodes and encodes, for tests/codec to compare
+with.
 
 <codec>.decode   uint32 blocks, the blocks, their float32 values: hand-picked extreme scales and a few random blocks
 <codec>.encode   the encoded form of encode_input.f32
 hashes.json      hashes of many more blocks, generated alike here and in the test (see `words` and `digest`)
 
-Run: python3 tools/make_codec_golden.py   (needs numpy and gguf)
+Run: python3 tools/make_codec_golden.py   (needs numpy, torch and gguf)
 """
 
 import json
@@ -13,6 +14,7 @@ import pathlib
 import warnings
 
 import numpy as np
+import torch
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
@@ -26,8 +28,10 @@ HALF_SCALES = {
     "f16": [0], "q4_0": [0], "q4_1": [0, 2], "q5_0": [0], "q5_1": [0, 2], "q8_0": [0], "q2_k": [80, 82],
     "q3_k": [108], "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208], "iq4_nl": [0], "iq4_xs": [0], "iq3_s": [0],
     "iq3_xxs": [0], "iq2_s": [0], "iq2_xs": [0], "iq2_xxs": [0], "iq1_s": [0], "tq1_0": [52], "tq2_0": [64],
-    "bf16": [], "iq1_m": [], "mxfp4": [], "f32": [],
+    "bf16": [], "iq1_m": [], "mxfp4": [], "f32": [], "nvfp4": [],
 }
+# Formats that the package does not decode; torch or numpy does.
+FLOATS = {"f8_e4m3": (1, torch.float8_e4m3fn), "f8_e5m2": (1, torch.float8_e5m2), "f64": (8, torch.float64)}
 ENCODED = ["f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 # 0, -0, largest, smallest, smallest and largest subnormal, one, minus one: all finite.
 EXTREME_HALVES = [0x0000, 0x8000, 0x7BFF, 0xFBFF, 0x0001, 0x03FF, 0x3C00, 0x8001]
@@ -59,12 +63,20 @@ def float_digest(values):
     return digest(bits)
 
 
+def decode_floats(name, blocks):
+    return torch.from_numpy(blocks.reshape(-1)).view(FLOATS[name][1]).float().numpy()
+
+
+def encode_floats(name, values):
+    return torch.from_numpy(values).to(FLOATS[name][1]).view(torch.uint8).numpy()
+
+
 def type_of(name):
     return GGMLQuantizationType[name.upper()]
 
 
 def random_blocks(name, count, seed):
-    size = GGML_QUANT_SIZES[type_of(name)][1]
+    size = FLOATS[name][0] if name in FLOATS else GGML_QUANT_SIZES[type_of(name)][1]
     return words(seed, (count * size + 7) // 8).view(np.uint8)[: count * size].reshape(count, size).copy()
 
 
@@ -105,6 +117,15 @@ def main():
         many = random_blocks(name, RANDOM_BLOCKS, 2)
         decoded = np.ascontiguousarray(dequantize(many, type_of(name)), dtype=np.float32)
         hashes[name] = {"decode": float_digest(decoded.ravel())}
+    for name in FLOATS:
+        blocks = random_blocks(name, 64, 1)
+        if name == "f64":
+            blocks = random_floats(64, 9).astype(np.float64)[:, None].view(np.uint8)
+        values = decode_floats(name, blocks)
+        keep = np.isfinite(values)
+        (OUT / f"{name}.decode").write_bytes(
+            np.uint32(keep.sum()).tobytes() + blocks[keep].tobytes() + values[keep].tobytes())
+        hashes[name] = {"decode": float_digest(decode_floats(name, random_blocks(name, RANDOM_BLOCKS, 2)))}
     every_half = np.arange(65536, dtype=np.uint16).view(np.uint8).reshape(65536, 2)
     hashes["f16"]["every_half"] = float_digest(dequantize(every_half, type_of("f16")).ravel())
     any_float = words(3, RANDOM_NUMBERS).astype(np.uint32).view(np.float32)
@@ -118,6 +139,9 @@ def main():
     for name in ENCODED:
         (OUT / f"{name}.encode").write_bytes(quantize(picked, type_of(name)).tobytes())
         hashes[name]["encode"] = digest(np.ascontiguousarray(quantize(floats, type_of(name))).view(np.uint8))
+    for name in ["f8_e4m3", "f8_e5m2"]:
+        (OUT / f"{name}.encode").write_bytes(encode_floats(name, picked).tobytes())
+        hashes[name]["encode"] = digest(encode_floats(name, floats))
     (OUT / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
 
 

@@ -10,6 +10,7 @@
 #include "lamina/progress.h"
 #include "lamina/session.h"
 #include "lamina/store.h"
+#include "recipe/technique.h"
 
 namespace lamina::app {
 
@@ -130,12 +131,25 @@ CommonOptions reference_options(const EvalOptions& options) {
   return common;
 }
 
+/// Whether the recipe gives weights other formats than the file has.
+bool sets_formats(const recipe::Recipe& recipe) {
+  return std::ranges::any_of(recipe.clauses, [](const recipe::Clause& clause) {
+    return std::ranges::any_of(clause.steps, [&](const recipe::Step& step) {
+      const recipe::Technique* technique = recipe::find_technique(clause.where.place, step.technique);
+      return technique != nullptr && technique->sets_format;
+    });
+  });
+}
+
 /// Whether both have the same packed weights, so that one copy serves both.
 Result<bool> same_weights(const CommonOptions& a, const CommonOptions& b) {
   LAMINA_ASSIGN(const std::filesystem::path first, resolve_model(a.model));
   LAMINA_ASSIGN(const std::filesystem::path second, resolve_model(b.model));
+  LAMINA_ASSIGN(const recipe::Recipe own, recipe::parse(a.recipe));
+  LAMINA_ASSIGN(const recipe::Recipe other, recipe::parse(b.recipe));
   std::error_code error;
-  return a.activations == b.activations && std::filesystem::equivalent(first, second, error);
+  return a.activations == b.activations && !sets_formats(own) && !sets_formats(other) &&
+         std::filesystem::equivalent(first, second, error);
 }
 
 /// An error unless both models read the text as the same tokens.

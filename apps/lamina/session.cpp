@@ -8,6 +8,7 @@
 #include "lamina/progress.h"
 #include "lamina/store.h"
 #include "recipe/recipe.h"
+#include "recipe/technique.h"
 #include "run/route_cost.h"
 
 namespace lamina::app {
@@ -34,7 +35,9 @@ core::Status load_weights(Session& session) {
 
 Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& options) {
   LAMINA_ASSIGN(const std::filesystem::path path, resolve_model(options.model));
-  return models::Model::build(path, {.exact = options.activations == "f32"});
+  LAMINA_ASSIGN(recipe::Recipe parsed, recipe::parse(options.recipe));
+  LAMINA_CHECK_OK(recipe::validate(parsed));
+  return models::Model::build(path, {.exact = options.activations == "f32", .recipe = std::move(parsed)});
 }
 
 Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs, const models::Model& model) {
@@ -100,6 +103,7 @@ core::Status start_session(Session& session, const CommonOptions& options, const
   LAMINA_ASSIGN(const run::RunnerMemory memory,
                 run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache, memory.workspace));
+  for (const std::string& line : session.model->weights().notes()) note(line);
   LAMINA_CHECK_OK(load_weights(session));
   LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
   session.load_seconds = session.since_start.seconds();

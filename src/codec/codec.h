@@ -14,7 +14,7 @@ struct Codec {
   int gguf_type = -1;  ///< ggml's type number in GGUF files, -1 when the format has none
   /// Decodes `elements` numbers (whole blocks) to float32.
   void (*decode)(const std::byte* blocks, int64_t elements, float* out) = nullptr;
-  /// Encodes `elements` float32 numbers (whole blocks); null when the format cannot be written yet.
+  /// Encodes `elements` float32 numbers (whole blocks); null when the format can only be read.
   void (*encode)(const float* in, int64_t elements, std::byte* blocks) = nullptr;
 };
 

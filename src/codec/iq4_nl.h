@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -19,6 +20,38 @@ inline void decode_block(const BlockIq4Nl& block, float* out) {
   for (int i = 0; i < 16; ++i) {
     out[i] = d * static_cast<float>(kIq4Values[block.qs[i] & 15]);
     out[i + 16] = d * static_cast<float>(kIq4Values[block.qs[i] >> 4]);
+  }
+}
+
+/// The uneven values as levels for the search of fit.h.
+struct Iq4Levels {
+  static constexpr float kEnds[2] = {-127.0f, 113.0f};
+  static constexpr float kStep = 1.5f;
+  /// By twice the number plus 256, cut to whole: how many midpoints lie below. Midpoints are multiples of a half.
+  static constexpr auto kBelow = [] {
+    std::array<uint8_t, 512> table{};
+    for (int twice = -256; twice < 256; ++twice) {
+      int below = 0;
+      for (int i = 0; i < 15; ++i) below += twice >= kIq4Values[i] + kIq4Values[i + 1] ? 1 : 0;
+      table[static_cast<size_t>(twice + 256)] = static_cast<uint8_t>(below);
+    }
+    return table;
+  }();
+  /// The index of the value nearest to `value`; of two, the lower.
+  static int index(float value) {
+    const float twice = clamp_to(2.0f * value, -255.0f, 254.0f) + 256.0f;
+    const auto whole = static_cast<int>(twice);
+    return kBelow[static_cast<size_t>(static_cast<float>(whole) == twice ? whole - 1 : whole)];
+  }
+  static float nearest(float value) { return static_cast<float>(kIq4Values[index(value)]); }
+};
+
+/// Least squares over the scale (fit.h).
+inline void encode_block(const float* in, BlockIq4Nl& block) {
+  block.d = float_to_half(fit_scale<32, Iq4Levels>(in));
+  const float inverse = reciprocal_or_zero(half_to_float(block.d));
+  for (int i = 0; i < 16; ++i) {
+    block.qs[i] = static_cast<uint8_t>(Iq4Levels::index(in[i] * inverse) | Iq4Levels::index(in[i + 16] * inverse) << 4);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "codec/fit.h"
 #include "codec/iq4_nl.h"
 
 namespace lamina::codec {
@@ -24,6 +25,21 @@ inline void decode_block(const BlockIq4Xs& block, float* out) {
       const uint8_t pair = block.qs[group * 16 + i];
       out[i] = scale * static_cast<float>(kIq4Values[pair & 15]);
       out[i + 16] = scale * static_cast<float>(kIq4Values[pair >> 4]);
+    }
+  }
+}
+
+/// Least squares over scales and levels (fit.h).
+inline void encode_block(const float* in, BlockIq4Xs& block) {
+  const ScaledGroups<32, 8, -32, 31, Iq4Levels> fit(in);
+  block.d = fit.d;
+  for (int g = 0; g < 8; ++g) {
+    const int scale = fit.scales[g] + 32;
+    block.scales_l[g / 2] |= static_cast<uint8_t>((scale & 15) << (g % 2 * 4));
+    block.scales_h = static_cast<uint16_t>(block.scales_h | scale >> 4 << (2 * g));
+    for (int i = 0; i < 16; ++i) {
+      const float* levels = fit.levels.data() + g * 32 + i;
+      block.qs[g * 16 + i] = static_cast<uint8_t>(Iq4Levels::index(levels[0]) | Iq4Levels::index(levels[16]) << 4);
     }
   }
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <limits>
 
 #include "codec/block.h"
 
@@ -37,6 +39,45 @@ inline BlockMxfp4 join_mxfp4(uint8_t e, const uint8_t* pairs) {
   BlockMxfp4 block{e, {}};
   for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(number(i) | number(i + 16) << 4);
   return block;
+}
+
+/// The nearest e2m1 value to `value`, which is doubled as those of kMxfp4Doubled are; of two, the first.
+inline uint8_t nearest_e2m1(float value) {
+  const float magnitude = std::fabs(value);
+  int index = 0;
+  for (int i = 0; i < 7; ++i)
+    index += magnitude > 0.5f * static_cast<float>(kMxfp4Doubled[i] + kMxfp4Doubled[i + 1]) ? 1 : 0;
+  return static_cast<uint8_t>(value < 0 && index > 0 ? index + 8 : index);
+}
+
+/// Encodes `count` numbers (even halves as in q4_0) with that half scale; returns the sum of squared errors.
+inline float encode_e2m1(const float* in, int count, float half_scale, uint8_t* qs) {
+  const float inverse = reciprocal_or_zero(half_scale);
+  float error = 0;
+  for (int i = 0; i < count; ++i) {
+    const uint8_t code = nearest_e2m1(in[i] * inverse);
+    const float difference = in[i] - half_scale * static_cast<float>(kMxfp4Doubled[code]);
+    error += difference * difference;
+    qs[i % (count / 2)] = static_cast<uint8_t>(i < count / 2 ? code : qs[i % (count / 2)] | code << 4);
+  }
+  return error;
+}
+
+/// The power of two with the least squared error, of those that bring the largest magnitude to 1.5 .. 12.
+inline void encode_block(const float* in, BlockMxfp4& block) {
+  const float peak = std::fabs(largest_magnitude(in, 32));
+  const int exponent = peak > 0 ? std::min(std::ilogb(peak), 128) : -127;
+  float best = std::numeric_limits<float>::infinity();
+  for (int shift = -3; shift <= 0; ++shift) {
+    const int e = exponent + shift + 127;
+    if (e < 0 || e > 254) continue;
+    BlockMxfp4 trial{};
+    trial.e = static_cast<uint8_t>(e);
+    const float error = encode_e2m1(in, 32, mxfp4_half_scale(trial.e), trial.qs);
+    if (!(error < best)) continue;
+    best = error;
+    block = trial;
+  }
 }
 
 }  // namespace lamina::codec

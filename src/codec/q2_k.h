@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -23,6 +24,17 @@ inline void decode_block(const BlockQ2_K& block, float* out) {
     const uint8_t* qs = block.qs + group / 8 * 32 + group % 2 * 16;
     const int shift = group / 2 % 4 * 2;
     for (int i = 0; i < 16; ++i) *out++ = scale * static_cast<float>(qs[i] >> shift & 3) - minimum;
+  }
+}
+
+/// Least squares over scales, minimums and levels (fit.h).
+inline void encode_block(const float* in, BlockQ2_K& block) {
+  const LinedGroups<16, 16, 3, 15> fit(in);
+  block.d = fit.d;
+  block.dmin = fit.dmin;
+  for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<uint8_t>(fit.scales[g] | fit.minimums[g] << 4);
+  for (int e = 0; e < 256; ++e) {
+    block.qs[e / 128 * 32 + e % 32] |= static_cast<uint8_t>(fit.levels[e] << (e / 32 % 4 * 2));
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -36,6 +37,22 @@ inline void decode_block(const BlockQ3_K& block, float* out) {
       const int q = (qs[i] >> shift & 3) | (high[i] >> (group / 2) & 1) << 2;
       *out++ = scale * static_cast<float>(q - 4);
     }
+  }
+}
+
+/// Least squares over scales and levels (fit.h).
+inline void encode_block(const float* in, BlockQ3_K& block) {
+  const ScaledGroups<16, 16, -32, 31, WholeLevels<-4, 3>> fit(in);
+  block.d = fit.d;
+  for (int g = 0; g < 16; ++g) {
+    const int scale = fit.scales[g] + 32;
+    block.scales[g % 8] |= static_cast<uint8_t>((scale & 15) << (g / 8 * 4));
+    block.scales[8 + g % 4] |= static_cast<uint8_t>(scale >> 4 << (g / 4 * 2));
+  }
+  for (int e = 0; e < 256; ++e) {
+    const int level = static_cast<int>(fit.levels[e]) + 4;
+    block.qs[e / 128 * 32 + e % 32] |= static_cast<uint8_t>((level & 3) << (e / 32 % 4 * 2));
+    block.hmask[e % 32] |= static_cast<uint8_t>(level >> 2 << (e / 32));
   }
 }
 

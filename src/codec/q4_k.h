@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -25,6 +26,15 @@ inline void unpack_k_scales(const uint8_t* packed, uint8_t* scales, uint8_t* min
   }
 }
 
+/// The opposite of unpack_k_scales.
+inline void pack_k_scales(const uint8_t* scales, const uint8_t* minimums, uint8_t* packed) {
+  for (int i = 0; i < 4; ++i) {
+    packed[i] = static_cast<uint8_t>(scales[i] | (scales[i + 4] >> 4) << 6);
+    packed[i + 4] = static_cast<uint8_t>(minimums[i] | (minimums[i + 4] >> 4) << 6);
+    packed[i + 8] = static_cast<uint8_t>((scales[i + 4] & 15) | (minimums[i + 4] & 15) << 4);
+  }
+}
+
 inline void decode_block(const BlockQ4_K& block, float* out) {
   const float d = half_to_float(block.d);
   const float dmin = half_to_float(block.dmin);
@@ -37,6 +47,18 @@ inline void decode_block(const BlockQ4_K& block, float* out) {
     const uint8_t* qs = block.qs + group / 2 * 32;
     const int shift = group % 2 * 4;
     for (int i = 0; i < 32; ++i) *out++ = scale * static_cast<float>(qs[i] >> shift & 15) - minimum;
+  }
+}
+
+/// Least squares over scales, minimums and levels (fit.h).
+inline void encode_block(const float* in, BlockQ4_K& block) {
+  const LinedGroups<32, 8, 15, 63> fit(in);
+  block.d = fit.d;
+  block.dmin = fit.dmin;
+  pack_k_scales(fit.scales.data(), fit.minimums.data(), block.scales);
+  for (int i = 0; i < 128; ++i) {
+    const int first = i / 32 * 64 + i % 32;
+    block.qs[i] = static_cast<uint8_t>(fit.levels[first] | fit.levels[first + 32] << 4);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "codec/fit.h"
 #include "codec/q4_k.h"
 
 namespace lamina::codec {
@@ -31,6 +32,19 @@ inline void decode_block(const BlockQ5_K& block, float* out) {
       *out++ = scale * static_cast<float>(q) - minimum;
     }
   }
+}
+
+/// Least squares over scales, minimums and levels (fit.h).
+inline void encode_block(const float* in, BlockQ5_K& block) {
+  const LinedGroups<32, 8, 31, 63> fit(in);
+  block.d = fit.d;
+  block.dmin = fit.dmin;
+  pack_k_scales(fit.scales.data(), fit.minimums.data(), block.scales);
+  for (int i = 0; i < 128; ++i) {
+    const int first = i / 32 * 64 + i % 32;
+    block.qs[i] = static_cast<uint8_t>((fit.levels[first] & 15) | (fit.levels[first + 32] & 15) << 4);
+  }
+  for (int e = 0; e < 256; ++e) block.qh[e % 32] |= static_cast<uint8_t>(fit.levels[e] >> 4 << (e / 32));
 }
 
 }  // namespace lamina::codec

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -27,6 +28,18 @@ inline void decode_block(const BlockQ6_K& block, float* out) {
       const int q = (ql[i] >> low_shift & 15) | (qh[i] >> high_shift & 3) << 4;
       *out++ = scale * static_cast<float>(q - 32);
     }
+  }
+}
+
+/// Least squares over scales and levels (fit.h).
+inline void encode_block(const float* in, BlockQ6_K& block) {
+  const ScaledGroups<16, 16, -128, 127, WholeLevels<-32, 31>> fit(in);
+  block.d = fit.d;
+  for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<int8_t>(fit.scales[g]);
+  for (int e = 0; e < 256; ++e) {
+    const int level = static_cast<int>(fit.levels[e]) + 32;
+    block.ql[e / 128 * 64 + e % 64] |= static_cast<uint8_t>((level & 15) << (e / 64 % 2 * 4));
+    block.qh[e / 128 * 32 + e % 32] |= static_cast<uint8_t>(level >> 4 << (e / 32 % 4 * 2));
   }
 }
 

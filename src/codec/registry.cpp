@@ -5,6 +5,8 @@
 #include "codec/codec.h"
 #include "codec/f16.h"
 #include "codec/f32.h"
+#include "codec/f64.h"
+#include "codec/f8.h"
 #include "codec/iq1_m.h"
 #include "codec/iq1_s.h"
 #include "codec/iq2_s.h"
@@ -15,6 +17,7 @@
 #include "codec/iq4_nl.h"
 #include "codec/iq4_xs.h"
 #include "codec/mxfp4.h"
+#include "codec/nvfp4.h"
 #include "codec/q2_k.h"
 #include "codec/q3_k.h"
 #include "codec/q4_0.h"
@@ -45,6 +48,9 @@ constexpr std::array kCodecs{
     Codec{{"f32", 1, 4}, 0, decode_f32, encode_f32},
     row<BlockF16>("f16", 1),
     row<BlockBf16>("bf16", 30),
+    row<BlockF64>("f64", 28),
+    row<BlockF8E4m3>("f8_e4m3", -1),
+    row<BlockF8E5m2>("f8_e5m2", -1),
     row<BlockQ8_0>("q8_0", 8),
     row<BlockQ6_K>("q6_k", 14),
     row<BlockQ5_K>("q5_k", 13),
@@ -58,6 +64,7 @@ constexpr std::array kCodecs{
     row<BlockIq4Xs>("iq4_xs", 23),
     row<BlockIq4Nl>("iq4_nl", 20),
     row<BlockMxfp4>("mxfp4", 39),
+    row<BlockNvfp4>("nvfp4", 40),
     row<BlockIq3S>("iq3_s", 21),
     row<BlockIq3Xxs>("iq3_xxs", 18),
     row<BlockIq2S>("iq2_s", 22),

@@ -10,12 +10,14 @@ namespace lamina::format {
 
 using core::ErrorCode;
 using core::fail;
+using core::Result;
 using core::Status;
 
 namespace {
 
 constexpr uint32_t kVersion = 3;
 constexpr uint32_t kDefaultAlignment = 32;
+constexpr size_t kMaxParts = 65535;
 
 uint64_t aligned(uint64_t size, uint64_t alignment) {
   return (size + alignment - 1) / alignment * alignment;
@@ -70,25 +72,25 @@ Status GgufWriter::add_tensor(std::string_view name, const core::TensorView& sha
   return {};
 }
 
-std::string GgufWriter::header() const {
+std::string GgufWriter::header(std::span<const Value> values, std::span<const PendingTensor> tensors) const {
   std::string out = "GGUF";
   const bool states_alignment = alignment_ != kDefaultAlignment;
   detail::append_number(out, kVersion);
-  detail::append_number(out, uint64_t{tensors_.size()});
-  detail::append_number(out, uint64_t{values_.size() + (states_alignment ? 1 : 0)});
+  detail::append_number(out, uint64_t{tensors.size()});
+  detail::append_number(out, uint64_t{values.size() + (states_alignment ? 1 : 0)});
   const auto append_value = [&](std::string_view key, GgufType type, std::string_view payload) {
     detail::append_text(out, key);
     detail::append_number(out, static_cast<uint32_t>(type));
     out += payload;
   };
-  for (const Value& value : values_) append_value(value.key, value.type, value.payload);
+  for (const Value& value : values) append_value(value.key, value.type, value.payload);
   if (states_alignment) {
     std::string payload;
     detail::append_number(payload, alignment_);
     append_value("general.alignment", GgufType::kUint32, payload);
   }
   uint64_t offset = 0;
-  for (const PendingTensor& tensor : tensors_) {
+  for (const PendingTensor& tensor : tensors) {
     detail::append_text(out, tensor.name);
     detail::append_number(out, static_cast<uint32_t>(tensor.shape.rank));
     for (int i = tensor.shape.rank; i-- > 0;) {
@@ -101,24 +103,60 @@ std::string GgufWriter::header() const {
   return out;
 }
 
-Status GgufWriter::write(const std::filesystem::path& path) const {
+Status GgufWriter::check() const {
   if (alignment_ < 8 || !std::has_single_bit(alignment_)) {
-    return fail(ErrorCode::kInvalid, path.string(), "alignment {}: a power of two from 8 on expected", alignment_);
+    return fail(ErrorCode::kInvalid, "GGUF", "alignment {}: a power of two from 8 on expected", alignment_);
   }
   for (const Value& value : values_) {
     const bool good = !value.key.empty() && value.key.size() <= 65535 && is_clean_utf8(value.key, false);
     if (!good || value.key == "general.alignment") {
-      return fail(ErrorCode::kInvalid, path.string(), "metadata key \"{}\" cannot be set", excerpt(value.key));
+      return fail(ErrorCode::kInvalid, "GGUF", "metadata key \"{}\" cannot be set", excerpt(value.key));
     }
   }
+  return {};
+}
+
+Status GgufWriter::write_file(const std::filesystem::path& path, std::span<const Value> values,
+                              std::span<const PendingTensor> tensors) const {
   LAMINA_ASSIGN(OutputFile file, OutputFile::create(path));
-  LAMINA_CHECK_OK(file.write(header()));
+  LAMINA_CHECK_OK(file.write(header(values, tensors)));
   LAMINA_CHECK_OK(file.pad(alignment_));
-  for (const PendingTensor& tensor : tensors_) {
+  for (const PendingTensor& tensor : tensors) {
     LAMINA_CHECK_OK(write_pending(file, tensor));
     LAMINA_CHECK_OK(file.pad(alignment_));
   }
   return file.commit();
+}
+
+Status GgufWriter::write(const std::filesystem::path& path) const {
+  LAMINA_CHECK_OK(check());
+  return write_file(path, values_, tensors_);
+}
+
+Result<std::vector<std::filesystem::path>> GgufWriter::write_parts(const std::filesystem::path& path,
+                                                                   int64_t max_bytes) const {
+  LAMINA_CHECK_OK(check());
+  const auto ends = split_by_bytes(tensors_, max_bytes);
+  if (ends.size() <= 1) {
+    LAMINA_CHECK_OK(write_file(path, values_, tensors_));
+    return std::vector{path};
+  }
+  if (ends.size() > kMaxParts) {
+    return fail(ErrorCode::kLimit, path.string(), "would have {} parts; at most {}, with more bytes each, expected",
+                ends.size(), kMaxParts);
+  }
+  std::vector<std::filesystem::path> paths;
+  const std::string stem = path.filename().string().substr(0, path.filename().string().rfind(".gguf"));
+  for (size_t i = 0, begin = 0; i < ends.size(); begin = ends[i++]) {
+    GgufWriter keys(alignment_);
+    if (i == 0) keys.values_ = values_;
+    keys.set("split.no", static_cast<uint16_t>(i));
+    keys.set("split.count", static_cast<uint16_t>(ends.size()));
+    keys.set("split.tensors.count", static_cast<int32_t>(tensors_.size()));
+    paths.push_back(path.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", stem, i + 1, ends.size()));
+    LAMINA_CHECK_OK(write_file(paths.back(), keys.values_, std::span(tensors_).subspan(begin, ends[i] - begin)));
+  }
+  return paths;
 }
 
 }  // namespace lamina::format

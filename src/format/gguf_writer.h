@@ -39,6 +39,10 @@ class GgufWriter {
 
   /// Writes the file under a temporary name and renames it when it is complete.
   core::Status write(const std::filesystem::path& path) const;
+  /// As write(), but where the tensors take more than `max_bytes`, in several files whose names end in
+  /// -00001-of-0000N.gguf: tensors in order, as many a file as fit, metadata in the first. Returns the paths.
+  core::Result<std::vector<std::filesystem::path>> write_parts(const std::filesystem::path& path,
+                                                               int64_t max_bytes) const;
 
  private:
   struct Value {
@@ -48,7 +52,10 @@ class GgufWriter {
   };
 
   void set_payload(std::string_view key, GgufType type, std::string payload);
-  std::string header() const;
+  core::Status check() const;
+  std::string header(std::span<const Value> values, std::span<const PendingTensor> tensors) const;
+  core::Status write_file(const std::filesystem::path& path, std::span<const Value> values,
+                          std::span<const PendingTensor> tensors) const;
 
   uint32_t alignment_;
   std::vector<Value> values_;

@@ -117,6 +117,34 @@ Result<std::map<std::string, std::string>> read_metadata(const json& entry, cons
   return metadata;
 }
 
+/// Gives the tensors that `text`, the value of kBlocksKey, names the format and shape of their blocks.
+Status apply_blocks(const std::string& text, std::vector<Declared>& all, const std::string& place) {
+  LAMINA_ASSIGN(const json blocks, parse_json(text, place + ": " + std::string(kBlocksKey)));
+  if (!blocks.is_object()) return fail(ErrorCode::kCorrupt, place, "{} must be an object", kBlocksKey);
+  for (Declared& declared : all) {
+    const auto entry = blocks.find(declared.name);
+    if (entry == blocks.end()) continue;
+    const json codec_name = entry->is_object() ? entry->value("codec", json()) : json();
+    const codec::Codec* codec =
+        codec_name.is_string() ? codec::find_codec(codec_name.get_ref<const std::string&>()) : nullptr;
+    if (codec == nullptr) {
+      return fail(ErrorCode::kUnsupported, place, "tensor {} holds blocks of the unknown codec {}",
+                  excerpt(declared.name), excerpt(codec_name.dump(-1, ' ', true, json::error_handler_t::replace)));
+    }
+    LAMINA_ASSIGN(core::TensorView view, read_shape(entry->value("shape", json()), place, declared.name));
+    view.format = &codec->format;
+    const auto rows = view.columns() % codec->format.block_elements == 0
+                          ? checked_multiply(view.elements() / codec->format.block_elements, codec->format.block_bytes)
+                          : std::nullopt;
+    const bool bytes = declared.view.format->name == "u8";
+    if (!bytes || !rows || static_cast<uint64_t>(*rows) != declared.end - declared.begin) {
+      return bad_tensor(place, declared.name, "its bytes are not the blocks that the metadata declare");
+    }
+    declared.view = view;
+  }
+  return {};
+}
+
 /// The shard names of an index, each a plain file name.
 Result<std::set<std::string>> shard_names(const json& index, const std::string& place) {
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
@@ -149,7 +177,8 @@ void Safetensors::release(const core::TensorView& tensor) const {
 }
 
 Status Safetensors::align(core::TensorView& view, const std::string& place) {
-  const bool aligned = reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(view.format->block_bytes) == 0;
+  const int64_t width = view.format->block_elements == 1 ? view.format->block_bytes : 1;
+  const bool aligned = reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(width) == 0;
   if (aligned || codec::codec_of(*view.format) == nullptr) return {};
   auto copy = core::AlignedBuffer::allocate(static_cast<size_t>(view.bytes()));
   if (!copy) return fail(copy.error().code, place, "a copy of a misaligned tensor: {}", copy.error().message);
@@ -174,9 +203,11 @@ Status Safetensors::add_file(std::span<const std::byte> bytes, const std::string
   LAMINA_ASSIGN(const json root, parse_json(text, place));
   if (!root.is_object() || text[0] != '{') return fail(ErrorCode::kCorrupt, place, "the header must be a JSON object");
   std::vector<Declared> all;
+  std::string blocks;
   for (const auto& [name, entry] : root.items()) {
     if (name == "__metadata__") {
       LAMINA_ASSIGN(auto metadata, read_metadata(entry, place));
+      if (const auto found = metadata.find(std::string(kBlocksKey)); found != metadata.end()) blocks = found->second;
       if (bytes_ == 0) metadata_ = std::move(metadata);
       continue;
     }
@@ -184,6 +215,7 @@ Status Safetensors::add_file(std::span<const std::byte> bytes, const std::string
     all.push_back(std::move(declared));
   }
   LAMINA_CHECK_OK(check_cover(all, reader.left(), place));
+  if (!blocks.empty()) LAMINA_CHECK_OK(apply_blocks(blocks, all, place));
   for (Declared& declared : all) {
     declared.view.data = bytes.data() + reader.position() + declared.begin;
     LAMINA_CHECK_OK(align(declared.view, place));

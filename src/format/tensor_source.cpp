@@ -53,4 +53,19 @@ Status write_pending(OutputFile& file, const PendingTensor& tensor) {
   return {};
 }
 
+std::vector<size_t> split_by_bytes(std::span<const PendingTensor> tensors, int64_t max_bytes) {
+  std::vector<size_t> ends;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t more = tensors[i].shape.bytes();
+    if (bytes > 0 && max_bytes > 0 && bytes + more > max_bytes) {
+      ends.push_back(i);
+      bytes = 0;
+    }
+    bytes += more;
+  }
+  ends.push_back(tensors.size());
+  return ends;
+}
+
 }  // namespace lamina::format

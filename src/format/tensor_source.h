@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.h"
 #include "core/tensor.h"
@@ -31,5 +32,8 @@ core::Result<PendingTensor> make_pending(std::string_view name, const core::Tens
 TensorSource borrow_data(const core::TensorView& tensor);
 /// Writes the tensor's bytes; kInvalid when the source does not give exactly as many as the shape says.
 core::Status write_pending(OutputFile& file, const PendingTensor& tensor);
+/// Cuts the list into runs of at most `max_bytes` (a larger tensor gets a run of its own; 0: one run); returns where
+/// each run ends.
+std::vector<size_t> split_by_bytes(std::span<const PendingTensor> tensors, int64_t max_bytes);
 
 }  // namespace lamina::format

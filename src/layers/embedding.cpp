@@ -34,7 +34,7 @@ Result<Embedding> Embedding::make(Record record, Weights& weights) {
     LAMINA_ASSIGN(embedding.frames_, Convolutions::make(*frames, weights, width));
   } else {
     LAMINA_ASSIGN(embedding.name_, record.text("weight"));
-    LAMINA_ASSIGN(embedding.table_, weights.table(embedding.name_, width));
+    LAMINA_ASSIGN(embedding.table_, weights.token_table(embedding.name_, width));
   }
   LAMINA_CHECK_OK(embedding.read_tables(record, weights, width));
   LAMINA_ASSIGN(std::optional<Record> norm, record.optional_child("norm"));

@@ -62,6 +62,8 @@ core::Status Head::read_product(Record& record, const Embedding& embedding, Weig
     LAMINA_ASSIGN(const core::TensorView table, weights.table(name, inputs));
     outputs = table.shape[0];
   }
+  // One tensor has one format.
+  if (tied_) weights.enter(-1, "embedding");
   LAMINA_ASSIGN(linear_, weights.matrix(tied_ ? embedding.name() : name, outputs, inputs, bias));
   return {};
 }

@@ -18,6 +18,7 @@ Result<Layer> Layer::make(int index, Record record, BuildContext& context) {
   context.weights.take_new_names();
   LAMINA_ASSIGN(const std::vector<std::string> order, record.texts("order"));
   for (const std::string& role : order) {
+    context.weights.enter(index, role);
     LAMINA_ASSIGN(Record part, record.child(role));
     LAMINA_ASSIGN(const std::string kind, part.text("kind"));
     LAMINA_ASSIGN(std::unique_ptr<Sublayer> sublayer, make_sublayer(kind, part, context));

@@ -7,6 +7,7 @@
 #include "codec/codec.h"
 #include "codec/mxfp4.h"
 #include "kernels/quantize.h"
+#include "layers/encode_rows.h"
 #include "layers/rows.h"
 
 namespace lamina::layers {
@@ -32,18 +33,26 @@ struct Inputs {
 }  // namespace
 
 core::Result<Linear> Linear::plan(std::string name, const MatrixSource& source, const RowPick& rows, int64_t outputs,
-                                  bool exact) {
+                                  const LinearOptions& options) {
   Linear linear;
   const core::TensorView& tensor = source.tensor;
   const codec::Codec* codec = source.scales != nullptr ? codec::find_codec("mxfp4") : codec::codec_of(*tensor.format);
   if (rows.input_first && source.scales != nullptr)
     return core::fail(core::ErrorCode::kUnsupported, "",
                       "scales apart from the numbers, and inputs first; one expected");
-  if (rows.input_first && codec->format.block_elements != 1) codec = codec::find_codec(exact ? "f32" : "f16");
+  if (rows.input_first && codec->format.block_elements != 1) {
+    if (options.codec != nullptr)
+      return core::fail(core::ErrorCode::kUnsupported, "",
+                        "numbers come in blocks of {} and inputs first; f32, f16 or bf16 expected",
+                        codec->format.block_elements);
+    codec = codec::find_codec(options.exact ? "f32" : "f16");
+  }
   const int64_t turned = rows.inputs > 0 ? rows.inputs : tensor.rows();
   const int64_t columns = source.scales != nullptr ? 2 * tensor.columns() : tensor.columns();
-  LAMINA_ASSIGN(linear.layout_, kernels::weight_layout(*codec, outputs, rows.input_first ? turned : columns, exact));
   linear.format_ = &codec->format;
+  if (options.codec != nullptr && options.codec != codec) codec = linear.codec_ = options.codec;
+  LAMINA_ASSIGN(linear.layout_,
+                kernels::weight_layout(*codec, outputs, rows.input_first ? turned : columns, options.exact));
   linear.name_ = std::move(name);
   linear.source_ = source;
   linear.rows_ = rows;
@@ -107,6 +116,7 @@ void Linear::gather_row(int64_t row, std::byte* out) const {
 
 core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
+  if (codec_ != nullptr) return pack_encoded(pool, release);
   if (!rows_.input_first && rows_.group == outputs() && source_.scales == nullptr) {
     pack_stored(pool, release);
     return {};
@@ -120,6 +130,37 @@ core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
     kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, packed_.data());
+  });
+  release(read_part());
+  return {};
+}
+
+/// Row `output` of the matrix as float32.
+void Linear::read_row(int64_t output, float* out) const {
+  const core::TensorView& tensor = source_.tensor;
+  const auto decode = codec::codec_of(*format_)->decode;
+  const int64_t row = rows_.row(output);
+  if (rows_.input_first) {
+    for (int64_t input = 0; input < inputs(); ++input)
+      decode(tensor.row(rows_.input_begin + input) + row * format_->block_bytes, 1, out + input);
+  } else if (source_.scales == nullptr) {
+    decode(tensor.row(row), inputs(), out);
+  } else {
+    std::vector<std::byte> joined(static_cast<size_t>(format_->row_bytes(inputs())));
+    gather_row(row, joined.data());
+    decode(joined.data(), inputs(), out);
+  }
+}
+
+/// Every row goes into the other format first.
+core::Status Linear::pack_encoded(core::ThreadPool& pool, const Release& release) {
+  LAMINA_ASSIGN(core::AlignedBuffer encoded,
+                core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * codec_->format.row_bytes(inputs()))));
+  LAMINA_CHECK_OK(encode_rows(pool, *codec_, {outputs(), inputs()},
+                              [this](int64_t row, float* out) { read_row(row, out); }, {name_, encoded.data()}));
+  pool.run([&](int index, int threads) {
+    const core::Range range = core::split_range(layout_.panels, 1, index, threads);
+    kernels::pack_panels(layout_, encoded.data(), range.begin, range.end, packed_.data());
   });
   release(read_part());
   return {};

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/codec.h"
 #include "core/memory.h"
 #include "core/result.h"
 #include "core/tensor.h"
@@ -43,13 +44,19 @@ struct MatrixSource {
 /// Told which part of a file's tensor has been read and is no longer needed in memory.
 using Release = std::function<void(const core::TensorView& piece)>;
 
+/// How a matrix is kept in memory.
+struct LinearOptions {
+  bool exact = false;                   ///< activations stay float32
+  const codec::Codec* codec = nullptr;  ///< the weights' format, made when they are packed; null: the file's own
+};
+
 /// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias.
 class Linear {
  public:
-  /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file; `exact` keeps activations
-  /// in float32. Numbers that come in blocks cannot be turned as they are: they become f16, or f32 when exact.
+  /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file. Numbers that come in blocks
+  /// cannot be turned as they are: they become f16, or f32 when exact. kUnsupported: the same with a codec of its own.
   static core::Result<Linear> plan(std::string name, const MatrixSource& source, const RowPick& rows, int64_t outputs,
-                                   bool exact);
+                                   const LinearOptions& options);
 
   const std::string& name() const { return name_; }
   const RowPick& rows() const { return rows_; }
@@ -68,6 +75,8 @@ class Linear {
 
  private:
   void pack_stored(core::ThreadPool& pool, const Release& release);
+  core::Status pack_encoded(core::ThreadPool& pool, const Release& release);
+  void read_row(int64_t output, float* out) const;
   void gather(int64_t begin, int64_t end, std::byte* out) const;
   void turn(int64_t begin, int64_t end, std::byte* out) const;
   core::TensorView read_part() const;
@@ -77,6 +86,7 @@ class Linear {
   MatrixSource source_;
   const core::NumberFormat* format_ = nullptr;  ///< of the rows that gather() makes
   RowPick rows_;
+  const codec::Codec* codec_ = nullptr;  ///< null: the source's
   kernels::WeightLayout layout_;
   core::AlignedBuffer packed_;
   std::vector<float> bias_;

@@ -96,7 +96,9 @@ Result<std::vector<std::string>> Record::texts(const std::string& key) {
 
 Result<Record> Record::child(const std::string& key) {
   LAMINA_ASSIGN(const nlohmann::json* value, field(key));
-  return Record(*value, place_ + ": " + key);
+  Record record(*value, place_ + ": " + key);
+  record.key_ = key;
+  return record;
 }
 
 Result<std::optional<Record>> Record::optional_child(const std::string& key) {

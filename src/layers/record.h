@@ -19,6 +19,8 @@ class Record {
   Record(const nlohmann::json& value, std::string place) : value_(&value), place_(std::move(place)) {}
 
   const std::string& place() const { return place_; }
+  /// The field of its parent that this record is; empty for the outermost.
+  const std::string& key() const { return key_; }
   bool has(const std::string& key) const {
     return value_->is_object() && value_->contains(key) && !(*value_)[key].is_null();
   }
@@ -52,6 +54,7 @@ class Record {
 
   const nlohmann::json* value_;
   std::string place_;
+  std::string key_;
   std::set<std::string> read_;
 };
 

@@ -6,6 +6,8 @@
 #include <numeric>
 
 #include "codec/codec.h"
+#include "codec/fallback.h"
+#include "layers/encode_rows.h"
 
 namespace lamina::layers {
 
@@ -76,6 +78,27 @@ Result<core::TensorView> Weights::check_shape(const std::string& name, const cor
 Result<core::TensorView> Weights::table(const std::string& name, int64_t columns) {
   const core::TensorView* tensor = files_.find(file_name(name));
   return view(name, {tensor == nullptr ? 0 : tensor->shape[0], columns});
+}
+
+/// The format that the recipe gives the matrix, or null for the file's own.
+Result<const codec::Codec*> Weights::codec_for(std::string_view key, const std::string& name, int64_t columns) {
+  const codec::Codec* wanted = codecs_.find({.layer = layer_, .role = role_, .key = key});
+  if (wanted == nullptr) return nullptr;
+  LAMINA_ASSIGN(codec::RowCodec chosen, codec::codec_for_rows(*wanted, columns));
+  if (!chosen.note.empty()) notes_.push_back(fmt::format("tensor {}: {}", name, chosen.note));
+  return chosen.codec;
+}
+
+Result<core::TensorView> Weights::token_table(const std::string& name, int64_t columns) {
+  LAMINA_ASSIGN(core::TensorView tensor, table(name, columns));
+  LAMINA_ASSIGN(const codec::Codec* codec, codec_for("embedding", name, columns));
+  if (codec == nullptr || &codec->format == tensor.format) return tensor;
+  Table encoded{.name = name, .source = tensor, .codec = codec, .memory = {}};
+  tensor.format = &codec->format;
+  LAMINA_ASSIGN(encoded.memory, core::AlignedBuffer::allocate(static_cast<size_t>(tensor.bytes())));
+  tensor.data = encoded.memory.data();
+  tables_.push_back(std::move(encoded));
+  return tensor;
 }
 
 Result<std::vector<float>> Weights::vector(const std::string& name, int64_t count) {
@@ -163,7 +186,9 @@ Result<std::shared_ptr<Linear>> Weights::find_or_plan(const Wanted& wanted) {
   const auto found = index_.find({wanted.name, wanted.index, wanted.rows});
   if (found != index_.end() && linears_[found->second]->outputs() == wanted.outputs) return linears_[found->second];
   LAMINA_ASSIGN(const MatrixSource tensor, source(wanted));
-  auto planned = Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, exact_);
+  const int64_t columns = wanted.rows.inputs > 0 ? wanted.rows.inputs : wanted.inputs;
+  LAMINA_ASSIGN(const codec::Codec* codec, codec_for(wanted.key, wanted.name, columns));
+  auto planned = Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, {.exact = exact_, .codec = codec});
   if (!planned)
     return fail(planned.error().code, files_.path().string(), "tensor {}: {}", wanted.name, planned.error().message);
   index_[{wanted.name, wanted.index, wanted.rows}] = linears_.size();
@@ -254,6 +279,7 @@ Result<Weights::Wanted> Weights::read_wanted(Record& record, int64_t outputs, in
   LAMINA_ASSIGN(wanted.rows, read_rows(record, outputs));
   wanted.inputs = inputs;
   wanted.outputs = outputs;
+  wanted.key = record.key();
   return wanted;
 }
 
@@ -293,17 +319,30 @@ core::TensorView Weights::listed(const format::NamedTensor& tensor) const {
 int64_t Weights::packed_bytes() const {
   int64_t bytes = 0;
   for (const auto& linear : linears_) bytes += linear->bytes();
+  for (const Table& table : tables_) bytes += static_cast<int64_t>(table.memory.size());
   return bytes;
 }
 
 core::Status Weights::pack(core::ThreadPool& pool, const Progress& progress) {
   const int64_t total = packed_bytes();
   int64_t done = 0;
+  const auto advance = [&](int64_t bytes) -> core::Status {
+    done += bytes;
+    if (!progress || progress(done, total)) return {};
+    return fail(ErrorCode::kCancelled, files_.path().string(), "loading was stopped");
+  };
+  const Release release = [this](const core::TensorView& piece) { files_.release(piece); };
+  for (Table& table : tables_) {
+    const auto read = [&](int64_t row, float* out) {
+      codec::codec_of(*table.source.format)->decode(table.source.row(row), table.source.columns(), out);
+    };
+    LAMINA_CHECK_OK(encode_rows(pool, *table.codec, {table.source.rows(), table.source.columns()}, read,
+                                {table.name, table.memory.data()}));
+    LAMINA_CHECK_OK(advance(static_cast<int64_t>(table.memory.size())));
+  }
   for (const auto& linear : linears_) {
-    LAMINA_CHECK_OK(linear->pack(pool, [this](const core::TensorView& piece) { files_.release(piece); }));
-    done += linear->bytes();
-    if (progress && !progress(done, total))
-      return fail(ErrorCode::kCancelled, files_.path().string(), "loading was stopped");
+    LAMINA_CHECK_OK(linear->pack(pool, release));
+    LAMINA_CHECK_OK(advance(linear->bytes()));
   }
   return {};
 }

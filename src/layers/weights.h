@@ -15,6 +15,7 @@
 #include "format/model_files.h"
 #include "layers/linear.h"
 #include "layers/record.h"
+#include "layers/weight_codecs.h"
 
 namespace lamina::layers {
 
@@ -25,6 +26,13 @@ using Progress = std::function<bool(int64_t done, int64_t total)>;
 class Weights {
  public:
   Weights(const format::ModelFiles& files, bool exact) : files_(files), exact_(exact) {}
+  /// Matrices are stored in these formats instead of the file's own.
+  void set_codecs(WeightCodecs codecs) { codecs_ = std::move(codecs); }
+  /// What is asked for from now on belongs to that layer (-1: none) and role.
+  void enter(int layer, std::string role) {
+    layer_ = layer;
+    role_ = std::move(role);
+  }
 
   /// Files of one family spell names in several ways: names that match a rule's pattern, such as "bert.*" or "*.gamma",
   /// are known by its replacement, where * stands for the same text. kInvalid: a side without exactly one *.
@@ -32,6 +40,8 @@ class Weights {
   /// The name by which a tensor of the file is known.
   std::string known_name(std::string_view file_name) const;
 
+  /// The name in the file of the tensor that is known by `name`.
+  const std::string& file_name(const std::string& name) const;
   bool has(const std::string& name) const { return files_.find(file_name(name)) != nullptr; }
   /// The tensor of exactly this shape (outermost dimension first), or an error that names it and both shapes.
   core::Result<core::TensorView> view(const std::string& name, const std::vector<int64_t>& shape);
@@ -39,6 +49,8 @@ class Weights {
   core::Result<core::TensorView> table(const std::string& name, int64_t columns);
   /// The numbers of a tensor of exactly this shape, as float32.
   core::Result<std::vector<float>> numbers(const std::string& name, const std::vector<int64_t>& shape);
+  /// The same for the table of tokens, in the format that the recipe gives it: then pack() fills its memory.
+  core::Result<core::TensorView> token_table(const std::string& name, int64_t columns);
   /// A vector of `count` numbers, or a matrix with that one row, as float32.
   core::Result<std::vector<float>> vector(const std::string& name, int64_t count);
   /// An array of that shape as float32; in the file dimensions of 1 may be there or not, or all numbers be in one row.
@@ -65,6 +77,8 @@ class Weights {
   core::Result<std::shared_ptr<const Linear>> expert(Record record, int64_t index, int64_t count, int64_t outputs,
                                                      int64_t inputs);
 
+  /// Every matrix that was asked for, in order.
+  const std::vector<std::shared_ptr<Linear>>& linears() const { return linears_; }
   /// Bytes that pack() will take.
   int64_t packed_bytes() const;
   /// Packs every matrix that was asked for and gives the file's pages back to the system.
@@ -72,13 +86,14 @@ class Weights {
   /// The file's tensor as a list should show it: where two make one matrix, the first is that matrix and the second,
   /// its scales, has no numbers of its own.
   core::TensorView listed(const format::NamedTensor& tensor) const;
+  /// What the recipe asked for and could not be done as it says; one sentence each.
+  const std::vector<std::string>& notes() const { return notes_; }
   /// Names, as the file spells them, that were asked for.
   const std::set<std::string>& used() const { return used_; }
   /// Names that were asked for the first time since the last call, in order.
   std::vector<std::string> take_new_names() { return std::exchange(new_names_, {}); }
 
  private:
-  const std::string& file_name(const std::string& name) const;
   /// A matrix to be made: where its rows are, and the shape that the tensor must have.
   struct Wanted {
     std::string name;
@@ -90,10 +105,19 @@ class Weights {
     int64_t index = 0;                    ///< of the matrix in a stack
     int64_t count = 0;                    ///< matrices of the stack; 0: the tensor is the matrix
     int64_t width = 0;                    ///< of a convolution, whose inputs lie in two dimensions; 0: none
+    std::string key{};                    ///< of its record
 
     /// Shape of the tensor: that of a matrix, after the size of the stack if there is one.
     std::vector<int64_t> shape() const;
   };
+  /// A table that pack() stores in another format.
+  struct Table {
+    std::string name;
+    core::TensorView source;
+    const codec::Codec* codec = nullptr;
+    core::AlignedBuffer memory;
+  };
+  core::Result<const codec::Codec*> codec_for(std::string_view key, const std::string& name, int64_t columns);
   core::Result<Wanted> read_wanted(Record& record, int64_t outputs, int64_t inputs) const;
   core::Result<std::shared_ptr<Linear>> find_or_plan(const Wanted& wanted);
   core::Result<std::shared_ptr<const Linear>> planned(const Wanted& wanted);
@@ -105,6 +129,11 @@ class Weights {
 
   const format::ModelFiles& files_;
   bool exact_ = false;
+  WeightCodecs codecs_;
+  int layer_ = -1;
+  std::string role_;
+  std::vector<std::string> notes_;
+  std::vector<Table> tables_;
   std::vector<std::shared_ptr<Linear>> linears_;
   std::map<std::tuple<std::string, int64_t, RowPick>, size_t> index_;  ///< of linears_, by place in a stack
   std::set<std::string> used_;

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <optional>
-#include <set>
 
 #include "models/arch_files.h"
-#include "models/expression.h"
+#include "models/resolver.h"
 
 namespace lamina::models {
 
@@ -20,10 +18,6 @@ using format::Container;
 using nlohmann::json;
 
 constexpr int64_t kMaxLayers = 4096;
-
-std::string_view container_name(Container container) {
-  return container == Container::kGguf ? "gguf" : "huggingface";
-}
 
 /// The file's text with its ancestors merged under it (JSON merge patch: a null removes).
 json inherited(const std::map<std::string, json>& files, const std::string& name) {
@@ -45,7 +39,8 @@ std::vector<Architecture> parse_all() {
                               .summary = own.value("summary", ""),
                               .gguf = {},
                               .huggingface = {},
-                              .data = inherited(files, name)};
+                              .data = inherited(files, name),
+                              .write = own.value("write", json::object())};
     const json match = own.value("match", json::object());
     architecture.gguf = match.value("gguf", std::vector<std::string>());
     architecture.huggingface = match.value("huggingface", std::vector<std::string>());
@@ -76,142 +71,6 @@ std::vector<std::string> names_of(const format::ModelFiles& files) {
   return names;
 }
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
-    text.replace(at, from.size(), to);
-}
-
-/// Evaluates settings and records of one model.
-class Resolver {
- public:
-  Resolver(const Architecture& architecture, const format::ModelFiles& files)
-      : data_(architecture.data), files_(files), place_(files.path().string()) {
-    if (files.container() == Container::kGguf) prefix_ = files.config().value("general.architecture", "");
-  }
-
-  Result<json> setting(const std::string& name) {
-    if (name == "layer" && layer_ >= 0) return json(layer_);
-    if (const auto found = values_.find(name); found != values_.end()) return at_layer(name, found->second);
-    const auto definition = data_["settings"].find(name);
-    if (definition == data_["settings"].end())
-      return fail(ErrorCode::kInvalid, place_, "the architecture file has no setting \"{}\"", name);
-    if (!pending_.insert(name).second)
-      return fail(ErrorCode::kInvalid, place_, "setting \"{}\" refers to itself", name);
-    auto value = define(name, *definition);
-    pending_.erase(name);
-    if (!value) return value;
-    const bool keep = !definition->is_object() || !definition->value("per_layer", false);
-    if (keep) values_[name] = *value;
-    return at_layer(name, *value);
-  }
-
-  /// A copy of `node` in which expressions are evaluated and choices by container are made.
-  Result<json> record(const json& node) {
-    if (node.is_string()) return text(node.get_ref<const std::string&>());
-    if (!node.is_object()) return node;
-    if (is_choice(node)) {
-      const auto chosen = node.find(container_name(files_.container()));
-      return chosen == node.end() ? Result<json>(json()) : record(*chosen);
-    }
-    json out = json::object();
-    for (const auto& [key, value] : node.items()) {
-      if (key == "variants") continue;
-      LAMINA_ASSIGN(out[key], record(value));
-    }
-    return out;
-  }
-
-  Result<json> layer_record(int64_t layer) {
-    layer_ = layer;
-    json node = data_["layer"];
-    if (const auto variants = node.find("variants"); variants != node.end()) {
-      const json list = std::move(*variants);
-      node.erase("variants");
-      for (const json& variant : list) {
-        LAMINA_ASSIGN(const json applies, record(variant.at("when")));
-        if (applies.is_boolean() ? applies.get<bool>() : !applies.is_null() && applies != 0.0)
-          node.merge_patch(variant.at("set"));
-      }
-    }
-    auto out = record(node);
-    layer_ = -1;
-    return out;
-  }
-
- private:
-  static bool is_choice(const json& node) {
-    return !node.empty() && std::ranges::all_of(node.items(), [](const auto& item) {
-      return item.key() == "gguf" || item.key() == "huggingface";
-    });
-  }
-
-  Result<json> text(std::string value) {
-    if (value.starts_with("=")) {
-      auto result =
-          evaluate(std::string_view(value).substr(1), [this](const std::string& name) { return setting(name); });
-      if (!result) return fail(ErrorCode::kCorrupt, place_, "{}", result.error().text());
-      return result;
-    }
-    replace_all(value, "{layer}", std::to_string(layer_));
-    return json(std::move(value));
-  }
-
-  /// A setting's value: whether the file has its "present" tensor, or the first of its keys that the configuration has,
-  /// else its default.
-  Result<json> define(const std::string& name, const json& definition) {
-    if (!definition.is_object()) return record(definition);
-    if (const auto present = definition.find("present"); present != definition.end()) {
-      LAMINA_ASSIGN(const json tensor, record(*present));
-      return json(tensor.is_string() && files_.find(tensor.get<std::string>()) != nullptr);
-    }
-    std::string wanted;
-    if (const auto keys = definition.find(container_name(files_.container())); keys != definition.end()) {
-      for (const json& key : keys->is_array() ? *keys : json::array({*keys})) {
-        std::string path = key.get<std::string>();
-        replace_all(path, "{arch}", prefix_);
-        if (auto value = look_up(path)) return *value;
-        wanted += (wanted.empty() ? "" : " or ") + path;
-      }
-    }
-    if (const auto fallback = definition.find("default"); fallback != definition.end()) return record(*fallback);
-    return fail(ErrorCode::kCorrupt, place_, "the configuration lacks {} ({})", wanted.empty() ? name : wanted, name);
-  }
-
-  std::optional<json> look_up(const std::string& path) const {
-    const json& config = files_.config();
-    if (const auto found = config.find(path); found != config.end() && !found->is_null()) return *found;
-    if (files_.container() == Container::kGguf) return std::nullopt;
-    const json* node = &config;
-    for (size_t begin = 0; begin <= path.size();) {
-      const size_t end = std::min(path.find('.', begin), path.size());
-      const auto found = node->is_object() ? node->find(path.substr(begin, end - begin)) : node->end();
-      if (!node->is_object() || found == node->end() || found->is_null()) return std::nullopt;
-      node = &*found;
-      begin = end + 1;
-    }
-    return *node;
-  }
-
-  static bool is_list(const json& definition) { return definition.is_object() && definition.value("list", false); }
-
-  /// Lists in the configuration hold one value per layer, unless the setting says that it is a list.
-  Result<json> at_layer(const std::string& name, const json& value) const {
-    if (!value.is_array() || layer_ < 0 || is_list(data_["settings"][name])) return value;
-    if (static_cast<size_t>(layer_) >= value.size()) {
-      return fail(ErrorCode::kCorrupt, place_, "{} has {} values, layer {} needs one too", name, value.size(), layer_);
-    }
-    return value[static_cast<size_t>(layer_)];
-  }
-
-  const json& data_;
-  const format::ModelFiles& files_;
-  std::string place_;
-  std::string prefix_;
-  int64_t layer_ = -1;
-  std::map<std::string, json> values_;
-  std::set<std::string> pending_;
-};
-
 }  // namespace
 
 std::span<const Architecture> architectures() {
@@ -236,7 +95,12 @@ Result<const Architecture*> find_architecture(const format::ModelFiles& files) {
 }
 
 Result<ResolvedModel> resolve(const Architecture& architecture, const format::ModelFiles& files) {
-  Resolver resolver(architecture, files);
+  return resolve(architecture, {files.container(), files.config(), files.path().string(),
+                                [&files](const std::string& name) { return files.find(name) != nullptr; }});
+}
+
+Result<ResolvedModel> resolve(const Architecture& architecture, const ConfigSource& source) {
+  Resolver resolver(architecture, source);
   ResolvedModel model{
       .architecture = &architecture, .settings = json::object(), .embedding = {}, .layers = {}, .heads = {}};
   for (const auto& [name, definition] : architecture.data["settings"].items()) {
@@ -246,7 +110,7 @@ Result<ResolvedModel> resolve(const Architecture& architecture, const format::Mo
   }
   const json& layers = model.settings["layers"];
   if (!layers.is_number() || layers.get<double>() < 1 || layers.get<double>() > kMaxLayers) {
-    return fail(ErrorCode::kCorrupt, files.path().string(), "{} layers; 1 to {} expected", layers.dump(), kMaxLayers);
+    return fail(ErrorCode::kCorrupt, source.place, "{} layers; 1 to {} expected", layers.dump(), kMaxLayers);
   }
   LAMINA_ASSIGN(model.embedding, resolver.record(architecture.data["embedding"]));
   const json& heads = architecture.data["head"];
@@ -257,7 +121,7 @@ Result<ResolvedModel> resolve(const Architecture& architecture, const format::Mo
   LAMINA_ASSIGN(const json repeat, resolver.record(architecture.data.value("repeat", json(1))));
   if (!repeat.is_number() || repeat.get<double>() < 1 || repeat.get<double>() > kMaxLayers ||
       repeat.get<double>() != std::floor(repeat.get<double>())) {
-    return fail(ErrorCode::kUnsupported, files.path().string(),
+    return fail(ErrorCode::kUnsupported, source.place,
                 "each layer would run {} times; a whole number from 1 to {} expected", repeat.dump(), kMaxLayers);
   }
   model.repeat = static_cast<int64_t>(repeat.get<double>());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -18,6 +19,7 @@ struct Architecture {
   std::vector<std::string> gguf;         ///< values of general.architecture
   std::vector<std::string> huggingface;  ///< class names in config.json's "architectures"
   nlohmann::json data;
+  nlohmann::json write;  ///< what writing a model of this family needs besides its settings; never inherited
 };
 
 /// All families, by name. Parsed once; the files are part of the binary.
@@ -37,8 +39,17 @@ struct ResolvedModel {
   int64_t repeat = 1;  ///< how many times in a row the route visits each layer
 };
 
+/// A configuration to evaluate a family on: config.json, or GGUF metadata as one flat object.
+struct ConfigSource {
+  format::Container container;
+  const nlohmann::json& config;
+  std::string place;                                 ///< starts every message
+  std::function<bool(const std::string& name)> has{};  ///< whether the file has that tensor; empty: it is not known
+};
+
 /// Evaluates `architecture` on the configuration of `files`.
 /// Errors name the setting, the key looked for, and what was found.
 core::Result<ResolvedModel> resolve(const Architecture& architecture, const format::ModelFiles& files);
+core::Result<ResolvedModel> resolve(const Architecture& architecture, const ConfigSource& source);
 
 }  // namespace lamina::models

@@ -18,6 +18,7 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   LAMINA_CHECK_OK(model->source_->weights.rename(
       architecture->data.value("rename", std::vector<std::pair<std::string, std::string>>())));
   LAMINA_CHECK_OK(model->read_encoder(*architecture, path.string()));
+  model->source_->recipe = options.recipe;  // recipes have no names for the layers of an encoder
   LAMINA_CHECK_OK(model->read(*architecture, path.string()));
   LAMINA_CHECK_OK(model->check_unused(architecture->data.value("ignore", nlohmann::json::array())));
   return model;
@@ -27,9 +28,14 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
 core::Status Model::read(const Architecture& architecture, const std::string& place) {
   LAMINA_ASSIGN(const ResolvedModel resolved, resolve(architecture, files()));
   architecture_ = architecture.name;
+  layers::Weights& weights = source_->weights;
+  LAMINA_ASSIGN(layers::WeightCodecs codecs,
+                layers::WeightCodecs::make(source_->recipe, static_cast<int>(resolved.layers.size())));
+  weights.set_codecs(std::move(codecs));
   layers::Record settings(resolved.settings, place);
   LAMINA_ASSIGN(context_, settings.size("context"));
-  LAMINA_ASSIGN(embedding_, layers::Embedding::make({resolved.embedding, place + ": embedding"}, source_->weights));
+  weights.enter(-1, "embedding");
+  LAMINA_ASSIGN(embedding_, layers::Embedding::make({resolved.embedding, place + ": embedding"}, weights));
   if (settings.has("vocabulary")) {
     LAMINA_ASSIGN(const int64_t tokens, settings.size("vocabulary"));
     if (tokens != vocabulary()) {
@@ -41,6 +47,7 @@ core::Status Model::read(const Architecture& architecture, const std::string& pl
   for (int64_t visit = 0; visit < resolved.repeat * static_cast<int64_t>(resolved.layers.size()); ++visit) {
     route_.push_back(static_cast<int>(visit / resolved.repeat));
   }
+  weights.enter(-1, "head");
   LAMINA_CHECK_OK(read_head(resolved.heads, place));
   if (!encoder_) return {};
   LAMINA_ASSIGN(const int64_t start_token, settings.size_or_zero("start_token"));

@@ -13,13 +13,15 @@
 #include "layers/embedding.h"
 #include "layers/head.h"
 #include "layers/layer.h"
+#include "recipe/recipe.h"
 
 namespace lamina::models {
 
 struct Architecture;
 
 struct BuildOptions {
-  bool exact = false;  ///< activations stay float32 (--activations f32)
+  bool exact = false;       ///< activations stay float32 (--activations f32)
+  recipe::Recipe recipe{};  ///< its codecs give the weights other formats when they are loaded
 };
 
 /// The ordered layers plus embedding and head of one model file, built from its architecture's description. An
@@ -34,6 +36,8 @@ class Model {
 
   const format::ModelFiles& files() const { return source_->files; }
   const std::string& architecture() const { return architecture_; }
+  /// Which tensors the layers asked for, and the matrices made of them.
+  const layers::Weights& weights() const { return source_->weights; }
   const layers::Embedding& embedding() const { return embedding_; }
   const std::vector<layers::Layer>& layers() const { return layers_; }
   /// The head that reads the stream; an encoder's may have no outputs.
@@ -56,7 +60,7 @@ class Model {
   int64_t weight_bytes() const { return source_->weights.packed_bytes(); }
   int64_t parameters() const;
   /// A tensor of the file as a list should show it (layers::Weights::listed).
-  core::TensorView listed(const format::NamedTensor& tensor) const { return weights_->listed(tensor); }
+  core::TensorView listed(const format::NamedTensor& tensor) const { return source_->weights.listed(tensor); }
 
  private:
   /// What the stacks of one file share.
@@ -64,6 +68,7 @@ class Model {
     Source(format::ModelFiles opened, bool exact) : files(std::move(opened)), weights(files, exact) {}
     format::ModelFiles files;
     layers::Weights weights;
+    recipe::Recipe recipe{};  ///< of the stack that is being read
   };
 
   explicit Model(std::shared_ptr<Source> source) : source_(std::move(source)) {}

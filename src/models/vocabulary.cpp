@@ -59,7 +59,9 @@ Status read_ids(const format::Gguf& gguf, text::TokenizerData& data) {
   return {};
 }
 
-Result<text::TokenizerData> read_data(const format::Gguf& gguf) {
+}  // namespace
+
+Result<text::TokenizerData> read_tokenizer_data(const format::Gguf& gguf) {
   text::TokenizerData data;
   LAMINA_ASSIGN(data.model, gguf.get<std::string>("tokenizer.ggml.model"));
   LAMINA_ASSIGN(data.tokens, gguf.get<std::vector<std::string>>("tokenizer.ggml.tokens"));
@@ -76,6 +78,8 @@ Result<text::TokenizerData> read_data(const format::Gguf& gguf) {
   LAMINA_CHECK_OK(read_ids(gguf, data));
   return data;
 }
+
+namespace {
 
 /// Text files of a folder, whether it has weights or not.
 class Folder {
@@ -138,7 +142,7 @@ bool has_weights(const std::filesystem::path& path) {
 
 Result<text::Tokenizer> load_tokenizer(const format::ModelFiles& files) {
   if (files.gguf() == nullptr) return tokenizer_from_json(Members{files});
-  LAMINA_ASSIGN(text::TokenizerData data, read_data(*files.gguf()));
+  LAMINA_ASSIGN(text::TokenizerData data, read_tokenizer_data(*files.gguf()));
   auto tokenizer = text::Tokenizer::from_data(std::move(data));
   if (!tokenizer) return fail(tokenizer.error().code, files.path().string(), "{}", tokenizer.error().text());
   return tokenizer;

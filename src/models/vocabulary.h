@@ -17,6 +17,9 @@ core::Result<text::Tokenizer> load_tokenizer(const format::ModelFiles& files);
 /// The same for a file or folder, which may hold tokenizer files only.
 core::Result<text::Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
+/// What the metadata of a GGUF file say about its tokenizer, as they stand.
+core::Result<text::TokenizerData> read_tokenizer_data(const format::Gguf& gguf);
+
 /// An error with both sizes when the tokenizer makes tokens that the model has no row for.
 core::Status check_vocabulary(const text::Tokenizer& tokenizer, const Model& model);
 

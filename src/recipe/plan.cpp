@@ -80,6 +80,23 @@ Status apply_kv_format(const Application& use, RunPlan& plan) {
   return {};
 }
 
+Status add_format(const Clause& clause, const Step& step, const ModelFacts& facts, RunPlan& plan) {
+  for (const LayerRange& written : clause.where.layers) LAMINA_CHECK_OK(close_range(written, facts));
+  plan.weights.push_back({clause.where, step.technique});
+  return {};
+}
+
+Status add_formats(const Recipe& recipe, const ModelFacts& facts, RunPlan& plan) {
+  for (const Clause& clause : recipe.clauses) {
+    for (const Step& step : clause.steps) {
+      if (!find_technique(clause.where.place, step.technique)->sets_format) continue;
+      LAMINA_CHECK_OK(add_format(clause, step, facts, plan));
+    }
+  }
+  std::ranges::sort(plan.weights, {}, [](const WeightFormat& format) { return print(format.where); });
+  return {};
+}
+
 /// What carries out each technique, in the order in which they are applied: the route is made before it is thinned.
 struct Row {
   Place place;
@@ -142,6 +159,7 @@ Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts) {
     result.route.push_back(whole_visit(layer, facts));
   for (const int layer : facts.route) result.route.push_back(whole_visit(layer, facts));
   for (const Row& row : kRows) LAMINA_CHECK_OK(apply_row(row, recipe, facts, result));
+  LAMINA_CHECK_OK(add_formats(recipe, facts, result));
   std::erase_if(result.route, [](const Visit& visit) { return !visit.attention && !visit.mlp && !visit.cross; });
   if (result.route.empty()) {
     return fail(ErrorCode::kInvalid, "recipe", "no layer is left to run; keep at least one");

@@ -35,10 +35,18 @@ struct Visit {
   friend bool operator==(const Visit&, const Visit&) = default;
 };
 
+/// The number format that a clause gives the weights it selects.
+struct WeightFormat {
+  Where where;
+  std::string format;
+  friend bool operator==(const WeightFormat&, const WeightFormat&) = default;
+};
+
 /// A recipe resolved for one model: what a run does.
 struct RunPlan {
   std::vector<Visit> route;
   std::string kv_format = "f16";
+  std::vector<WeightFormat> weights{};  ///< in the order of their selectors' text
   friend bool operator==(const RunPlan&, const RunPlan&) = default;
 };
 

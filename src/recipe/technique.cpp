@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace lamina::recipe {
 namespace {
@@ -15,18 +16,75 @@ constexpr Parameter kListParameters[] = {
     {.name = "layers", .kind = ParameterKind::kLayers, .doc = "the layers to run, in this order; repeats are allowed"},
 };
 
+constexpr std::string_view kMatrices[] = {"", "attn", "mlp", "q", "k", "v", "o", "gate", "up", "down"};
+
 constexpr Conflict kNotF32[] = {{Place::kKv, "f32", "a cache has one number format"}};
 
-// The rows stand in the order of their places.
-constexpr Technique kTechniques[] = {
-    {.name = "drop",
-     .place = Place::kWeights,
-     .summary = "leaves layers, or only their attention or MLP, out of the run",
-     .parts = kLayerOrSublayer,
-     .needs = kStack,
-     .effect = Effect::kLossy,
-     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
-     .example = "L1.attn:drop"},
+/// A number format of weights, and how it is written at each place.
+struct Format {
+  std::string_view name;
+  std::string_view summary;
+  std::string_view layers;
+  std::string_view head;
+  std::string_view embed;
+};
+constexpr std::array kFormats{
+    Format{"f32", "32-bit floats", "L*:f32", "head:f32", "embed:f32"},
+    Format{"f16", "16-bit floats with 5 bits of exponent", "L*:f16", "head:f16", "embed:f16"},
+    Format{"bf16", "16-bit floats with the exponents of f32", "L*:bf16", "head:bf16", "embed:bf16"},
+    Format{"f8_e4m3", "8-bit floats with 4 bits of exponent; safetensors only", "L*:f8_e4m3", "head:f8_e4m3",
+           "embed:f8_e4m3"},
+    Format{"f8_e5m2", "8-bit floats with 5 bits of exponent; safetensors only", "L*:f8_e5m2", "head:f8_e5m2",
+           "embed:f8_e5m2"},
+    Format{"q8_0", "8 bits, a scale for 32 numbers", "L*:q8_0", "head:q8_0", "embed:q8_0"},
+    Format{"q6_k", "6 bits, scales of scales in blocks of 256", "L*:q6_k", "head:q6_k", "embed:q6_k"},
+    Format{"q5_k", "5 bits and minimums, scales of scales in blocks of 256", "L*:q5_k", "head:q5_k", "embed:q5_k"},
+    Format{"q5_1", "5 bits, a scale and a minimum for 32 numbers", "L*:q5_1", "head:q5_1", "embed:q5_1"},
+    Format{"q5_0", "5 bits, a scale for 32 numbers", "L*:q5_0", "head:q5_0", "embed:q5_0"},
+    Format{"q4_k", "4 bits and minimums, scales of scales in blocks of 256", "L*:q4_k", "head:q4_k", "embed:q4_k"},
+    Format{"q4_1", "4 bits, a scale and a minimum for 32 numbers", "L*:q4_1", "head:q4_1", "embed:q4_1"},
+    Format{"q4_0", "4 bits, a scale for 32 numbers", "L*:q4_0", "head:q4_0", "embed:q4_0"},
+    Format{"q3_k", "3 bits, scales of scales in blocks of 256", "L*:q3_k", "head:q3_k", "embed:q3_k"},
+    Format{"q2_k", "2 bits and minimums, scales of scales in blocks of 256", "L*:q2_k", "head:q2_k", "embed:q2_k"},
+    Format{"iq4_xs", "4 bits on an uneven grid, scales of scales in blocks of 256", "L*:iq4_xs", "head:iq4_xs",
+           "embed:iq4_xs"},
+    Format{"iq4_nl", "4 bits on an uneven grid, a scale for 32 numbers", "L*:iq4_nl", "head:iq4_nl", "embed:iq4_nl"},
+    Format{"mxfp4", "4-bit floats, a power of two for 32 numbers", "L*:mxfp4", "head:mxfp4", "embed:mxfp4"},
+    Format{"nvfp4", "4-bit floats, an 8-bit float for 16 numbers", "L*:nvfp4", "head:nvfp4", "embed:nvfp4"},
+};
+
+/// A tensor has one format: each row of a place conflicts with all others there.
+template <Place kPlace>
+constexpr auto kOneFormat = [] {
+  std::array<Conflict, kFormats.size()> all{};
+  for (size_t i = 0; i < all.size(); ++i) all[i] = {kPlace, kFormats[i].name, "a tensor has one number format"};
+  return all;
+}();
+
+template <Place kPlace>
+constexpr Technique format_row(const Format& format, std::string_view example) {
+  return {.name = format.name,
+          .place = kPlace,
+          .summary = format.summary,
+          .parts = kPlace == Place::kWeights ? std::span<const std::string_view>(kMatrices)
+                                             : std::span<const std::string_view>(),
+          .effect = Effect::kLossy,
+          .conflicts = kOneFormat<kPlace>,
+          .sets_format = true,
+          .example = example};
+}
+
+constexpr Technique kDrop = {
+    .name = "drop",
+    .place = Place::kWeights,
+    .summary = "leaves layers, or only their attention or MLP, out of the run",
+    .parts = kLayerOrSublayer,
+    .needs = kStack,
+    .effect = Effect::kLossy,
+    .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
+    .example = "L1.attn:drop"};
+
+constexpr Technique kRunTechniques[] = {
     {.name = "list",
      .place = Place::kRoute,
      .summary = "runs the listed layers in the listed order; written without its name",
@@ -49,6 +107,18 @@ constexpr Technique kTechniques[] = {
      .effect = Effect::kLossy,
      .example = "kv:f32"},
 };
+
+// The rows stand in the order of their places.
+constexpr auto kTechniques = [] {
+  std::array<Technique, 1 + std::size(kRunTechniques) + 3 * kFormats.size()> all{};
+  size_t count = 0;
+  all[count++] = kDrop;
+  for (const Format& format : kFormats) all[count++] = format_row<Place::kWeights>(format, format.layers);
+  for (const Technique& technique : kRunTechniques) all[count++] = technique;
+  for (const Format& format : kFormats) all[count++] = format_row<Place::kHead>(format, format.head);
+  for (const Format& format : kFormats) all[count++] = format_row<Place::kEmbed>(format, format.embed);
+  return all;
+}();
 
 std::string_view declared_conflict(const Technique& a, const Technique& b) {
   for (const Conflict& conflict : a.conflicts) {
@@ -81,7 +151,7 @@ std::span<const Technique> techniques() {
 const Technique* find_technique(Place place, std::string_view name) {
   const auto row = std::ranges::find_if(
       kTechniques, [&](const Technique& technique) { return technique.place == place && technique.name == name; });
-  return row == std::end(kTechniques) ? nullptr : &*row;
+  return row == kTechniques.end() ? nullptr : &*row;
 }
 
 std::string_view conflict_reason(const Technique& a, const Technique& b) {

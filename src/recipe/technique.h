@@ -60,6 +60,7 @@ struct Technique {
   Effect effect = Effect::kLossy;
   std::span<const Conflict> conflicts{};  ///< one direction is enough
   std::string_view paper{};
+  bool sets_format = false;    ///< it gives weights the number format of its name
   std::string_view example{};  ///< a clause that is valid for every model with at least two layers
 };
 

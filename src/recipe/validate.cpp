@@ -170,10 +170,20 @@ bool is_sublayer(std::string_view part) {
   return part == "attn" || part == "mlp" || part == "cross";
 }
 
+/// The sublayer that a matrix of that name belongs to; empty when the name does not tell.
+std::string_view sublayer_of(std::string_view part) {
+  static constexpr std::pair<std::string_view, std::string_view> kMatrices[] = {
+      {"q", "attn"}, {"k", "attn"}, {"v", "attn"}, {"o", "attn"}, {"gate", "mlp"}, {"up", "mlp"}, {"down", "mlp"}};
+  const auto known = std::ranges::find(kMatrices, part, [](const auto& row) { return row.first; });
+  return known == std::end(kMatrices) ? std::string_view() : known->second;
+}
+
 /// Whether two parts of one layer can have weights in common.
 bool parts_meet(std::string_view a, std::string_view b) {
   if (a == b || a.empty() || b.empty()) return true;
-  return is_sublayer(a) != is_sublayer(b);
+  if (is_sublayer(a) == is_sublayer(b)) return false;
+  const std::string_view owner = sublayer_of(is_sublayer(a) ? b : a);
+  return owner.empty() || owner == (is_sublayer(a) ? a : b);
 }
 
 bool selectors_meet(const Checked& a, const Checked& b) {

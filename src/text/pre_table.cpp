@@ -1,5 +1,7 @@
 #include "text/pre_table.h"
 
+#include <algorithm>
+
 #include "text/pre_tokenizers.h"
 
 namespace lamina::text {
@@ -105,6 +107,14 @@ constexpr PreSettings kTable[] = {
 std::optional<PreSettings> find_pre(std::string_view name) {
   for (const PreSettings& settings : kTable) {
     if (settings.name == name) return settings;
+  }
+  return std::nullopt;
+}
+
+std::optional<PreSettings> find_pre(std::span<const std::string> patterns, bool nfc, bool ignore_merges) {
+  for (const PreSettings& settings : kTable) {
+    const bool habits = settings.nfc == nfc && settings.ignore_merges == ignore_merges;
+    if (habits && std::ranges::equal(settings.patterns, patterns)) return settings;
   }
   return std::nullopt;
 }

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace lamina::text {
@@ -18,5 +19,7 @@ struct PreSettings {
 
 /// The settings of `name`, or nothing.
 std::optional<PreSettings> find_pre(std::string_view name);
+/// The first entry with exactly these patterns and habits, or nothing; add_bos does not count.
+std::optional<PreSettings> find_pre(std::span<const std::string> patterns, bool nfc, bool ignore_merges);
 
 }  // namespace lamina::text

@@ -13,7 +13,7 @@ from command_line import GOLDEN, LAMINA, CommandLineTest
 from gguf_file import ARRAY, STRING, Gguf
 
 GQA = GOLDEN / "gqa" / "model.gguf"
-COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs"]
+COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs", "compress"]
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 
@@ -448,6 +448,37 @@ class Files(CommandLineTest):
             for call in [("codecs",), ("show", GQA), ("run", GQA, "hi", "--raw", "-n", "3"), ("codecs", "--json")]:
                 done = subprocess.run([LAMINA, *call], stdout=full, stderr=subprocess.PIPE, text=True)
                 self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), f"{call}: {done.stderr}")
+
+
+class Compress(CommandLineTest):
+    def test_report(self):
+        out = self.folder / "out.gguf"
+        report = self.succeed_json("compress", GQA, "--recipe", "L*:q8_0", "-o", out)
+        self.assertEqual(report["files"], [str(out)])
+        self.assertEqual(report["recipe"], "L*:q8_0")
+        self.assertEqual(report["bytes"], sum(row["bytes"] for row in report["tensors"]))
+        self.assertLess(report["bytes"], report["bytes_before"])
+        row = next(row for row in report["tensors"] if row["name"] == "blk.0.ffn_up.weight")
+        self.assertEqual(row["after"], "q8_0")
+        self.assertGreater(row["rmse"], 0)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["out.gguf"])
+        text = self.succeed("compress", GQA, "-o", self.folder / "folder")
+        self.assertIn("tensors", text)
+        self.assertIn("q8_0", self.succeed("show", out))
+
+    def test_wrong_calls(self):
+        self.refuse(2, "--output is required", "compress", GQA)
+        self.refuse(2, ["q9_9", "character 4"], "compress", GQA, "-o", self.folder / "x.gguf", "--recipe", "L*:q9_9")
+        self.refuse(2, "is the model itself", "compress", GQA, "-o", GQA, "--force")
+        self.refuse(1, "No such file", "compress", GQA, "-o", self.folder / "none" / "x.gguf")
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_a_full_disk(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        for name in ["x.gguf", "x"]:
+            self.refuse(1, "File too large", "compress", GQA, "-o", self.folder / name, preexec_fn=limit, restore_signals=False)
+            self.assertEqual(list(self.folder.iterdir()), [])
 
 
 if __name__ == "__main__":

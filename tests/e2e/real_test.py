@@ -6,7 +6,9 @@ import pathlib
 import pty
 import re
 import select
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import unittest
@@ -15,6 +17,30 @@ from command_line import LAMINA, CommandLineTest
 
 MODEL = "smollm2-135m"
 ASK = "What are the three primary colours?"
+LLAMA = os.environ.get("LLAMA_COMPLETION") or shutil.which("llama-completion")
+
+
+class Written(CommandLineTest):
+    """Files that `compress` wrote."""
+
+    def test_a_codec_at_load_gives_the_text_of_the_written_file(self):
+        recipe = "L*:q6_k"
+        out = self.folder / "model.gguf"
+        self.succeed("compress", MODEL, "--recipe", recipe, "-o", out)
+        call = [ASK, "--temperature", "0", "-n", "16"]
+        stored = self.succeed_json("run", out, *call)["tokens"]
+        self.assertEqual(self.succeed_json("run", MODEL, *call, "--recipe", recipe)["tokens"], stored)
+
+    @unittest.skipUnless(LLAMA, "no llama-completion: name it in LLAMA_COMPLETION to compare with llama.cpp")
+    def test_another_engine_reads_the_file_and_says_the_same(self):
+        out = self.folder / "model.gguf"
+        self.succeed("compress", MODEL, "--recipe", "L*:f16 embed:f16", "-o", self.folder / "folder")
+        self.succeed("compress", self.folder / "folder", "-o", out)
+        prompt = "The capital of France is"
+        own = self.succeed_json("run", out, prompt, "--raw", "--temperature", "0", "-n", "16", "--activations", "f32")["text"]
+        peer = subprocess.run([LLAMA, "-m", out, "-p", prompt, "-n", "16", "--temp", "0", "--no-display-prompt", "-no-cnv"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+        self.assertEqual(own.strip(), peer.strip())
 
 
 class Answers(CommandLineTest):

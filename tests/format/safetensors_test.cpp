@@ -77,6 +77,23 @@ TEST(Safetensors, AnyChangedByteIsReadOrRefusedButDoesNoHarm) {
   }
 }
 
+TEST(Safetensors, RefusesBlocksThatDoNotFit) {
+  const auto with = [](const std::string& blocks) {
+    return error_of(file_with(R"({"__metadata__":{"lamina.blocks":")" + blocks +
+                                  R"("},"a":{"dtype":"U8","shape":[34],"data_offsets":[0,34]}})",
+                              34));
+  };
+  EXPECT_EQ(with(R"({\"a\":{\"codec\":\"q8_0\",\"shape\":[32]}})"), "");
+  EXPECT_EQ(with(R"({\"b\":{\"codec\":\"q8_0\",\"shape\":[32]}})"), "") << "of no tensor here";
+  EXPECT_THAT(with("[]"), HasSubstr("lamina.blocks must be an object"));
+  EXPECT_THAT(with("{"), HasSubstr("JSON at"));
+  EXPECT_THAT(with(R"({\"a\":7})"), HasSubstr("unknown codec"));
+  EXPECT_THAT(with(R"({\"a\":{\"codec\":\"q9\",\"shape\":[32]}})"), HasSubstr("unknown codec"));
+  EXPECT_THAT(with(R"({\"a\":{\"codec\":\"q8_0\"}})"), HasSubstr("\"shape\" must be"));
+  EXPECT_THAT(with(R"({\"a\":{\"codec\":\"q8_0\",\"shape\":[64]}})"), HasSubstr("are not the blocks"));
+  EXPECT_THAT(with(R"({\"a\":{\"codec\":\"q8_0\",\"shape\":[33]}})"), HasSubstr("are not the blocks"));
+}
+
 TEST(Safetensors, RefusesBadHeaders) {
   EXPECT_THAT(error_of(""), HasSubstr("too short"));
   EXPECT_THAT(error_of(Bytes().u64(UINT64_MAX).raw("{}").text), HasSubstr("declares a header of 18446744073709551615"));

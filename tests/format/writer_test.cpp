@@ -133,10 +133,66 @@ TEST(SafetensorsWriter, WritesTheBytesThatThePackageWrites) {
   ASSERT_TRUE(writer.write(folder / "own.safetensors"));
   EXPECT_EQ(read_file(folder / "own.safetensors"), read_file(golden_file("package.safetensors")));
   EXPECT_FALSE(writer.add_tensor("wide", *golden->find_tensor("wide")));
-  const float values[32] = {};
-  const auto block = writer.add_tensor("blocks", view_of("q8_0", {32}, values));
+  const core::NumberFormat unknown{"q9_9", 32, 5};
+  core::TensorView view = *golden->find_tensor("wide");
+  view.format = &unknown;
+  const auto block = writer.add_tensor("unknown", view);
   ASSERT_FALSE(block);
-  EXPECT_THAT(block.error().text(), HasSubstr("safetensors has no dtype for q8_0"));
+  EXPECT_THAT(block.error().text(), HasSubstr("safetensors has no dtype for q9_9"));
+}
+
+TEST(SafetensorsWriter, KeepsBlocksAsBytesThatItsReaderTakesBack) {
+  const TemporaryFolder folder;
+  std::vector<uint8_t> blocks(4 * 2 * 34);
+  for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<uint8_t>(7 * i + 1);
+  const float numbers[3] = {1, 2, 3};
+  SafetensorsWriter writer;
+  ASSERT_TRUE(writer.add_tensor("blocks", view_of("q8_0", {4, 64}, blocks.data())));
+  ASSERT_TRUE(writer.add_tensor("numbers", view_of("f32", {3}, numbers)));
+  ASSERT_TRUE(writer.write(folder / "own.safetensors"));
+  const std::string text = read_file(folder / "own.safetensors");
+  EXPECT_THAT(text, HasSubstr(R"("blocks":{"dtype":"U8","shape":[4,68],)")) << "what other readers see";
+  const auto own = Safetensors::open(folder / "own.safetensors");
+  ASSERT_TRUE(own) << own.error().text();
+  const core::TensorView* found = own->find_tensor("blocks");
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(found->format->name, "q8_0");
+  EXPECT_EQ(found->columns(), 64);
+  EXPECT_EQ(std::memcmp(found->data, blocks.data(), blocks.size()), 0);
+}
+
+TEST(SafetensorsWriter, CutsFoldersIntoShards) {
+  const TemporaryFolder folder;
+  const float numbers[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  SafetensorsWriter writer;
+  for (const char* name : {"a", "b", "c"}) ASSERT_TRUE(writer.add_tensor(name, view_of("f32", {8}, numbers)));
+  ASSERT_TRUE(writer.write_folder(folder.path(), 70));
+  EXPECT_EQ(folder.files(), 3U) << "two shards and the index";
+  const auto own = Safetensors::open(folder / "model.safetensors.index.json");
+  ASSERT_TRUE(own) << own.error().text();
+  EXPECT_EQ(own->tensors().size(), 3U);
+  EXPECT_THAT(read_file(folder / "model.safetensors.index.json"), HasSubstr(R"("total_size": 96)"));
+}
+
+TEST(GgufWriter, CutsFilesIntoParts) {
+  const TemporaryFolder folder;
+  const float numbers[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  GgufWriter writer;
+  writer.set("general.architecture", "x");
+  for (const char* name : {"a", "b", "c"}) ASSERT_TRUE(writer.add_tensor(name, view_of("f32", {8}, numbers)));
+  const auto whole = writer.write_parts(folder / "whole.gguf", 0);
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->size(), 1U);
+  const auto parts = writer.write_parts(folder / "cut.gguf", 40);
+  ASSERT_TRUE(parts) << parts.error().text();
+  ASSERT_EQ(parts->size(), 3U);
+  EXPECT_EQ(parts->at(1).filename(), "cut-00002-of-00003.gguf");
+  const auto own = Gguf::open(parts->front());
+  ASSERT_TRUE(own) << own.error().text();
+  EXPECT_EQ(own->tensors().size(), 3U);
+  EXPECT_EQ(*own->get<uint16_t>("split.count"), 3);
+  EXPECT_EQ(*own->get<int32_t>("split.tensors.count"), 3);
+  EXPECT_EQ(*own->get<std::string>("general.architecture"), "x");
 }
 
 }  // namespace

@@ -56,12 +56,13 @@ struct ModelRun {
   static ModelRun open(const std::filesystem::path& path, const ModelRunOptions& options) {
     ModelRun run;
     run.pool = std::make_unique<core::ThreadPool>(options.threads);
-    auto model = models::Model::build(path, {.exact = options.exact});
+    auto recipe = recipe::parse(options.recipe.value_or(""));
+    if (!recipe) throw std::runtime_error(recipe.error().text());
+    auto model = models::Model::build(path, {.exact = options.exact, .recipe = *recipe});
     if (!model) throw std::runtime_error(model.error().text());
     run.model = std::move(*model);
     if (const auto status = run.model->load(*run.pool, {}); !status) throw std::runtime_error(status.error().text());
-    const auto recipe = recipe::parse(options.recipe.value_or(run.model->keeps_keys() ? "kv:f32" : ""));
-    if (!recipe) throw std::runtime_error(recipe.error().text());
+    if (!options.recipe && run.model->keeps_keys()) recipe = recipe::parse("kv:f32");
     const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size()),
                                              .key_value_cache = run.model->keeps_keys(),
                                              .sublayers = sublayers_of(*run.model),

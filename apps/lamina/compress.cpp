@@ -1,0 +1,98 @@
+#include "compress/compress.h"
+
+#include <memory>
+#include <optional>
+
+#include "core/clock.h"
+#include "lamina/cli.h"
+#include "lamina/commands.h"
+#include "lamina/progress.h"
+#include "lamina/store.h"
+
+namespace lamina::app {
+
+namespace {
+
+using core::Status;
+
+struct CompressCommand {
+  std::string model;
+  std::string recipe;
+  std::string out;
+  int64_t split_bytes = 0;
+  int threads = 0;
+  bool force = false;
+  bool json = false;
+};
+
+nlohmann::ordered_json to_json(const compress::CompressReport& report, double seconds) {
+  nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
+  for (const compress::TensorReport& tensor : report.tensors) {
+    nlohmann::ordered_json row{{"name", tensor.name},   {"before", tensor.before},
+                               {"after", tensor.after}, {"bytes_before", tensor.bytes_before},
+                               {"bytes", tensor.bytes}, {"rmse", tensor.rmse}};
+    if (!tensor.note.empty()) row["note"] = tensor.note;
+    tensors.push_back(std::move(row));
+  }
+  return {{"architecture", report.architecture},
+          {"recipe", report.recipe},
+          {"files", report.files},
+          {"bytes_before", report.bytes_before},
+          {"bytes", report.bytes},
+          {"seconds", seconds},
+          {"notes", report.notes},
+          {"tensors", std::move(tensors)}};
+}
+
+Status compress_command(const CompressCommand& command) {
+  LAMINA_ASSIGN(const std::filesystem::path model, resolve_model(command.model));
+  core::ThreadPool pool(command.threads);
+  const core::Stopwatch watch;
+  std::optional<Progress> bar;
+  const auto progress = [&](int64_t done, int64_t total) {
+    if (!bar && watch.seconds() > 1) bar.emplace("compressing", total);
+    if (bar) bar->update(done);
+    return true;
+  };
+  LAMINA_ASSIGN(const compress::CompressReport report, compress::compress({.model = model,
+                                                                           .out = command.out,
+                                                                           .recipe = command.recipe,
+                                                                           .split_bytes = command.split_bytes,
+                                                                           .force = command.force},
+                                                                          pool, progress));
+  bar.reset();
+  for (const std::string& line : report.notes) note(line);
+  if (command.json) {
+    print_json(to_json(report, watch.seconds()));
+    return {};
+  }
+  for (const std::string& file : report.files) fmt::print("{}\n", file);
+  fmt::print("{} tensors, {} -> {}, {:.1f} s\n", report.tensors.size(), size_text(report.bytes_before),
+             size_text(report.bytes), watch.seconds());
+  return {};
+}
+
+}  // namespace
+
+void add_compress(CLI::App& app, int& exit_status) {
+  auto options = std::make_shared<CompressCommand>();
+  CLI::App* command = add_command(
+      app, "compress", "write a model in another container or with smaller weights",
+      "  lamina compress model.gguf -o folder                        (converts; a folder to .gguf likewise)\n"
+      "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" -o model.gguf\n"
+      "  lamina compress folder --recipe \"L*.attn:q8_0 L*.mlp:q4_k\" -o model.gguf --split-bytes 2000000000");
+  command
+      ->add_option("MODEL", options->model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")
+      ->required();
+  command->add_option("--recipe", options->recipe, "codecs of the weights; see `lamina techniques`");
+  command->add_option("-o,--output", options->out, "a .gguf file, or else a folder")->required();
+  command->add_option("--split-bytes", options->split_bytes, "bytes of tensors in one file at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
+  command->add_option("--threads", options->threads, "threads; as many as this process may use by default")
+      ->check(CLI::Range(1, 256));
+  command->add_flag("--force", options->force, "replace the output if it exists");
+  add_json_option(*command, options->json);
+  command->callback([options, &exit_status] { exit_status = exit_status_of(compress_command(*options)); });
+}
+
+}  // namespace lamina::app

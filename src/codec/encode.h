@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+
+#include "codec/codec.h"
+
+namespace lamina::codec {
+
+/// Why a row could not be encoded.
+struct RowFault {
+  enum class Kind { kNone, kNotFinite, kTooLarge };
+  Kind kind = Kind::kNone;
+  int64_t index = 0;  ///< the number at fault
+  float value = 0;
+
+  /// "is nan; finite numbers expected", "is 1e+06, too large for f16".
+  std::string what(const core::NumberFormat& format) const;
+};
+
+/// Encodes a row of `elements` numbers (whole blocks) and decodes it again into `decoded`; adds the squared differences
+/// to `error`. A fault when a number is not finite, or is not once encoded.
+RowFault encode_row(const Codec& codec, const float* in, int64_t elements, std::byte* out, float* decoded,
+                    double& error);
+
+}  // namespace lamina::codec

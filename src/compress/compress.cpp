@@ -1,0 +1,270 @@
+#include "compress/compress.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "compress/metadata.h"
+#include "compress/output_place.h"
+#include "format/safetensors_writer.h"
+#include "layers/weight_codecs.h"
+#include "models/translate.h"
+#include "models/vocabulary.h"
+#include "recipe/technique.h"
+#include "text/tokenizer_convert.h"
+
+namespace lamina::compress {
+
+namespace fs = std::filesystem;
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+using core::Status;
+using format::Container;
+using nlohmann::json;
+
+namespace {
+
+/// The recipe, if all that it asks for can be baked into the weights.
+Result<recipe::Recipe> read_recipe(const std::string& text) {
+  LAMINA_ASSIGN(recipe::Recipe parsed, recipe::parse(text));
+  LAMINA_CHECK_OK(recipe::validate(parsed));
+  for (const recipe::Clause& clause : parsed.clauses) {
+    for (const recipe::Step& step : clause.steps) {
+      if (recipe::find_technique(clause.where.place, step.technique)->sets_format) continue;
+      return fail(ErrorCode::kUnsupported, recipe::error_place(step.position),
+                  "{} changes the run, not the weights; give it to `run` or `serve`, and compress the codecs",
+                  step.technique);
+    }
+  }
+  return parsed;
+}
+
+/// One run of the gate: what is read, what is to be written, and where.
+class Job {
+ public:
+  Job(const CompressOptions& options, core::ThreadPool& pool, const Progress& progress)
+      : options_(options), pool_(pool), progress_(progress) {}
+
+  Result<CompressReport> run();
+
+ private:
+  Status plan_tensors();
+  Status check_recipe() const;
+  Status check_selection(const std::vector<Piece>& pieces) const;
+  format::TensorSource source_of(size_t index);
+  Status write_gguf();
+  Status write_folder();
+  Status write_text(const std::string& name, const std::string& text) const;
+  Status copy_side_files() const;
+  Result<std::optional<text::TokenizerData>> folder_tokenizer();
+  bool same_container() const { return model_->files().container() == place_->container(); }
+
+  const CompressOptions& options_;
+  core::ThreadPool& pool_;
+  const Progress& progress_;
+  recipe::Recipe recipe_;
+  layers::WeightCodecs codecs_;
+  std::unique_ptr<models::Model> model_;
+  std::optional<OutputPlace> place_;
+  models::Translation translation_;
+  std::vector<OutputTensor> tensors_;
+  CompressReport report_;
+  int64_t done_ = 0;
+};
+
+/// A tied head has no tensor of its own to give a format to.
+Status Job::check_recipe() const {
+  for (const recipe::Clause& clause : recipe_.clauses) {
+    if (clause.where.place != recipe::Place::kHead) continue;
+    if (model_->head().outputs() > 0 && !model_->head().tied()) continue;
+    return fail(ErrorCode::kInvalid, recipe::error_place(clause.where.position),
+                "the model's head is the embedding's table; embed:{} would give it that format",
+                clause.steps.front().technique);
+  }
+  return {};
+}
+
+/// Every clause must reach at least one matrix.
+Status Job::check_selection(const std::vector<Piece>& pieces) const {
+  for (const recipe::Clause& clause : recipe_.clauses) {
+    LAMINA_ASSIGN(const layers::WeightCodecs own,
+                  layers::WeightCodecs::make({.clauses = {clause}}, static_cast<int>(model_->layers().size())));
+    const bool reaches = std::ranges::any_of(pieces, [&](const Piece& piece) {
+      return piece.matrix && own.find({.layer = piece.layer, .role = piece.role, .key = piece.key}) != nullptr;
+    });
+    if (reaches) continue;
+    return fail(ErrorCode::kInvalid, recipe::error_place(clause.where.position), "{} selects no matrix of this model",
+                recipe::print(clause.where));
+  }
+  return {};
+}
+
+Status Job::plan_tensors() {
+  const models::Architecture* architecture = nullptr;
+  LAMINA_ASSIGN(architecture, models::find_architecture(model_->files()));
+  LAMINA_ASSIGN(const models::ResolvedModel own, models::resolve(*architecture, model_->files()));
+  const ChooseCodec choose = [this](const Piece& piece) {
+    return codecs_.find({.layer = piece.layer, .role = piece.role, .key = piece.key});
+  };
+  if (same_container()) {
+    LAMINA_ASSIGN(const std::vector<Piece> pieces, map_tensors(*model_, own, own, place_->container()));
+    LAMINA_CHECK_OK(check_selection(pieces));
+    LAMINA_ASSIGN(tensors_, keep_names(*model_, pieces, choose));
+    return {};
+  }
+  const models::TensorFacts facts{.tied = model_->head().tied(), .vocabulary = model_->vocabulary()};
+  LAMINA_ASSIGN(translation_, models::translate(*architecture, model_->files(), place_->container(), facts));
+  LAMINA_ASSIGN(const std::vector<Piece> pieces, map_tensors(*model_, own, translation_.resolved, place_->container()));
+  LAMINA_CHECK_OK(check_selection(pieces));
+  LAMINA_ASSIGN(tensors_, assemble(*model_, pieces, place_->container(), choose));
+  return {};
+}
+
+format::TensorSource Job::source_of(size_t index) {
+  return [this, index](const format::PutBytes& put) -> Status {
+    const auto counted = [&](std::span<const std::byte> bytes) -> Status {
+      LAMINA_CHECK_OK(put(bytes));
+      done_ += static_cast<int64_t>(bytes.size());
+      if (!progress_ || progress_(done_, report_.bytes)) return {};
+      return fail(ErrorCode::kCancelled, options_.out.string(), "writing was stopped");
+    };
+    return make_tensor(tensors_[index], model_->files(), pool_, counted, report_.tensors[index]);
+  };
+}
+
+/// The tokenizer of a folder for a GGUF file, or nothing when the folder has none.
+Result<std::optional<text::TokenizerData>> Job::folder_tokenizer() {
+  LAMINA_ASSIGN(const auto tokenizer, model_->files().read_text("tokenizer.json"));
+  if (!tokenizer) {
+    for (const char* other : {"tokenizer.model", "vocab.txt", "vocab.json", "spiece.model"}) {
+      std::error_code ignored;
+      if (!fs::exists(model_->files().path() / other, ignored)) continue;
+      return fail(ErrorCode::kUnsupported, model_->files().path().string(),
+                  "has a tokenizer in {}; only tokenizer.json can be converted", other);
+    }
+    report_.notes.emplace_back("the folder has no tokenizer.json, so the file has no tokenizer");
+    return std::nullopt;
+  }
+  LAMINA_ASSIGN(text::TokenizerData data, tokenizer_of_folder(model_->files(), model_->vocabulary()));
+  return data;
+}
+
+Status Job::write_gguf() {
+  format::GgufWriter writer;
+  const format::Gguf* gguf = model_->files().gguf();
+  if (gguf != nullptr) {
+    writer.copy_metadata(*gguf);
+  } else {
+    LAMINA_CHECK_OK(set_config(writer, translation_.config, translation_.real_keys));
+    const fs::path folder = fs::weakly_canonical(model_->files().path());
+    writer.set("general.name", folder.filename().string());
+    LAMINA_ASSIGN(const auto tokenizer, folder_tokenizer());
+    LAMINA_ASSIGN(const auto chat_template, models::chat_template_source(model_->files()));
+    if (tokenizer) set_tokenizer(writer, *tokenizer, chat_template);
+    std::error_code ignored;
+    if (fs::exists(folder / "modules.json", ignored)) {
+      report_.notes.emplace_back("pooling and prompts (modules.json) have no place in a GGUF file");
+    }
+  }
+  set_file_type(writer, tensors_);
+  if (!report_.recipe.empty()) writer.set(kRecipeKey, report_.recipe);
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    LAMINA_CHECK_OK(writer.add_tensor(tensors_[i].name, tensors_[i].shape, source_of(i)));
+  }
+  LAMINA_CHECK_OK(writer.write_parts(place_->folder() / place_->file_name(), options_.split_bytes));
+  return {};
+}
+
+Status Job::write_text(const std::string& name, const std::string& text) const {
+  LAMINA_ASSIGN(format::OutputFile file, format::OutputFile::create(place_->folder() / name));
+  LAMINA_CHECK_OK(file.write(text));
+  return file.commit();
+}
+
+/// Everything in the model's folder but its weights.
+Status Job::copy_side_files() const {
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(model_->files().path(), code)) {
+    const std::string name = entry.path().filename().string();
+    const std::string extension = entry.path().extension().string();
+    const bool weights = extension == ".safetensors" || extension == ".gguf" || extension == ".bin" ||
+                         name.ends_with(".safetensors.index.json");
+    if (name.starts_with('.') || (weights && !entry.is_directory())) continue;
+    fs::copy(entry.path(), place_->folder() / name, fs::copy_options::recursive, code);
+    if (code) return fail(ErrorCode::kIo, entry.path().string(), "cannot be copied: {}", code.message());
+  }
+  if (code) return fail(ErrorCode::kIo, model_->files().path().string(), "cannot be read: {}", code.message());
+  return {};
+}
+
+Status Job::write_folder() {
+  format::SafetensorsWriter writer;
+  writer.set_metadata("format", "pt");
+  if (!report_.recipe.empty()) writer.set_metadata(kRecipeKey, report_.recipe);
+  const format::Gguf* gguf = model_->files().gguf();
+  if (gguf == nullptr) {
+    LAMINA_CHECK_OK(copy_side_files());
+  } else {
+    for (const auto& [key, value] : gguf->metadata()) {
+      const auto text = value.as<std::string_view>();
+      if (text && key.starts_with("general.")) writer.set_metadata(key, *text);
+    }
+    text::TokenizerData tokenizer;
+    if (gguf->find("tokenizer.ggml.model") != nullptr) {
+      LAMINA_ASSIGN(tokenizer, models::read_tokenizer_data(*gguf));
+      LAMINA_ASSIGN(const auto chat_template, models::chat_template_source(model_->files()));
+      LAMINA_ASSIGN(const text::TokenizerFiles files, text::files_from_data(tokenizer, chat_template));
+      LAMINA_CHECK_OK(write_text("tokenizer.json", files.tokenizer));
+      LAMINA_CHECK_OK(write_text("tokenizer_config.json", files.config));
+    } else {
+      report_.notes.emplace_back("the file has no tokenizer, so the folder has none");
+    }
+    finish_config(translation_, tensors_, tokenizer);
+    LAMINA_CHECK_OK(write_text("config.json", translation_.config.dump(2) + "\n"));
+  }
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    LAMINA_CHECK_OK(writer.add_tensor(tensors_[i].name, tensors_[i].shape, source_of(i)));
+  }
+  return writer.write_folder(place_->folder(), options_.split_bytes);
+}
+
+/// What a model is opened by: the folder, or the GGUF file (of a split one, the first part) in it.
+fs::path written_model(const OutputPlace& place) {
+  if (place.container() == Container::kHuggingFace) return place.folder();
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(place.folder())) files.push_back(entry.path());
+  return *std::ranges::min_element(files);
+}
+
+Result<CompressReport> Job::run() {
+  LAMINA_ASSIGN(recipe_, read_recipe(options_.recipe));
+  report_.recipe = recipe::print(recipe_);
+  LAMINA_ASSIGN(model_, models::Model::build(options_.model, {}));
+  report_.architecture = model_->architecture();
+  LAMINA_ASSIGN(codecs_, layers::WeightCodecs::make(recipe_, static_cast<int>(model_->layers().size())));
+  LAMINA_CHECK_OK(check_recipe());
+  LAMINA_ASSIGN(place_, OutputPlace::open(options_.out, model_->files().path(), options_.force));
+  LAMINA_CHECK_OK(plan_tensors());
+  report_.tensors.resize(tensors_.size());
+  for (const OutputTensor& tensor : tensors_) report_.bytes += tensor.shape.bytes();
+  LAMINA_CHECK_OK(place_->container() == Container::kGguf ? write_gguf() : write_folder());
+  for (const TensorReport& tensor : report_.tensors) {
+    report_.bytes_before += tensor.bytes_before;
+    if (!tensor.note.empty()) report_.notes.push_back(fmt::format("tensor {}: {}", tensor.name, tensor.note));
+  }
+  // What cannot be opened as a model is not given its name.
+  if (const auto written = models::Model::build(written_model(*place_), {}); !written) {
+    return fail(written.error().code, options_.out.string(), "what was written cannot be read: {}",
+                written.error().text());
+  }
+  LAMINA_ASSIGN(report_.files, place_->publish());
+  return std::move(report_);
+}
+
+}  // namespace
+
+Result<CompressReport> compress(const CompressOptions& options, core::ThreadPool& pool, const Progress& progress) {
+  return Job(options, pool, progress).run();
+}
+
+}  // namespace lamina::compress

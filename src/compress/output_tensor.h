@@ -1,0 +1,72 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codec/codec.h"
+#include "compress/tensor_map.h"
+#include "core/result.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+#include "format/model_files.h"
+#include "format/tensor_source.h"
+
+namespace lamina::compress {
+
+/// What became of one tensor.
+struct TensorReport {
+  std::string name{};
+  std::string before{};  ///< codec in the source
+  std::string after{};
+  int64_t bytes_before = 0;
+  int64_t bytes = 0;
+  double rmse = 0;     ///< root of the mean squared difference; 0 when the numbers are the same
+  std::string note{};  ///< why it is not what the recipe says; empty otherwise
+};
+
+/// A tensor to be written: rows gathered from tensors of the source, in another format perhaps.
+struct OutputTensor {
+  struct Source {
+    core::TensorView view{};   ///< of the file; a vector counts as a matrix of one column
+    bool input_first = false;  ///< rows of the matrix are columns here
+    float offset = 0;          ///< added to each number
+  };
+  struct Row {
+    int32_t source = -1;
+    int64_t row = 0;
+  };
+  std::string name{};
+  core::TensorView shape{};  ///< format, rank and shape; no data
+  int64_t inputs = 1;        ///< numbers in a row of the matrix
+  std::vector<Source> sources{};
+  std::vector<Row> rows{};   ///< of the matrix, in order; empty: the first source as it lies in the file
+  bool input_first = false;  ///< the matrix is stored [inputs, rows]
+  std::vector<float> literal{};
+  std::string note{};
+  bool matrix = false;
+  int layer = -1;
+  std::string role{};
+  std::string key{};
+};
+
+/// The format that a matrix is to have, or null to leave it; an error where pieces of one tensor disagree is the
+/// caller's.
+using ChooseCodec = std::function<const codec::Codec*(const Piece&)>;
+
+/// Puts the pieces together, each tensor of the target once, in the order of the pieces. Norms and biases become f32 in
+/// GGUF, as its readers expect. kUnsupported: rows that nothing fills, formats that the container cannot turn or hold.
+core::Result<std::vector<OutputTensor>> assemble(const models::Model& model, std::span<const Piece> pieces,
+                                                 format::Container container, const ChooseCodec& choose);
+
+/// Every tensor of the source as it is, but for the codecs that `choose` names.
+core::Result<std::vector<OutputTensor>> keep_names(const models::Model& model, std::span<const Piece> pieces,
+                                                   const ChooseCodec& choose);
+
+/// Gives the tensor's bytes to `put`, a few megabytes at a time, made on all threads, and gives the file's pages back.
+/// kInvalid: a number that is not finite, or too large for the format, with tensor and row.
+core::Status make_tensor(const OutputTensor& tensor, const format::ModelFiles& files, core::ThreadPool& pool,
+                         const format::PutBytes& put, TensorReport& report);
+
+}  // namespace lamina::compress
