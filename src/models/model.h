@@ -56,7 +56,7 @@ class Model {
   int64_t weight_bytes() const { return source_->weights.packed_bytes(); }
   int64_t parameters() const;
   /// A tensor of the file as a list should show it (layers::Weights::listed).
-  core::TensorView listed(const format::NamedTensor& tensor) const { return weights_->listed(tensor); }
+  core::TensorView listed(const format::NamedTensor& tensor) const { return source_->weights.listed(tensor); }
 
  private:
   /// What the stacks of one file share.
