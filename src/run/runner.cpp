@@ -390,7 +390,7 @@ Status Runner::encode(std::span<const BatchRow> rows) {
     encoder_->model_.head().finish(output + begin * hidden, end - begin);
   });
   for (const layers::RowGroup& text : encoder_->groups_) {
-    encoded_->truncate(text.sequence, 0);
+    std::ignore = encoded_->truncate(text.sequence, 0);
     LAMINA_CHECK_OK(encoded_->reserve(text.sequence, text.rows));  // there is room for every sequence's longest text
     keep_encoded(text, output + text.first_row * hidden);
     encoded_->set_length(text.sequence, text.rows);

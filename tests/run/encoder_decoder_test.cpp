@@ -220,7 +220,7 @@ TEST_P(EncoderDecoderBits, ForgettingAndCopyingChangeNothing) {
   feed(*run.runner, sequence, pair.target, 64);
   const cache::SequenceId copy = run.runner->fork(sequence, 11).value();
   EXPECT_EQ(run.runner->encoded_length(copy), run.runner->encoded_length(sequence));
-  run.runner->truncate(sequence, 3);
+  EXPECT_EQ(run.runner->truncate(sequence, 3), 3);
   const auto rest = std::span(pair.target);
   EXPECT_TRUE(same_bits(feed(*run.runner, sequence, rest.subspan(3), 5), std::span(wanted[0]).subspan(3 * vocabulary)));
   run.runner->close(sequence);

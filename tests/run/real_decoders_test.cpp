@@ -119,12 +119,10 @@ class RealDecoder : public testing::TestWithParam<RealModel> {
                                            .recipe = recipe});
     Engine engine(*run.runner, nullptr);
     for (const auto& one : cases) {
-      GenerationRequest request{.prompt = one.at("prompt_tokens"),
-                                .sampling = {},
-                                .max_tokens = static_cast<int64_t>(one.at("tokens").size()),
-                                .stops = {},
-                                .ignore_end = true,
-                                .sink = {}};
+      GenerationRequest request;
+      request.prompt = one.at("prompt_tokens").get<std::vector<int32_t>>();
+      request.max_tokens = static_cast<int64_t>(one.at("tokens").size());
+      request.ignore_end = true;
       request.sampling.temperature = 0;
       EXPECT_TRUE(engine.submit(std::move(request)));
     }
