@@ -28,16 +28,16 @@ inline void decode_block(const BlockF8E4m3& block, float* out) {
   }
 }
 
-/// To nearest, ties to even; above 464 the format has only NaN.
+/// To nearest, ties to even; what is too large becomes 448.
 inline void encode_block(const float* in, BlockF8E4m3& block) {
   const uint32_t bits = std::bit_cast<uint32_t>(*in);
   const uint32_t sign = bits >> 24 & 0x80u;
   const uint32_t rest = bits & 0x7fffffffu;
-  uint32_t code = 0x7f;
+  uint32_t code = rest > 0x7f800000u ? 0x7f : 0x7e;
   if (rest < 0x3c800000u) {  // below the smallest normal, 2^-6: whole steps of 2^-9; the sum's last bits are the steps
     const float sum = std::bit_cast<float>(rest) + 0x1.8p14f;
     code = std::bit_cast<uint32_t>(sum) - std::bit_cast<uint32_t>(0x1.8p14f);
-  } else if (rest <= 0x43e80000u) {  // 464
+  } else if (rest < 0x43e80000u) {  // 464
     code = (rest - (120u << 23) + 0x7ffffu + (rest >> 20 & 1u)) >> 20;
   }
   block.bits = static_cast<uint8_t>(sign | code);

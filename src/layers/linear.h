@@ -53,8 +53,9 @@ struct LinearOptions {
 /// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias.
 class Linear {
  public:
-  /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file. Numbers that come in blocks
-  /// cannot be turned as they are: they become f16, or f32 when exact. kUnsupported: the same with a codec of its own.
+  /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file. Numbers that come in
+  /// blocks cannot be turned as they are: they become f16, or f32 when exact. kUnsupported: the same with a codec of
+  /// its own.
   static core::Result<Linear> plan(std::string name, const MatrixSource& source, const RowPick& rows, int64_t outputs,
                                    const LinearOptions& options);
 

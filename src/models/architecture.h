@@ -43,7 +43,7 @@ struct ResolvedModel {
 struct ConfigSource {
   format::Container container;
   const nlohmann::json& config;
-  std::string place;                                 ///< starts every message
+  std::string place;                                   ///< starts every message
   std::function<bool(const std::string& name)> has{};  ///< whether the file has that tensor; empty: it is not known
 };
 

@@ -36,7 +36,11 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 }
 
 Resolver::Resolver(const Architecture& architecture, const ConfigSource& source)
-    : data_(architecture.data), config_(source.config), container_(source.container), place_(source.place), has_(source.has) {
+    : data_(architecture.data),
+      config_(source.config),
+      container_(source.container),
+      place_(source.place),
+      has_(source.has) {
   if (container_ == Container::kGguf) prefix_ = config_.value("general.architecture", "");
 }
 
@@ -111,7 +115,8 @@ Result<json> Resolver::define(const std::string& name, const json& definition) {
   if (!definition.is_object()) return record(definition);
   if (const auto present = definition.find("present"); present != definition.end()) {
     LAMINA_ASSIGN(const json tensor, record(*present));
-    if (!has_) return fail(ErrorCode::kUnsupported, place_, "{} depends on the file's tensors, which are not there", name);
+    if (!has_)
+      return fail(ErrorCode::kUnsupported, place_, "{} depends on the file's tensors, which are not there", name);
     return json(tensor.is_string() && has_(tensor.get<std::string>()));
   }
   std::string wanted;

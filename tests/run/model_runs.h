@@ -42,7 +42,7 @@ inline std::vector<recipe::LayerFacts> sublayers_of(const models::Model& model) 
     const auto has = [&](std::string_view role) {
       return std::ranges::find(layer.parts, role, &layers::Layer::Part::role) != layer.parts.end();
     };
-    facts.push_back({.attention = has("attn"), .mlp = has("mlp"), .cross = has("cross")});
+    facts.push_back({.attention = has("attn") || has("mixer"), .mlp = has("mlp"), .cross = has("cross")});
   }
   return facts;
 }
