@@ -46,7 +46,7 @@ def number(value):
 
 
 def class_of(case):
-    for folder in ("models", "encoders", "seq2seq"):
+    for folder in ("models", "encoders", "encdec"):
         config = ROOT / "tests/golden" / folder / case / "config.json"
         if config.exists():
             data = json.loads(config.read_text())

@@ -61,7 +61,7 @@ Status compress_command(const CompressCommand& command) {
                                                                            .force = command.force},
                                                                           pool, progress));
   bar.reset();
-  for (const std::string& line : report.notes) note(line);
+  note_all(report.notes);
   if (command.json) {
     print_json(to_json(report, watch.seconds()));
     return {};

@@ -1,9 +1,13 @@
 #include "lamina/progress.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
+#include <string_view>
+#include <vector>
 
 #include "lamina/store.h"
 
@@ -57,6 +61,18 @@ void Progress::draw(int64_t done) {
 
 void note(const std::string& line) {
   fmt::print(stderr, "{}\n", line);
+}
+
+void note_all(std::span<const std::string> lines) {
+  std::map<std::string_view, std::vector<std::string_view>> places;  // by what is said
+  for (const std::string_view line : lines) {
+    const size_t colon = std::min(line.find(": "), line.size());
+    places[line.substr(colon)].push_back(line.substr(0, colon));
+  }
+  for (const auto& [what, where] : places) {
+    const std::string others = where.size() > 1 ? fmt::format(" and {} more", where.size() - 1) : "";
+    note(fmt::format("{}{}{}", where.front(), others, what));
+  }
 }
 
 }  // namespace lamina::app

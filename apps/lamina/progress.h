@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "core/clock.h"
@@ -36,5 +37,7 @@ class Progress {
 
 /// A plain line on standard error.
 void note(const std::string& line);
+/// Plain lines; those that say the same of several places ("place: what") are one.
+void note_all(std::span<const std::string> lines);
 
 }  // namespace lamina::app

@@ -103,7 +103,7 @@ core::Status start_session(Session& session, const CommonOptions& options, const
   LAMINA_ASSIGN(const run::RunnerMemory memory,
                 run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache, memory.workspace));
-  for (const std::string& line : session.model->weights().notes()) note(line);
+  note_all(session.model->weights().notes());
   LAMINA_CHECK_OK(load_weights(session));
   LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
   session.load_seconds = session.since_start.seconds();

@@ -32,7 +32,7 @@ struct RealModel {
 // by 0.1 on average and by 1.0 at most (position 7).
 constexpr std::array kModels{
     RealModel{"smollm2-135m", "smollm2", "austen_", 1.1, 0.006, 0.02},
-    RealModel{"gemma3-270m", "real/gemma3-270m", "licence_", 1.0, 0.01, 0.02},
+    RealModel{"gemma3-270m", "real/gemma3-270m", "licence_", 1.1, 0.01, 0.02},
     RealModel{"qwen2.5-coder-0.5b", "real/qwen2.5-coder-0.5b", "licence_", 1.0, 0.01, 0.02},
 };
 
