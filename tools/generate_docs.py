@@ -50,13 +50,27 @@ def fill(text, sections):
     return text
 
 
+def folded(techniques, codecs):
+    """The techniques, those that only name a codec in one row for all of them."""
+    names = {row["name"] for row in codecs}
+    formats = [row for row in techniques if row["name"] in names and row["place"] != "kv"]
+    rows = [row for row in techniques if row not in formats]
+    if formats:
+        listed = list(dict.fromkeys(row["name"] for row in formats))
+        places = list(dict.fromkeys(row["place"] for row in formats))
+        what = "stores matrices in that number format, when a model is loaded or by `lamina compress`"
+        rows.append(formats[0] | {"name": ", ".join(listed), "place": ", ".join(places), "summary": what, "paper": ""})
+    return rows
+
+
 def tables(lamina):
     """The tables of README.md."""
-    sections = {}
-    for name, columns in SECTIONS.items():
+    rows = {}
+    for name in SECTIONS:
         out = subprocess.run([lamina, name, "--json"], capture_output=True, text=True, check=True).stdout
-        sections[name] = table(json.loads(out)[name], columns)
-    return sections
+        rows[name] = json.loads(out)[name]
+    rows["techniques"] = folded(rows["techniques"], rows["codecs"])
+    return {name: table(rows[name], columns) for name, columns in SECTIONS.items()}
 
 
 def main():
