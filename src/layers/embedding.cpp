@@ -31,7 +31,7 @@ Result<Embedding> Embedding::make(Record record, Weights& weights) {
   embedding.scale_ = static_cast<float>(scale);
   LAMINA_ASSIGN(std::optional<Record> frames, record.optional_child("frames"));
   if (frames) {
-    LAMINA_ASSIGN(embedding.frames_, Convolutions::make(*frames, weights, width));
+    LAMINA_ASSIGN(embedding.frames_, FrameConvolutions::make(*frames, weights, width));
   } else {
     LAMINA_ASSIGN(embedding.name_, record.text("weight"));
     LAMINA_ASSIGN(embedding.table_, weights.token_table(embedding.name_, width));

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/tensor.h"
-#include "layers/convolutions.h"
+#include "layers/frame_convolutions.h"
 #include "layers/norm.h"
 #include "layers/step.h"
 #include "layers/weights.h"
@@ -26,9 +26,9 @@ struct EmbeddingInput {
 /// mapped file when they are needed. In place of tokens there may be frames, which convolutions turn into rows.
 class Embedding {
  public:
-  /// Reads {weight or frames: what Convolutions reads, hidden, scale, width?, positions?: {weight, offset?, kind?},
-  /// types?: {weight}, norm?, project?: {weight, bias?}}. The number of rows is the vocabulary; `width` is that of the
-  /// tables, `hidden` that of the stream.
+  /// Reads {weight or frames: what FrameConvolutions reads, hidden, scale, width?, positions?: {weight, offset?,
+  /// kind?}, types?: {weight}, norm?, project?: {weight, bias?}}. The number of rows is the vocabulary; `width` is that
+  /// of the tables, `hidden` that of the stream.
   static core::Result<Embedding> make(Record record, Weights& weights);
 
   int64_t vocabulary() const { return frames_ ? 0 : table_.shape[0]; }
@@ -59,7 +59,7 @@ class Embedding {
 
   std::string name_;
   core::TensorView table_;
-  std::optional<Convolutions> frames_;
+  std::optional<FrameConvolutions> frames_;
   std::optional<core::TensorView> position_table_;
   std::optional<core::TensorView> type_table_;
   std::optional<Norm> norm_;

@@ -17,11 +17,11 @@ struct Frames {
 
 /// What turns frames into rows of the stream: convolutions over time, one after another, each with an activation
 /// (Radford et al. 2022, section 2.2). Windows are centred: the frames before the first and after the last are zeros.
-class Convolutions {
+class FrameConvolutions {
  public:
   /// Reads {features, order: [names], <name>: {weight [outputs, inputs, width], bias?, outputs, width, stride,
   /// activation}}; the last one's outputs must be `hidden`.
-  static core::Result<Convolutions> make(Record record, Weights& weights, int64_t hidden);
+  static core::Result<FrameConvolutions> make(Record record, Weights& weights, int64_t hidden);
 
   int64_t features() const { return features_; }
   /// Rows that so many frames make.

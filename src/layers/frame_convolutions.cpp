@@ -1,4 +1,4 @@
-#include "layers/convolutions.h"
+#include "layers/frame_convolutions.h"
 
 #include <algorithm>
 #include <array>
@@ -20,8 +20,8 @@ int64_t float_bytes(int64_t count) {
 
 }  // namespace
 
-Result<Convolutions> Convolutions::make(Record record, Weights& weights, int64_t hidden) {
-  Convolutions convolutions;
+Result<FrameConvolutions> FrameConvolutions::make(Record record, Weights& weights, int64_t hidden) {
+  FrameConvolutions convolutions;
   LAMINA_ASSIGN(convolutions.features_, record.size("features"));
   LAMINA_ASSIGN(const std::vector<std::string> order, record.texts("order"));
   int64_t inputs = convolutions.features_;
@@ -39,7 +39,7 @@ Result<Convolutions> Convolutions::make(Record record, Weights& weights, int64_t
   return convolutions;
 }
 
-Result<Convolutions::Stage> Convolutions::make_stage(Record record, Weights& weights, int64_t inputs) {
+Result<FrameConvolutions::Stage> FrameConvolutions::make_stage(Record record, Weights& weights, int64_t inputs) {
   Stage stage;
   stage.inputs = inputs;
   LAMINA_ASSIGN(stage.outputs, record.size("outputs"));
@@ -58,12 +58,12 @@ Result<Convolutions::Stage> Convolutions::make_stage(Record record, Weights& wei
   return stage;
 }
 
-int64_t Convolutions::rows(int64_t frames) const {
+int64_t FrameConvolutions::rows(int64_t frames) const {
   for (const Stage& stage : stages_) frames = stage.rows(frames);
   return frames;
 }
 
-std::vector<int64_t> Convolutions::most_rows(int64_t rows) const {
+std::vector<int64_t> FrameConvolutions::most_rows(int64_t rows) const {
   std::vector<int64_t> most{rows};
   for (size_t i = stages_.size(); i-- > 0;) most.insert(most.begin(), most.front() * stages_[i].stride);
   return most;
@@ -71,7 +71,7 @@ std::vector<int64_t> Convolutions::most_rows(int64_t rows) const {
 
 /// out [rows, outputs] of in, whose values are [count, inputs]: each row is a product with its window, laid out as the
 /// weight is, so that the order of additions is that of any other matrix.
-void Convolutions::run_stage(Step& step, const Stage& stage, const Frames& in, float* out) const {
+void FrameConvolutions::run_stage(Step& step, const Stage& stage, const Frames& in, float* out) const {
   const int64_t rows = stage.rows(in.count);
   const int64_t columns = stage.inputs * stage.width;
   auto* windows = step.arena.take<float>(rows * columns);
@@ -94,7 +94,7 @@ void Convolutions::run_stage(Step& step, const Stage& stage, const Frames& in, f
   });
 }
 
-void Convolutions::forward(Step& step, const Frames& frames, float* out) const {
+void FrameConvolutions::forward(Step& step, const Frames& frames, float* out) const {
   auto* turned = step.arena.take<float>(frames.count * features_);
   split_rows(step.pool, frames.count, [&](int64_t begin, int64_t end) {
     for (int64_t time = begin; time < end; ++time) {
@@ -110,7 +110,7 @@ void Convolutions::forward(Step& step, const Frames& frames, float* out) const {
   }
 }
 
-int64_t Convolutions::arena_bytes(int64_t rows) const {
+int64_t FrameConvolutions::arena_bytes(int64_t rows) const {
   const std::vector<int64_t> most = most_rows(rows);
   int64_t bytes = float_bytes(most[0] * features_);
   for (size_t i = 0; i < stages_.size(); ++i) {
@@ -121,7 +121,7 @@ int64_t Convolutions::arena_bytes(int64_t rows) const {
   return bytes;
 }
 
-int64_t Convolutions::scratch_bytes(int64_t rows) const {
+int64_t FrameConvolutions::scratch_bytes(int64_t rows) const {
   const std::vector<int64_t> most = most_rows(rows);
   int64_t bytes = 0;
   for (size_t i = 0; i < stages_.size(); ++i)
