@@ -85,8 +85,7 @@ void put(json& config, const std::string& path, json value, Container container)
 class Translator {
  public:
   Translator(const Architecture& architecture, const format::ModelFiles& files, Container target)
-      : files_(files),
-        target_(target),
+      : target_(target),
         origin_{files.container(), files.config(), files.path().string()},
         source_(architecture, origin_) {}
 
@@ -105,7 +104,6 @@ class Translator {
   Status check_allowed(const std::string& name, const json& definition, const json& value) const;
   bool implied(const std::string& name, const json& definition, const json& value) const;
 
-  const format::ModelFiles& files_;
   Container target_;
   ConfigSource origin_;
   Resolver source_;
