@@ -245,7 +245,7 @@ Status compare(const json& source, const json& target, const std::string& place,
     const json b = target.value(key, json());
     if (a.is_string() && b.is_string() && key == "router") continue;
     if (key == "activation" && same_activation(a, b)) continue;
-    LAMINA_CHECK_OK(compare(a, b, place + ": " + key, file));
+    LAMINA_CHECK_OK(compare(a, b, fmt::format("{}: {}", place, key), file));
   }
   return {};
 }
