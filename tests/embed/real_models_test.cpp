@@ -10,24 +10,13 @@
 #include "embed/opened_model.h"
 #include "embed/rerank.h"
 #include "models/vocabulary.h"
+#include "run/golden_files.h"
+#include "support/trained_models.h"
 
 namespace lamina::embed {
 namespace {
 
 using Path = std::filesystem::path;
-
-Path stored(const std::string& name) {
-  const char* home = std::getenv("LAMINA_HOME");
-  const char* user = std::getenv("HOME");
-  const Path store = home != nullptr ? Path(home) : Path(user == nullptr ? "" : user) / ".cache/lamina";
-  return store / "models" / name;
-}
-
-/// The trained small models: $LAMINA_TEST_MODELS, or shared/models beside the repository.
-Path trained() {
-  const char* folder = std::getenv("LAMINA_TEST_MODELS");
-  return folder != nullptr ? Path(folder) : Path(LAMINA_SOURCE_DIR) / "../shared/models";
-}
 
 std::vector<std::vector<float>> vectors_of(const OpenedModel& opened, const std::vector<std::string>& texts) {
   const Settings settings = read_settings(*opened.model).value();
@@ -61,7 +50,7 @@ std::vector<std::vector<float>> logits_of(const OpenedModel& opened, const std::
 }
 
 TEST(RealEmbed, SentencesOfMiniLmLieAsTheReferenceSays) {
-  const Path path = stored("minilm-l6");
+  const Path path = run::stored_model("minilm-l6");
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs the model minilm-l6 of the store";
   const OpenedModel opened(path, 256, 4, 256);
   const Settings settings = read_settings(*opened.model).value();
@@ -78,7 +67,7 @@ TEST(RealEmbed, SentencesOfMiniLmLieAsTheReferenceSays) {
 }
 
 TEST(RealEmbed, PassagesOfE5LieAsTheReferenceSays) {
-  const Path path = stored("e5-small-multi");
+  const Path path = run::stored_model("e5-small-multi");
   if (!std::filesystem::exists(path / "model.safetensors"))
     GTEST_SKIP() << "needs e5-small-multi of the store, converted by tools/convert_e5s1.py";
   const OpenedModel opened(path, 512, 4, 512);
@@ -95,7 +84,7 @@ TEST(RealEmbed, PassagesOfE5LieAsTheReferenceSays) {
 }
 
 TEST(RealEmbed, SpladeExpandsAQueryIntoTheWordsOfTheReference) {
-  const Path path = stored("splade-tiny");
+  const Path path = run::stored_model("splade-tiny");
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs the model splade-tiny of the store";
   const OpenedModel opened(path, 128, 1, 128);
   const auto tokenizer = models::load_tokenizer(opened.model->files()).value();
@@ -115,7 +104,7 @@ TEST(RealEmbed, SpladeExpandsAQueryIntoTheWordsOfTheReference) {
 }
 
 TEST(RealEmbed, AlbertFillsAReactionAsTheReferenceDoes) {
-  const Path path = stored("albert-rxn");
+  const Path path = run::stored_model("albert-rxn");
   if (!std::filesystem::exists(path / "model.safetensors"))
     GTEST_SKIP() << "needs albert-rxn of the store, converted by tools/convert_torch_legacy.py";
   std::map<std::string, int32_t> vocabulary;
@@ -136,13 +125,14 @@ TEST(RealEmbed, AlbertFillsAReactionAsTheReferenceDoes) {
 }
 
 TEST(RealRerank, ScoresOfTheTrainedRerankerAreThoseOfTheReference) {
-  const Path path = trained() / "rerank";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs rerank in " << trained() << " ($LAMINA_TEST_MODELS)";
+  const Path path = trained_models() / "rerank";
+  if (!std::filesystem::exists(path))
+    GTEST_SKIP() << "needs rerank in " << trained_models() << " ($LAMINA_TEST_MODELS)";
   const OpenedModel opened(path, 512, 8, 512);
   const auto tokenizer = models::load_tokenizer(opened.model->files()).value();
   const auto pair = load_pair_template(*opened.model, tokenizer).value();
   std::vector<nlohmann::json> items;
-  std::ifstream lines(trained() / "eval/rerank.jsonl");
+  std::ifstream lines(trained_models() / "eval/rerank.jsonl");
   for (std::string line; std::getline(lines, line);) items.push_back(nlohmann::json::parse(line));
   std::ifstream golden(kGolden / "embed/trained_rerank.json");
   for (const nlohmann::json& row : nlohmann::json::parse(golden)) {
