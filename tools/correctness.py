@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
 
-    correctness.py [--build DIR] [--python PYTHON] [--page FILE]
+    correctness.py [--build DIR] [--page FILE]
 
-The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. The
-comparisons of tokenizers, templates and embeddings with Python libraries are run by PYTHON, which must have those
-libraries (tools/parity_*.py name them); without PYTHON those sections keep what the page says.
+The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. Models that
+are not in the store are skipped, and the page says so.
 """
 
 import argparse
@@ -83,19 +82,6 @@ def real(build):
     return table(["Model and claim", "Figures"], rows), faults
 
 
-def parity(python, tool):
-    """The JSON of one of tools/parity_*.py."""
-    done = subprocess.run([python, ROOT / "tools" / tool, "--json"], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    return json.loads(done.stdout)
-
-
-def tabulated(report):
-    """The rows of a parity tool's report: the columns are the fields of its first row."""
-    rows = report["rows"]
-    titles = list(rows[0])
-    return table([title.replace("_", " ") for title in titles], [[number(row.get(title)) for title in titles] for row in rows])
-
-
 def fill(text, name, body):
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
     if not pattern.search(text):
@@ -106,7 +92,6 @@ def fill(text, name, body):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
-    parser.add_argument("--python", help="a Python with the reference libraries")
     parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/correctness.md")
     arguments = parser.parse_args()
     os.environ.setdefault("LAMINA_TEST_MODELS", str(ROOT.parent / "shared/models"))
@@ -114,8 +99,6 @@ def main():
     for name, make in {"families": families, "real": real}.items():
         body, failed = make(arguments.build)
         text, faults = fill(text, name, body), faults + failed
-    for name in ("tokenizers", "templates", "embed") if arguments.python else ():
-        text = fill(text, name, tabulated(parity(arguments.python, f"parity_{name}.py")))
     arguments.page.write_text(text)
     print(f"{arguments.page}: {faults} comparisons failed")
     return 1 if faults else 0
