@@ -16,6 +16,7 @@
 #include "codec/encode.h"
 #include "codec/fallback.h"
 #include "codec/half.h"
+#include "support/source_dir.h"
 
 namespace lamina::codec {
 namespace {
@@ -68,7 +69,7 @@ std::vector<float> random_floats(uint64_t seed, int64_t count) {
 }
 
 std::vector<std::byte> golden(const std::string& name) {
-  std::ifstream file(std::string(LAMINA_SOURCE_DIR) + "/tests/golden/codec/" + name, std::ios::binary);
+  std::ifstream file(source_dir() / "tests/golden/codec" / name, std::ios::binary);
   EXPECT_TRUE(file) << name;
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   std::vector<std::byte> bytes(text.size());

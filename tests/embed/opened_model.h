@@ -12,10 +12,11 @@
 #include "core/thread_pool.h"
 #include "models/model.h"
 #include "run/runner.h"
+#include "support/source_dir.h"
 
 namespace lamina::embed {
 
-inline const std::filesystem::path kGolden = std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden";
+inline const std::filesystem::path kGolden = source_dir() / "tests/golden";
 
 /// A loaded model with a runner over its whole route.
 struct OpenedModel {

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "support/source_dir.h"
+
 namespace lamina::eval {
 namespace {
 
@@ -18,7 +20,7 @@ using Row = std::vector<float>;
 
 // metrics_reference.json is made by make_reference.py with scipy.
 TEST(Metrics, AgreeWithScipy) {
-  std::ifstream file(LAMINA_SOURCE_DIR "/tests/eval/metrics_reference.json");
+  std::ifstream file(source_dir() / "tests/eval/metrics_reference.json");
   const nlohmann::json data = nlohmann::json::parse(file);
   ASSERT_EQ(data["rows"].size(), 4U);
   for (const auto& row : data["rows"]) {

@@ -12,6 +12,7 @@
 #include "run/engine.h"
 #include "run/golden_files.h"
 #include "run/model_runs.h"
+#include "support/source_dir.h"
 
 namespace lamina::eval {
 namespace {
@@ -192,7 +193,7 @@ TEST(RealTasks, TheReferencesAnswersAreRight) {
   ModelRun run = ModelRun::open(*path, {.exact = true, .context = 192, .sequences = 8, .max_rows = 256});
   const auto tokenizer = models::load_tokenizer(*path).value();
   std::vector<ScoredSequence> sequences;
-  const nlohmann::json golden = run::read_json(LAMINA_SOURCE_DIR "/tests/golden/smollm2/greedy.json");
+  const nlohmann::json golden = run::read_json(source_dir() / "tests/golden/smollm2/greedy.json");
   for (const auto& one : golden.at("cases")) {
     auto tokens = one.at("tokens").get<std::vector<int32_t>>();
     tokens.resize(8);
@@ -214,7 +215,7 @@ TEST(RealTasks, TheReferencesAnswersAreRight) {
 TEST(RealScore, APassageHasTheReferencesLoss) {
   const auto path = run::stored_gguf("smollm2-135m");
   if (!path) GTEST_SKIP() << "smollm2-135m is not in the store; ./dev model smollm2-135m fetches it";
-  const std::filesystem::path folder = LAMINA_SOURCE_DIR "/tests/golden/smollm2";
+  const std::filesystem::path folder = source_dir() / "tests/golden/smollm2";
   ModelRun run = ModelRun::open(*path, {.exact = true, .sequences = 2});
   const auto tokens = run::read_npy<int32_t>(folder / "austen_tokens.npy", "<i4");
   const auto sequences = cut_windows(tokens, static_cast<int64_t>(tokens.size()), 1, 0).value();

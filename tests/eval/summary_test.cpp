@@ -7,6 +7,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "support/source_dir.h"
+
 namespace lamina::eval {
 namespace {
 
@@ -19,7 +21,7 @@ Windows windows_of(const std::vector<std::vector<double>>& values) {
 class SummaryReference : public testing::Test {
  protected:
   void SetUp() override {
-    std::ifstream file(LAMINA_SOURCE_DIR "/tests/eval/metrics_reference.json");
+    std::ifstream file(source_dir() / "tests/eval/metrics_reference.json");
     data_ = nlohmann::json::parse(file)["summary"];
     samples_ = windows_of(data_["windows"]);
     bootstrap_ = {.resamples = data_["resamples"], .seed = data_["seed"]};

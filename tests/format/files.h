@@ -11,6 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include "support/source_dir.h"
+
 namespace lamina::format {
 
 /// A folder that lives as long as the test.
@@ -39,7 +41,7 @@ inline std::string read_file(const std::filesystem::path& path) {
 }
 
 inline std::filesystem::path golden_file(std::string_view name) {
-  return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/format" / name;
+  return source_dir() / "tests/golden/format" / name;
 }
 
 inline std::span<const std::byte> bytes_of(std::string_view text) {

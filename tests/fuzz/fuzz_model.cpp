@@ -18,6 +18,7 @@
 #include "models/vocabulary.h"
 #include "recipe/recipe.h"
 #include "run/runner.h"
+#include "support/source_dir.h"
 
 namespace {
 
@@ -90,7 +91,7 @@ Seeds make_seeds() {
                         json(std::vector<int>(600, 1))};
   for (const char* kind : {"models", "encoders"}) {
     std::vector<fs::path> paths;
-    for (const auto& entry : fs::directory_iterator(fs::path(LAMINA_SOURCE_DIR) / "tests/golden" / kind))
+    for (const auto& entry : fs::directory_iterator(lamina::source_dir() / "tests/golden" / kind))
       paths.push_back(entry.path());
     std::ranges::sort(paths);
     for (const fs::path& path : paths) {

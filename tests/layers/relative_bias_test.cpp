@@ -5,11 +5,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/source_dir.h"
+
 namespace lamina::layers {
 namespace {
 
 TEST(RelativeBias, BucketsAreThoseOfTheReference) {
-  std::ifstream file(LAMINA_SOURCE_DIR "/tests/golden/layers/relative_buckets.json");
+  std::ifstream file(source_dir() / "tests/golden/layers/relative_buckets.json");
   const nlohmann::json rows = nlohmann::json::parse(file);
   ASSERT_GE(rows.size(), 7U);
   for (const nlohmann::json& row : rows) {

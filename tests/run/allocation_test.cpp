@@ -10,6 +10,7 @@
 
 #include "run/model_runs.h"
 #include "run/sampler.h"
+#include "support/source_dir.h"
 
 namespace {
 std::atomic<long> allocations{0};
@@ -109,7 +110,7 @@ TEST_P(StepAllocations, ABatchOf32SequencesMakesNone) {
 }
 
 TEST(EncoderDecoderSteps, NeitherEncodingNorDecodingAllocates) {
-  const auto folder = std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/encdec/t5_gated";
+  const auto folder = source_dir() / "tests/golden/encdec/t5_gated";
   for (const int threads : {1, 2}) {
     ModelRun run = ModelRun::open(folder, {.threads = threads, .context = 60, .recipe = "kv:f16 route:0,1,1"});
     std::vector<float> logits(static_cast<size_t>(run.model->vocabulary()));

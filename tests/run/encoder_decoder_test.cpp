@@ -9,6 +9,7 @@
 #include "run/encoder_decoder_runs.h"
 #include "run/engine.h"
 #include "run/golden_files.h"
+#include "support/source_dir.h"
 
 namespace lamina::run {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 constexpr double kRelative = 1e-4;
 
 std::filesystem::path encdec_folder() {
-  return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/encdec";
+  return source_dir() / "tests/golden/encdec";
 }
 
 /// What the encoder reads (tokens or frames), what the decoder reads, and what greedy choice goes on with after the

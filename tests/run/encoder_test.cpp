@@ -10,6 +10,7 @@
 #include "format/npy.h"
 #include "run/golden_files.h"
 #include "run/model_runs.h"
+#include "support/source_dir.h"
 
 namespace lamina::run {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 constexpr double kRelative = 1e-4;
 
 std::filesystem::path encoder_folder() {
-  return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/encoders";
+  return source_dir() / "tests/golden/encoders";
 }
 
 struct Text {

@@ -11,11 +11,12 @@
 #include "models/model.h"
 #include "recipe/recipe.h"
 #include "run/runner.h"
+#include "support/source_dir.h"
 
 namespace lamina::run {
 
 inline std::filesystem::path golden_folder() {
-  return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/models";
+  return source_dir() / "tests/golden/models";
 }
 
 /// The golden models, by folder name.

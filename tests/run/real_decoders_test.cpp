@@ -10,6 +10,7 @@
 #include "run/golden_files.h"
 #include "run/log_probability.h"
 #include "run/model_runs.h"
+#include "support/source_dir.h"
 
 namespace lamina::run {
 namespace {
@@ -61,7 +62,7 @@ class RealDecoder : public testing::TestWithParam<RealModel> {
   }
 
   static std::filesystem::path golden(const std::string& name) {
-    return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden" / GetParam().golden / name;
+    return source_dir() / "tests/golden" / GetParam().golden / name;
   }
   static std::filesystem::path passage(const std::string& name) { return golden(GetParam().passage + name); }
   static double reference_loss() { return read_json(passage("passage.json")).at("nll_mean").get<double>(); }

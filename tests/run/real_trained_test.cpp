@@ -8,6 +8,7 @@
 #include "run/golden_files.h"
 #include "run/log_probability.h"
 #include "run/model_runs.h"
+#include "support/source_dir.h"
 #include "support/trained_models.h"
 
 namespace lamina::run {
@@ -28,7 +29,7 @@ class RealTrained : public testing::TestWithParam<std::string> {
     }
   }
   std::filesystem::path golden(const std::string& file) const {
-    return std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/real" / GetParam() / file;
+    return source_dir() / "tests/golden/real" / GetParam() / file;
   }
   ModelRun open(int32_t sequences = 1) const {
     return ModelRun::open(*model_, {.exact = true, .context = 192, .sequences = sequences, .max_rows = 192});

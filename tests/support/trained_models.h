@@ -5,13 +5,15 @@
 #include <optional>
 #include <string>
 
+#include "support/source_dir.h"
+
 namespace lamina {
 
 /// Where small trained models are looked for: $LAMINA_TEST_MODELS, or shared/models beside the source tree.
 inline std::filesystem::path trained_models() {
   const char* set = std::getenv("LAMINA_TEST_MODELS");
   if (set != nullptr) return set;
-  return std::filesystem::path(LAMINA_SOURCE_DIR) / ".." / "shared" / "models";
+  return source_dir() / ".." / "shared" / "models";
 }
 
 /// The folder of that trained model, or nothing when it is not there.

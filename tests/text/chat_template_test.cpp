@@ -6,13 +6,15 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "support/source_dir.h"
+
 namespace lamina::text {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
 Json load(const std::string& name) {
-  std::ifstream file(std::string(LAMINA_SOURCE_DIR) + "/tests/golden/template/" + name);
+  std::ifstream file(source_dir() / "tests/golden/template" / name);
   return Json::parse(file);
 }
 

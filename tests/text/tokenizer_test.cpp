@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "support/source_dir.h"
 #include "text/utf8.h"
 
 namespace lamina::text {
@@ -17,7 +18,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 json read_golden(const std::string& name) {
-  std::ifstream file(std::string(LAMINA_SOURCE_DIR) + "/tests/golden/tokenizer/" + name + ".json");
+  std::ifstream file(source_dir() / "tests/golden/tokenizer" / (name + ".json"));
   return json::parse(file);
 }
 
