@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Runs `lamina bench` and llama.cpp's `llama-bench` in turn on the same files and writes a table of both.
 
-    bench/peers.py MODEL.gguf... [--threads 1,2] [--prompt 512] [--generate 128] [--depth 0] [--rounds 5]
+    bench/peers.py MODEL.gguf... [--threads 1,2] [--prompt 512,2048] [--generate 128] [--depth 0,2048] [--batch 4,16]
+                   [--rounds 5]
 
 A round runs both programs once per model and thread count, in alternating order; ratios are taken within a round.
+llama.cpp runs with flash attention on and off, and the better figure of each test counts. --batch: so many sequences
+generate at once (llama-batched-bench, which lies beside llama-bench), each after a prompt of 64 tokens.
 The path of llama-bench is --llama-bench, or is looked for under $LLAMA_CPP. The table goes to standard output and,
 unless --no-write is given, between the markers in docs/performance.md. CPU time that other processes took while a
 program ran is in every row: rows above --busy are marked, and are lower bounds.
@@ -22,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
+BATCH_TOKENS = 64  # of the prompt and of the answer of each sequence, where several generate at once
 
 
 class BenchError(Exception):
@@ -45,8 +49,9 @@ def read_jiffies():
     return sum(fields) - idle, sum(fields)
 
 
-def run_json(command, timeout):
-    """Runs a program; returns (its JSON, the share of all CPU time that others took while it ran)."""
+def run_json(command, timeout, lines=False):
+    """Runs a program; returns (its JSON, the share of all CPU time that others took while it ran). With `lines`, the
+    JSON is a list of those lines of the output that are objects."""
     busy, total = read_jiffies()
     own = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
@@ -64,14 +69,17 @@ def run_json(command, timeout):
     foreign = after_busy - busy - seconds * os.sysconf("SC_CLK_TCK")
     share = max(0.0, foreign / max(1, after_total - total))
     try:
+        if lines:
+            return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")], share
         return json.loads(done.stdout), share
     except json.JSONDecodeError as error:
         raise BenchError(f"{' '.join(command)}: its output is not JSON: {error}") from error
 
 
-def test_name(prompt, generate, depth):
+def test_name(prompt, generate, depth, batch=1):
     name = f"pp{prompt}" if prompt else f"tg{generate}"
-    return f"{name} at {depth}" if depth else name
+    name += f" at {depth}" if depth else ""
+    return name + (f", {batch} sequences" if batch > 1 else "")
 
 
 def parse_lamina(report):
@@ -79,12 +87,11 @@ def parse_lamina(report):
     rows = {}
     try:
         for row in report["rows"]:
-            if row["batch"] == 1:
-                depth = row["depth"]
-                name = f"{row['test']} at {depth}" if depth else row["test"]
-                rows[name] = (float(row["median_tps"]), row["isa"])
+            count = row["tokens"]
+            prompt, generate = (count, 0) if row["test"].startswith("pp") else (0, count)
+            rows[test_name(prompt, generate, row["depth"], row["batch"])] = (float(row["median_tps"]), row["isa"])
     except (KeyError, TypeError) as error:
-        raise BenchError(f"lamina bench: its JSON lacks {error}; rows[] with test, depth, batch, median_tps, isa expected")
+        raise BenchError(f"lamina bench: its JSON lacks {error}; rows[] with test, tokens, depth, batch, median_tps, isa expected")
     return rows
 
 
@@ -99,31 +106,58 @@ def parse_llama_bench(report):
         raise BenchError(f"llama-bench: its JSON lacks {error}; a list with n_prompt, n_gen, n_depth, samples_ts expected")
 
 
-def lamina_command(options, model, threads):
-    command = [str(options.lamina), "bench", str(model), "-p", str(options.prompt), "-n", str(options.generate)]
-    return [*command, "-d", str(options.depth), "-b", "1", "-r", "1", "--threads", str(threads), "--json"]
+def parse_batched_bench(rows):
+    """`llama-batched-bench --output-format jsonl` -> {test: tokens per second of all sequences}."""
+    try:
+        return {test_name(0, row["tg"], row["pp"], row["pl"]): float(row["speed_tg"]) for row in rows}
+    except (KeyError, TypeError) as error:
+        raise BenchError(f"llama-batched-bench: its JSON lacks {error}; lines with pp, tg, pl, speed_tg expected")
 
 
-def peer_command(options, model, threads):
-    command = [str(options.llama_bench), "-m", str(model), "-p", str(options.prompt), "-n", str(options.generate)]
-    command += ["-d", str(options.depth), "-r", "1", "-t", str(threads), "-ngl", "0", "-o", "json"]
-    return command + (["-fa", options.flash] if options.flash else [])
+def run_lamina(options, model, threads):
+    """{test: (tokens per second, isa)}, and the share of others."""
+    command = [str(options.lamina), "bench", str(model), "-r", "1", "--threads", str(threads), "--json"]
+    tests = ["-p", options.prompt, "-n", options.generate, "-d", options.depth, "-b", "1"]
+    report, foreign = run_json(command + tests, options.timeout)
+    found = parse_lamina(report)
+    if options.batch:
+        tests = ["-p", "0", "-n", str(BATCH_TOKENS), "-d", str(BATCH_TOKENS), "-b", options.batch]
+        report, share = run_json(command + tests, options.timeout)
+        found, foreign = found | parse_lamina(report), max(foreign, share)
+    return found, foreign
+
+
+def run_peer(options, model, threads):
+    """{test: tokens per second} with the better of both settings of flash attention, and the share of others."""
+    best, foreign = {}, 0.0
+    for flash in options.flash.split(","):
+        common = ["-m", str(model), "-t", str(threads), "-ngl", "0", "-fa", flash]
+        tests = ["-p", options.prompt, "-n", options.generate, "-d", options.depth, "-r", "1", "-o", "json"]
+        report, share = run_json([str(options.llama_bench), *common, *tests], options.timeout)
+        found, foreign = parse_llama_bench(report), max(foreign, share)
+        if options.batch:
+            context = 2 * BATCH_TOKENS * max(int(part) for part in options.batch.split(","))
+            tests = ["-npp", str(BATCH_TOKENS), "-ntg", str(BATCH_TOKENS), "-npl", options.batch, "-c", str(context)]
+            program = Path(options.llama_bench).with_name("llama-batched-bench")
+            rows, share = run_json([str(program), *common, *tests, "--output-format", "jsonl"], options.timeout, lines=True)
+            found, foreign = found | parse_batched_bench(rows), max(foreign, share)
+        best = {test: max(speed, best.get(test, 0.0)) for test, speed in found.items()}
+    return best, foreign
 
 
 def run_pair(options, model, threads, peer_first, table):
     """Runs both programs once and files their figures under (model, threads, test)."""
     reports = {}
     for side in ("peer", "lamina") if peer_first else ("lamina", "peer"):
-        make = lamina_command if side == "lamina" else peer_command
-        reports[side] = run_json(make(options, model, threads), options.timeout)
-    ours, theirs = parse_lamina(reports["lamina"][0]), parse_llama_bench(reports["peer"][0])
+        reports[side] = (run_lamina if side == "lamina" else run_peer)(options, model, threads)
+    (ours, own_share), (theirs, peer_share) = reports["lamina"], reports["peer"]
     if set(ours) != set(theirs):
         raise BenchError(f"the two ran different tests: lamina {sorted(ours)}, llama-bench {sorted(theirs)}")
     for test, (speed, isa) in ours.items():
         samples = table.setdefault((model, threads, test), Samples())
         samples.lamina.append(speed)
         samples.peer.append(theirs[test])
-        samples.foreign.append(max(reports["lamina"][1], reports["peer"][1]))
+        samples.foreign.append(max(own_share, peer_share))
         samples.isa = isa
 
 
@@ -173,10 +207,13 @@ def describe_versions(options):
     return f"Lamina {ours}; llama.cpp {theirs.removeprefix('version: ')}"
 
 
+FLASH_WORDS = {"on,off": "the better of on and off, test by test"}
+
+
 def format_table(table, options):
     lines = [
         f"Machine: {describe_machine()}. {describe_versions(options)}. {datetime.date.today().isoformat()}, "
-        f"{options.rounds} interleaved rounds, flash attention of llama.cpp: {options.flash or 'its default'}.",
+        f"{options.rounds} interleaved rounds, flash attention of llama.cpp: {FLASH_WORDS.get(options.flash, options.flash)}.",
         "Tokens per second and ratio: median [least–most]. Foreign CPU: share of all processors that other processes "
         "took during the run.",
         "",
@@ -211,12 +248,13 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--threads", default=str(os.cpu_count()), help="thread counts, as in 1,2")
-    parser.add_argument("--prompt", type=int, default=512)
-    parser.add_argument("--generate", type=int, default=128)
-    parser.add_argument("--depth", type=int, default=0)
+    parser.add_argument("--prompt", default="512", help="lengths, as in 512,2048")
+    parser.add_argument("--generate", default="128")
+    parser.add_argument("--depth", default="0")
+    parser.add_argument("--batch", default="", help="numbers of sequences that generate at once, as in 4,16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--busy", type=float, default=0.05, help="foreign CPU share above which a row is marked")
-    parser.add_argument("--flash", choices=["on", "off", "auto"], help="llama.cpp's flash attention")
+    parser.add_argument("--flash", choices=["on,off", "on", "off", "auto"], default="on,off", help="llama.cpp's flash attention")
     parser.add_argument("--lamina", type=Path, default=ROOT / "build" / "lamina")
     parser.add_argument("--llama-bench", type=Path)
     parser.add_argument("--peer-version", help="text that names the peer's version if its program does not know it")

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "lamina/commands.h"
+#include "lamina/profile.h"
 #include "lamina/session.h"
 #include "run/machine.h"
 #include "run/random.h"
@@ -28,6 +29,10 @@ struct BenchOptions {
   std::vector<int64_t> depth{0};
   std::vector<int32_t> batch{1};
   int rounds = 5;
+  bool profile = false;
+  std::string trace;
+
+  bool profiled() const { return profile || !trace.empty(); }
 };
 
 /// One row of the report: reading `tokens` tokens, or generating them, in each of `batch` sequences that hold `depth`.
@@ -48,6 +53,19 @@ struct Row {
   double max_tps = 0;
   std::optional<double> bandwidth_share;  ///< of generating alone
   double peak_share = 0;
+};
+
+/// The rounds that were run with a profile, in turn with those that were not.
+struct Profiled {
+  layers::Profile profile;
+  std::vector<double> rates;
+  double seconds = 0;  ///< of the rounds by the clock
+
+  const layers::StepSums& sums(const Test& test) const {
+    return profile.sums(test.prompt ? layers::StepKind::kReading : layers::StepKind::kWriting);
+  }
+  /// Part of the time that the operations explain.
+  double explained(const Test& test) const { return seconds > 0 ? sums(test).seconds / seconds : 0; }
 };
 
 Result<std::vector<Test>> list_tests(const BenchOptions& options) {
@@ -154,18 +172,31 @@ class Feeder {
   uint64_t drawn_ = 0;
 };
 
-/// Tokens per second of every round, after one that is not timed.
-Result<std::vector<double>> time_rounds(run::Runner& runner, const Test& test, int rounds) {
+/// Tokens per second of every round, after one that is not timed. With a profile, each round is run a second time for
+/// it.
+Result<std::vector<double>> time_rounds(run::Runner& runner, const Test& test, int rounds, Profiled* profiled) {
   Feeder feeder(runner, test.batch);
   LAMINA_CHECK_OK(feeder.open(test.batch));
   LAMINA_CHECK_OK(feeder.read(test.depth));
   std::vector<double> rates;
-  for (int round = -1; round < rounds; ++round) {
+  const auto time_round = [&](int64_t tokens, layers::Profile* profile) -> Result<double> {
     LAMINA_CHECK_OK(feeder.rewind(test.depth));
-    const int64_t tokens = round < 0 ? std::min<int64_t>(test.tokens, test.prompt ? kStepRows : 8) : test.tokens;
+    runner.set_profile(profile);
     const core::Stopwatch watch;
     LAMINA_CHECK_OK(test.prompt ? feeder.read(tokens) : feeder.generate(tokens));
-    if (round >= 0) rates.push_back(static_cast<double>(tokens * test.batch) / watch.seconds());
+    runner.set_profile(nullptr);
+    return watch.seconds();
+  };
+  const auto rate = [&](double seconds) { return static_cast<double>(test.tokens * test.batch) / seconds; };
+  const int64_t warm_up = std::min<int64_t>(test.tokens, test.prompt ? kStepRows : 8);
+  LAMINA_CHECK_OK(time_round(warm_up, nullptr));
+  for (int round = 0; round < rounds; ++round) {
+    LAMINA_ASSIGN(const double seconds, time_round(test.tokens, nullptr));
+    rates.push_back(rate(seconds));
+    if (profiled == nullptr) continue;
+    LAMINA_ASSIGN(const double profiled_seconds, time_round(test.tokens, &profiled->profile));
+    profiled->rates.push_back(rate(profiled_seconds));
+    profiled->seconds += profiled_seconds;
   }
   return rates;
 }
@@ -243,6 +274,29 @@ void print_row(const Row& row) {
   std::fflush(stdout);
 }
 
+/// What profiling costs: how much slower its rounds were.
+double profile_cost(const std::vector<double>& rates, const Profiled& profiled) {
+  return 1 - median(profiled.rates) / median(rates);
+}
+
+nlohmann::ordered_json json_of(const Test& test, const std::vector<double>& rates, const Profiled& profiled,
+                               const run::MachinePeaks& peaks) {
+  nlohmann::ordered_json out = profile_json(profiled.sums(test), peaks);
+  out["explained"] = profiled.explained(test);
+  out["cost"] = profile_cost(rates, profiled);
+  return out;
+}
+
+void print_profiled(const Test& test, const std::vector<double>& rates, const Profiled& profiled,
+                    const run::MachinePeaks& peaks) {
+  const layers::StepSums& sums = profiled.sums(test);
+  fmt::print("\n  {} steps of {:.3f} ms; {:.2f} % of the time is explained, profiling costs {:.2f} %\n", sums.steps,
+             1e3 * sums.seconds / static_cast<double>(std::max<int64_t>(sums.steps, 1)), 100 * profiled.explained(test),
+             100 * profile_cost(rates, profiled));
+  print_profile(sums, peaks);
+  fmt::print("\n");
+}
+
 Status bench_command(const BenchOptions& options) {
   LAMINA_ASSIGN(const std::vector<Test> tests, list_tests(options));
   LAMINA_ASSIGN(Session session, prepare_session(options.common, false));
@@ -252,12 +306,20 @@ Status bench_command(const BenchOptions& options) {
   const run::RouteCost cost = run::route_cost(*session.runner);
   if (!options.common.json) print_head(session, options, cost, peaks);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  Trace trace;
   for (const Test& test : tests) {
-    LAMINA_ASSIGN(const std::vector<double> rates, time_rounds(*session.runner, test, options.rounds));
+    Profiled profiled;
+    LAMINA_ASSIGN(const std::vector<double> rates,
+                  time_rounds(*session.runner, test, options.rounds, options.profiled() ? &profiled : nullptr));
     const Row row = make_row(test, rates, cost, peaks);
     rows.push_back(json_of(row, session, options, cost.isa));
     if (!options.common.json) print_row(row);
+    trace.add(fmt::format("{} d{} b{}", test.name(), test.depth, test.batch), profiled.profile);
+    if (!options.profile) continue;
+    if (options.common.json) rows.back()["profile"] = json_of(test, rates, profiled, peaks);
+    if (!options.common.json) print_profiled(test, rates, profiled, peaks);
   }
+  if (!options.trace.empty()) LAMINA_CHECK_OK(trace.write(options.trace));
   if (!options.common.json) return {};
   print_json({{"model", options.common.model},
               {"activations", options.common.activations},
@@ -294,6 +356,7 @@ void add_bench(CLI::App& app, int& exit_status) {
       ->allow_extra_args(false)
       ->check(CLI::Range(1, 4096));
   command->add_option("-r", options->rounds, "timed rounds of each test")->check(CLI::Range(1, 10000));
+  add_profile_options(*command, options->profile, options->trace);
   command->callback([options, &exit_status] { exit_status = exit_status_of(bench_command(*options)); });
 }
 

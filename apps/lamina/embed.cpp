@@ -28,6 +28,14 @@ struct EmbedCommand {
   bool force = false;
   bool no_normalize = false;
   bool truncate = false;
+  int repeat = 1;
+};
+
+/// The vectors, and what making them took.
+struct Embedded {
+  std::vector<std::vector<float>> vectors;
+  size_t tokens = 0;
+  std::vector<double> milliseconds{};  ///< of each time: tokenizing, running, pooling
 };
 
 Result<std::vector<std::string>> read_texts(const EmbedCommand& command) {
@@ -59,7 +67,8 @@ Result<embed::EmbedOptions> choose_options(const EmbedCommand& command, const em
   return options;
 }
 
-Status write_vectors(const EmbedCommand& command, const std::vector<std::vector<float>>& vectors) {
+Status write_vectors(const EmbedCommand& command, const Session& session, const Embedded& embedded) {
+  const std::vector<std::vector<float>>& vectors = embedded.vectors;
   if (!command.out.empty()) {
     const std::array<int64_t, 1> row{static_cast<int64_t>(vectors.front().size())};
     LAMINA_ASSIGN(format::NpyWriter writer, format::NpyWriter::create(command.out, format::NpyType::kFloat32, row));
@@ -67,7 +76,11 @@ Status write_vectors(const EmbedCommand& command, const std::vector<std::vector<
     LAMINA_CHECK_OK(writer.finish());
   }
   if (command.common.json) {
-    print_json({{"embeddings", vectors}});
+    print_json({{"embeddings", vectors},
+                {"timings",
+                 {{"load_ms", 1e3 * session.load_seconds},
+                  {"embed_ms", embedded.milliseconds},
+                  {"tokens", embedded.tokens}}}});
   } else if (!command.out.empty()) {
     fmt::print("{}: float32 [{}, {}]\n", command.out, vectors.size(), vectors.front().size());
   } else {
@@ -85,16 +98,27 @@ Status embed_command(const EmbedCommand& command) {
   LAMINA_ASSIGN(const std::string prompt, embed::find_prompt(settings, command.prompt_name));
   LAMINA_ASSIGN(const embed::EmbedOptions options, choose_options(command, settings, *session.tokenizer, prompt));
   LAMINA_ASSIGN(const int64_t limit, text_limit(command.common, settings.limit, *session.model));
-  std::vector<embed::Input> inputs;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    LAMINA_ASSIGN(embed::Input input,
-                  embed::encode_text(*session.tokenizer, embed::prepare_text(settings, prompt, texts[i]),
-                                     {.index = i, .limit = limit, .truncate = command.truncate}));
-    inputs.push_back(std::move(input));
-  }
+  const auto encode = [&]() -> Result<std::vector<embed::Input>> {
+    std::vector<embed::Input> inputs;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      LAMINA_ASSIGN(embed::Input input,
+                    embed::encode_text(*session.tokenizer, embed::prepare_text(settings, prompt, texts[i]),
+                                       {.index = i, .limit = limit, .truncate = command.truncate}));
+      inputs.push_back(std::move(input));
+    }
+    return inputs;
+  };
+  LAMINA_ASSIGN(std::vector<embed::Input> inputs, encode());  // texts that are refused are so before weights are loaded
   LAMINA_CHECK_OK(start_session(session, command.common, encoder_needs(limit, *session.model)));
-  LAMINA_ASSIGN(const auto vectors, embed::embed(*session.runner, settings, options, inputs));
-  return write_vectors(command, vectors);
+  Embedded embedded;
+  for (const embed::Input& input : inputs) embedded.tokens += input.ids.size();
+  for (int i = 0; i < command.repeat; ++i) {
+    const core::Stopwatch watch;
+    LAMINA_ASSIGN(inputs, encode());
+    LAMINA_ASSIGN(embedded.vectors, embed::embed(*session.runner, settings, options, inputs));
+    embedded.milliseconds.push_back(watch.milliseconds());
+  }
+  return write_vectors(command, session, embedded);
 }
 
 }  // namespace
@@ -118,6 +142,8 @@ void add_embed(CLI::App& app, int& exit_status) {
   command->add_flag("--no-normalize", options->no_normalize, "leave the length of vectors as it is");
   command->add_option("--prompt-name", options->prompt_name, "which of the model's prompts to put before each text");
   command->add_flag("--truncate", options->truncate, "cut texts that are too long instead of refusing them");
+  command->add_option("--repeat", options->repeat, "embed so many times; --json tells how long each took")
+      ->check(CLI::Range(1, 1000000));
   command->add_option("--out", options->out, "float32 .npy [texts, dimensions]");
   command->callback([options, &exit_status] { exit_status = exit_status_of(embed_command(*options)); });
 }

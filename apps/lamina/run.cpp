@@ -9,6 +9,7 @@
 #include "lamina/conversation.h"
 #include "lamina/frames.h"
 #include "lamina/generation_options.h"
+#include "lamina/profile.h"
 #include "lamina/session.h"
 
 namespace lamina::app {
@@ -27,6 +28,8 @@ struct RunOptions {
   std::string system;
   std::string mel;
   bool raw = false;
+  bool profile = false;
+  std::string trace;
 };
 
 /// The prompt's tokens: as plain text, or as a user's message in the model's chat template.
@@ -68,19 +71,12 @@ Result<Input> read_input(const RunOptions& options, Session& session) {
   return input;
 }
 
-void print_result(const RunOptions& options, const Session& session, size_t prompt_size,
-                  const run::Generation& generation) {
+double per_second(double tokens, double seconds) {
+  return seconds > 0 ? tokens / seconds : 0.0;
+}
+
+nlohmann::ordered_json result_json(const Session& session, size_t prompt_size, const run::Generation& generation) {
   const auto completion = static_cast<double>(generation.tokens.size());
-  const auto per_second = [](double tokens, double seconds) { return seconds > 0 ? tokens / seconds : 0.0; };
-  if (!options.common.json) {
-    std::cout << '\n' << std::flush;
-    if (isatty(STDERR_FILENO) == 0) return;
-    fmt::print(stderr, "\n[{} + {} tokens, {:.0f} + {:.1f} tokens/s, first after {:.0f} ms]\n", prompt_size,
-               generation.tokens.size(), per_second(static_cast<double>(prompt_size), generation.prompt_seconds),
-               per_second(completion - 1, generation.decode_seconds),
-               1e3 * (session.load_seconds + generation.prompt_seconds));
-    return;
-  }
   nlohmann::ordered_json out{{"text", generation.text},
                              {"tokens", generation.tokens},
                              {"prompt_tokens", prompt_size},
@@ -90,7 +86,44 @@ void print_result(const RunOptions& options, const Session& session, size_t prom
                     {"ttft_ms", 1e3 * generation.prompt_seconds},
                     {"prompt_tps", per_second(static_cast<double>(prompt_size), generation.prompt_seconds)},
                     {"decode_tps", per_second(completion - 1, generation.decode_seconds)}};
-  print_json(out);
+  return out;
+}
+
+/// Where the time went, apart for the steps that read the prompt and for those that wrote the answer. The answer has
+/// standard output for itself.
+Status report_profile(const RunOptions& options, Session& session, const layers::Profile& profile,
+                      nlohmann::ordered_json& out) {
+  if (!options.trace.empty()) {
+    Trace trace;
+    trace.add("last step", profile);
+    LAMINA_CHECK_OK(trace.write(options.trace));
+  }
+  if (!options.profile) return {};
+  LAMINA_ASSIGN(const run::MachinePeaks peaks, run::measure_peaks(*session.pool));
+  for (const auto& [name, kind] :
+       {std::pair{"reading", layers::StepKind::kReading}, {"writing", layers::StepKind::kWriting}}) {
+    out["profile"][name] = profile_json(profile.sums(kind), peaks);
+    if (options.common.json || profile.sums(kind).steps == 0) continue;
+    fmt::print(stderr, "\n{}: {} steps\n", name, profile.sums(kind).steps);
+    print_profile(profile.sums(kind), peaks, stderr);
+  }
+  return {};
+}
+
+Status print_result(const RunOptions& options, Session& session, size_t prompt_size, const run::Generation& generation,
+                    const layers::Profile& profile) {
+  nlohmann::ordered_json out = result_json(session, prompt_size, generation);
+  if (!options.common.json) {
+    std::cout << '\n' << std::flush;
+    if (isatty(STDERR_FILENO) != 0) {
+      fmt::print(stderr, "\n[{} + {} tokens, {:.0f} + {:.1f} tokens/s, first after {:.0f} ms]\n", prompt_size,
+                 generation.tokens.size(), out["timings"]["prompt_tps"].get<double>(),
+                 out["timings"]["decode_tps"].get<double>(), 1e3 * (session.load_seconds + generation.prompt_seconds));
+    }
+  }
+  LAMINA_CHECK_OK(report_profile(options, session, profile, out));
+  if (options.common.json) print_json(out);
+  return {};
 }
 
 Status answer(const RunOptions& options, Session& session) {
@@ -110,10 +143,11 @@ Status answer(const RunOptions& options, Session& session) {
       return std::cout.good();
     };
   }
+  layers::Profile profile;
+  if (options.profile || !options.trace.empty()) session.runner->set_profile(&profile);
   LAMINA_ASSIGN(const size_t index, engine.submit(std::move(request), input.sequence));
   LAMINA_CHECK_OK(engine.finish());
-  print_result(options, session, prompt_size, engine.result(index));
-  return {};
+  return print_result(options, session, prompt_size, engine.result(index), profile);
 }
 
 Status run_command(RunOptions& options, bool has_prompt) {
@@ -123,6 +157,8 @@ Status run_command(RunOptions& options, bool has_prompt) {
     LAMINA_ASSIGN(options.prompt, read_file("-"));
   }
   LAMINA_ASSIGN(Session session, open_session(options.common, {.encoder_decoder = true}));
+  if (chat && (options.profile || !options.trace.empty()))
+    return fail(ErrorCode::kUnsupported, "--profile", "a chat has none; a PROMPT expected");
   if (chat && session.model->encoder() != nullptr)
     return fail(ErrorCode::kUnsupported, options.common.model, "an encoder-decoder has no chat; a PROMPT expected");
   if (chat) return run_chat(session, options.generation, options.system);
@@ -148,6 +184,7 @@ void add_run(CLI::App& app, int& exit_status) {
       "--mel", options->mel,
       "for a model that hears: a spectrogram, float32 .npy [features, frames]; PROMPT begins the answer");
   command->add_flag("--raw", options->raw, "complete the text itself, without chat template");
+  add_profile_options(*command, options->profile, options->trace);
   command->callback(
       [options, prompt, &exit_status] { exit_status = exit_status_of(run_command(*options, prompt->count() > 0)); });
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "layers/attention_cost.h"
 #include "layers/border.h"
 #include "layers/layer.h"
 #include "layers/relative_bias.h"
@@ -59,6 +60,7 @@ class Attention : public Sublayer {
     const int64_t end = group.first_position + group.rows - 1;
     return window_ == 0 ? end : std::min(end, position + window_ - 1);
   }
+  int64_t first_key(int64_t position) const { return window_ == 0 ? 0 : std::max<int64_t>(0, position - window_ + 1); }
   int64_t group_size() const { return heads_ / kv_heads_; }
   int64_t tile_tokens() const { return std::max<int64_t>(1, kTileRows / group_size()); }
   int64_t partial_floats(int64_t rows, int64_t positions) const {
@@ -159,6 +161,7 @@ void Attention::forward(Step& step, const float* input, float* stream) const {
                             Product{.linear = v_.get(), .y = heads.v, .y_stride = kv_heads_ * value_size_}};
   run_products(step, products, normed, step.rows);
   store(step, heads);
+  step.lap(Op::kRotate);
   int64_t positions = 0;
   for (const RowGroup& group : step.groups) positions = std::max(positions, group.first_position + group.rows);
   if (step.rows <= kFewRows && step.pool.threads() > 1 && positions > kernels::kSegmentKeys) {
@@ -166,6 +169,10 @@ void Attention::forward(Step& step, const float* input, float* stream) const {
   } else {
     attend(step, heads);
   }
+  lap_attention(step, step.cache.visits()[static_cast<size_t>(step.visit)], heads_,
+                [this](const RowGroup& group, int64_t position) {
+                  return core::Range{first_key(position), last_key(group, position) + 1};
+                });
   border_.leave(step, *o_, heads.out, stream);
 }
 
@@ -213,7 +220,7 @@ int64_t Attention::fill_rows(const RowGroup& group, int64_t first_token, int64_t
     for (int64_t head = kv_head * group_size(); head < (kv_head + 1) * group_size(); ++head) {
       rows[count++] = {.query = heads.q + (row * heads_ + head) * head_size_,
                        .out = heads.out + (row * heads_ + head) * value_size_,
-                       .first_key = window_ == 0 ? 0 : std::max<int64_t>(0, position - window_ + 1),
+                       .first_key = first_key(position),
                        .last_key = last_key(group, position),
                        .bias = bias_ ? bias_->table(head) : nullptr,
                        .position = position};

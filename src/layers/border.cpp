@@ -34,6 +34,7 @@ const float* Border::enter(Step& step, const float* input) const {
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
     before_->apply(input + begin * hidden_, normed + begin * hidden_, end - begin);
   });
+  step.lap(Op::kNorm);
   return normed;
 }
 
@@ -50,6 +51,7 @@ void Border::leave(Step& step, const Linear& last, const float* x, float* stream
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
     stream_->apply(stream + begin * hidden_, stream + begin * hidden_, end - begin);
   });
+  step.lap(Op::kNorm);
 }
 
 void Border::add(Step& step, float* sum, float* stream) const {
@@ -59,6 +61,7 @@ void Border::add(Step& step, float* sum, float* stream) const {
     kernels::add_scaled(sum + begin * hidden_, multiplier_, (end - begin) * hidden_, rows);
     if (stream_) stream_->apply(rows, rows, end - begin);
   });
+  step.lap(Op::kNorm);
 }
 
 int64_t Border::arena_bytes(int64_t rows) const {

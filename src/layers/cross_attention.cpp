@@ -2,6 +2,7 @@
 #include <array>
 
 #include "kernels/attention.h"
+#include "layers/attention_cost.h"
 #include "layers/border.h"
 #include "layers/layer.h"
 #include "layers/rows.h"
@@ -104,6 +105,7 @@ void CrossAttention::encode(Step& step, const float* encoded) const {
       }
     }
   });
+  step.lap(Op::kRotate);
 }
 
 void CrossAttention::forward(Step& step, const float* input, float* stream) const {
@@ -113,6 +115,8 @@ void CrossAttention::forward(Step& step, const float* input, float* stream) cons
   run_products(step, std::array{Product{.linear = q_.get(), .y = queries, .y_stride = heads_ * head_size_}}, normed,
                step.rows);
   attend(step, queries, out);
+  lap_attention(step, step.encoded->visits()[static_cast<size_t>(step.layer)], heads_,
+                [&](const RowGroup& group, int64_t) { return core::Range{0, step.encoded->length(group.sequence)}; });
   border_.leave(step, *o_, out, stream);
 }
 

@@ -106,6 +106,7 @@ void Embedding::forward(Step& step, const EmbeddingInput& input, float* out) con
     if (position_table_) add_rows(*position_table_, part(input.positions, begin, end), position_offset_, mine, row);
     if (norm_) norm_->apply(row, row, end - begin);
   });
+  step.lap(Op::kEmbedding);
   if (project_)
     run_products(step, std::array{Product{.linear = project_.get(), .y = out, .y_stride = hidden_}}, sums, step.rows);
 }

@@ -86,12 +86,14 @@ void FrameConvolutions::run_stage(Step& step, const Stage& stage, const Frames& 
       }
     }
   });
+  step.lap(Op::kConvolution);
   run_products(step, std::array{Product{.linear = stage.linear.get(), .y = out, .y_stride = stage.outputs}}, windows,
                rows);
   split_rows(step.pool, rows, [&](int64_t begin, int64_t end) {
     float* mine = out + begin * stage.outputs;
     kernels::activate(stage.activation, mine, (end - begin) * stage.outputs, mine);
   });
+  step.lap(Op::kActivation);
 }
 
 void FrameConvolutions::forward(Step& step, const Frames& frames, float* out) const {

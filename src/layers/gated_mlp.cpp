@@ -37,6 +37,7 @@ class GatedMlp : public Sublayer {
     split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
       gating_.apply(gate + begin * intermediate_, up + begin * intermediate_, (end - begin) * intermediate_);
     });
+    step.lap(Op::kActivation);
     border_.leave(step, *down_, gate, stream);
   }
 

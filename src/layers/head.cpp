@@ -83,6 +83,7 @@ void Head::mean_row(const float* x, int64_t rows, float* mean) const {
 void Head::forward(Step& step, float* x, int64_t rows, float* logits) const {
   if (!pools_rows_)
     split_rows(step.pool, rows, [&](int64_t begin, int64_t end) { finish(x + begin * hidden_, end - begin); });
+  step.lap(Op::kNorm);
   if (dense_) {
     const int64_t width = dense_->outputs();
     auto* dense = step.arena.take<float>(rows * width);
@@ -92,6 +93,7 @@ void Head::forward(Step& step, float* x, int64_t rows, float* logits) const {
       kernels::activate(activation_, mine, (end - begin) * width, mine);
       if (dense_norm_) dense_norm_->apply(mine, mine, end - begin);
     });
+    step.lap(Op::kActivation);
     x = dense;
   }
   run_products(step, std::array{Product{.linear = linear_.get(), .y = logits, .y_stride = outputs()}}, x, rows);
@@ -102,6 +104,7 @@ void Head::forward(Step& step, float* x, int64_t rows, float* logits) const {
     if (scale_ != 1) kernels::scale(begin, scale_, range.end - range.begin, begin);
     if (soft_cap_ != 0) kernels::soft_cap(begin, soft_cap_, range.end - range.begin, begin);
   });
+  step.lap(Op::kActivation);
 }
 
 int64_t Head::arena_bytes(int64_t rows) const {

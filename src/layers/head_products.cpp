@@ -1,6 +1,7 @@
 #include "layers/head_products.h"
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/quantize.h"
 #include "layers/rows.h"
@@ -23,6 +24,7 @@ void run_head_products(Step& step, const HeadLinears& heads, const HeadRows<cons
                              activations + (head * rows + begin) * layout.row_bytes);
     }
   });
+  step.lap(Op::kQuantize);
   const int64_t panels = heads.front()->layout().panels;
   step.pool.run([&](int index, int threads) {
     const core::Range mine = core::split_range(count * panels, 1, index, threads);
@@ -44,6 +46,10 @@ void run_head_products(Step& step, const HeadLinears& heads, const HeadRows<cons
       at = end;
     }
   });
+  if (step.profile == nullptr) return;
+  OpCost cost;
+  for (const auto& linear : heads) cost += product_cost(*linear, rows);
+  step.profile->lap(Op::kProduct, cost, std::array{heads.front().get()});
 }
 
 }  // namespace lamina::layers

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/attention.h"
+#include "layers/attention_cost.h"
 #include "layers/border.h"
 #include "layers/head_products.h"
 #include "layers/layer.h"
@@ -206,6 +207,7 @@ void LatentAttention::forward(Step& step, const float* input, float* stream) con
   Work work = take_work(step);
   project(step, normed, work);
   store(step, work);
+  step.lap(Op::kRotate);
   run_head_products(step, k_b_, {work.q, heads_ * query_size(), query_size()},
                     {work.queries, heads_ * key_size(), key_size()});
   if (step.rows <= kFewRows && step.pool.threads() > 1) {
@@ -219,6 +221,8 @@ void LatentAttention::forward(Step& step, const float* input, float* stream) con
   } else {
     attend(step, work);
   }
+  lap_attention(step, step.cache.visits()[static_cast<size_t>(step.visit)], heads_,
+                [](const RowGroup&, int64_t position) { return core::Range{0, position + 1}; });
   run_head_products(step, v_b_, {work.latents, heads_ * latent_, latent_}, {work.out, heads_ * value_, value_});
   border_.leave(step, *o_, work.out, stream);
 }
@@ -236,6 +240,7 @@ void LatentAttention::project(Step& step, const float* normed, const Work& work)
     float* rows = work.low + begin * query_rank_;
     q_norm_->apply(rows, rows, end - begin);
   });
+  step.lap(Op::kNorm);
   run_products(step, std::array{q}, work.low, step.rows);
 }
 

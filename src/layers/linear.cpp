@@ -200,6 +200,27 @@ int64_t product_scratch_bytes(std::span<const Linear* const> linears, int64_t ro
   return bytes;
 }
 
+OpCost product_cost(const Linear& linear, int64_t rows) {
+  const int64_t operations = 2 * rows * linear.outputs() * linear.inputs();
+  const bool is_float = linear.layout().activation == kernels::InputForm::kFloat;
+  return {.bytes = linear.bytes(), .int8 = is_float ? 0 : operations, .float32 = is_float ? operations : 0};
+}
+
+namespace {
+
+void note_products(const Step& step, std::span<const Product> products, int64_t rows) {
+  if (step.profile == nullptr) return;
+  std::array<const Linear*, kMaxProducts> matrices{};
+  OpCost cost;
+  for (size_t i = 0; i < products.size(); ++i) {
+    matrices[i] = products[i].linear;
+    cost += product_cost(*products[i].linear, rows);
+  }
+  step.profile->lap(Op::kProduct, cost, {matrices.data(), products.size()});
+}
+
+}  // namespace
+
 void run_products(Step& step, std::span<const Product> products, const float* x, int64_t rows) {
   assert(products.size() <= kMaxProducts);
   Inputs inputs;
@@ -218,6 +239,7 @@ void run_products(Step& step, std::span<const Product> products, const float* x,
                              inputs.data[i] + begin * inputs.layouts[i].row_bytes);
     }
   });
+  step.lap(Op::kQuantize);
   step.pool.run([&](int index, int threads) {
     const core::Range mine = core::split_range(panels, 1, index, threads);
     int64_t first = 0;
@@ -240,6 +262,7 @@ void run_products(Step& step, std::span<const Product> products, const float* x,
                        .scratch = step.thread_scratch[static_cast<size_t>(index)]});
     }
   });
+  note_products(step, products, rows);
 }
 
 }  // namespace lamina::layers

@@ -101,6 +101,9 @@ struct Product {
   bool accumulate = false;  ///< y += instead of y =
 };
 
+/// What a product of that many rows with the matrix must read and compute.
+OpCost product_cost(const Linear& linear, int64_t rows);
+
 /// Bytes of the arena that run_products takes for these matrices and at most `rows` rows.
 int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows);
 /// Scratch bytes per thread.

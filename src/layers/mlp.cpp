@@ -36,6 +36,7 @@ class Mlp : public Sublayer {
       float* rows = inner + begin * intermediate_;
       kernels::activate(activation_, rows, (end - begin) * intermediate_, rows);
     });
+    step.lap(Op::kActivation);
     border_.leave(step, *down_, inner, stream);
   }
 

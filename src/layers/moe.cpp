@@ -122,6 +122,7 @@ const std::byte* Moe::gather(Step& step, const Linear& reader, const Routes& rou
       kernels::quantize_rows(layout, x + routes.sources[place] * hidden_, hidden_, 1, out + place * layout.row_bytes);
     }
   });
+  step.lap(Op::kQuantize);
   return out;
 }
 
@@ -150,6 +151,7 @@ void Moe::forward(Step& step, const float* input, float* stream) const {
     gating_.apply(own, up + begin * intermediate_, (end - begin) * intermediate_);
     kernels::quantize_rows(inner, own, intermediate_, end - begin, inner_rows + begin * inner.row_bytes);
   });
+  step.lap(Op::kActivation);
   auto* parts = step.arena.take<float>(places * hidden_);
   run_routed(step, std::array{RoutedProduct{.experts = &down_, .activations = inner_rows, .y = parts}}, routes);
 
@@ -161,6 +163,7 @@ void Moe::forward(Step& step, const float* input, float* stream) const {
                           out + i / options_.used * hidden_);
     }
   });
+  step.lap(Op::kRouting);
   if (shared_) add_shared(step, normed, out);
   border_.add(step, out, stream);
 }
@@ -177,6 +180,7 @@ void Moe::add_shared(Step& step, const float* normed, float* out) const {
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
     gating_.apply(gate + begin * size, up + begin * size, (end - begin) * size);
   });
+  step.lap(Op::kActivation);
   run_products(step, std::array{Product{.linear = shared_->down.get(), .y = sum, .y_stride = hidden_}}, gate,
                step.rows);
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
@@ -189,6 +193,7 @@ void Moe::add_shared(Step& step, const float* normed, float* out) const {
       kernels::add_scaled(sum + row * hidden_, static_cast<float>(share), hidden_, out + row * hidden_);
     }
   });
+  step.lap(Op::kRouting);
 }
 
 int64_t Moe::arena_bytes(const StepLimits& limits) const {

@@ -176,6 +176,7 @@ Routes route(Step& step, const RouterOptions& options, float* logits) {
   }
   std::copy(first + 1, first + options.experts + 1, first);
   first[options.experts] = static_cast<int32_t>(count);
+  step.lap(Op::kRouting);
   return {.used = used, .places = places, .shares = shares, .sources = sources, .first = first};
 }
 
@@ -184,6 +185,24 @@ int64_t route_bytes(const RouterOptions& options, int64_t rows) {
   return 4 * numbers(rows * options.used) + numbers(options.experts + 1) + numbers(rows * options.experts) +
          numbers(rows * options.groups);
 }
+
+namespace {
+
+void note_routed(const Step& step, std::span<const RoutedProduct> products, const Routes& routes) {
+  if (step.profile == nullptr) return;
+  std::array<const Linear*, 2> matrices{};
+  OpCost cost;
+  for (size_t i = 0; i < products.size(); ++i) {
+    if (i < matrices.size()) matrices[i] = products[i].experts->front().get();
+    for (size_t e = 0; e < products[i].experts->size(); ++e) {
+      const int64_t rows = int64_t{routes.first[e + 1]} - routes.first[e];
+      if (rows > 0) cost += product_cost(*(*products[i].experts)[e], rows);
+    }
+  }
+  step.profile->lap(Op::kProduct, cost, {matrices.data(), std::min(products.size(), matrices.size())});
+}
+
+}  // namespace
 
 void run_routed(Step& step, std::span<const RoutedProduct> products, const Routes& routes) {
   const auto rows_of = [&](size_t expert) { return int64_t{routes.first[expert + 1]} - routes.first[expert]; };
@@ -224,6 +243,7 @@ void run_routed(Step& step, std::span<const RoutedProduct> products, const Route
       }
     }
   });
+  note_routed(step, products, routes);
 }
 
 }  // namespace lamina::layers

@@ -55,6 +55,7 @@ class ShortConvolution : public Sublayer {
         kernels::multiply(own, parts + (row * 3 + 1) * hidden_ + begin, end - begin, own);
       }
     });
+    step.lap(Op::kConvolution);
     border_.leave(step, *out_, out, stream);
   }
 

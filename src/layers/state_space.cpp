@@ -161,9 +161,12 @@ void StateSpace::forward(Step& step, const float* input, float* stream) const {
   run_products(step, std::array{Product{.linear = in_.get(), .y = projected, .y_stride = projected_size()}}, normed,
                step.rows);
   convolve(step, rows);
+  step.lap(Op::kConvolution);
   compute_steps(step, rows);
   scan(step, rows);
+  step.lap(Op::kStateSpace);
   gate(step, rows);
+  step.lap(Op::kActivation);
   border_.leave(step, *out_, rows.mixed, stream);
 }
 

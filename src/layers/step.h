@@ -8,6 +8,7 @@
 #include "cache/kv_cache.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
+#include "layers/profile.h"
 
 namespace lamina::layers {
 
@@ -68,8 +69,13 @@ struct Step {
   int64_t rows = 0;
   int visit = 0;  ///< the key of the cache: the position in the route, where keys and values are kept
   cache::KvCache* encoded =
-      nullptr;    ///< what cross attention keeps of the encoder's output, by layer; null without one
-  int layer = 0;  ///< the key of `encoded`
+      nullptr;                 ///< what cross attention keeps of the encoder's output, by layer; null without one
+  int layer = 0;               ///< the key of `encoded`
+  Profile* profile = nullptr;  ///< told at the end of each operation what it was; null: nobody wants to know
+
+  void lap(Op op, const OpCost& cost = {}) const {
+    if (profile != nullptr) profile->lap(op, cost);
+  }
 };
 
 }  // namespace lamina::layers

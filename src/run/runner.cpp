@@ -312,6 +312,17 @@ void Runner::call_hook(const layers::Step& step, int visit, int layer) {
   if (hook_ == nullptr) return;
   hook_->at_border({.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_},
                    stream_);
+  step.lap(layers::Op::kHook);
+}
+
+void Runner::read_embedding(layers::Step& step) {
+  if (profile_ != nullptr) profile_->enter(-1, -1, "embedding");
+  arena_.reset();
+  model_.embedding().forward(step, {.tokens = tokens_, .positions = positions_, .types = types_, .frames = frames_},
+                             stream_);
+  compute_angles(step.rows);
+  step.lap(layers::Op::kAngles);
+  call_hook(step, -1, -1);
 }
 
 void Runner::visit_layers(layers::Step& step) {
@@ -324,10 +335,12 @@ void Runner::visit_layers(layers::Step& step) {
     if (layer.parallel) {
       std::memcpy(layer_input_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
       input = layer_input_;
+      step.lap(layers::Op::kCopy);
     }
     for (const auto& part : layer.parts) {
       if (!runs(visit, part)) continue;
       arena_.reset();
+      if (profile_ != nullptr) profile_->enter(static_cast<int>(i), visit.layer, part.role);
       part.sublayer->forward(step, input, stream_);
     }
     call_hook(step, static_cast<int>(i), visit.layer);
@@ -348,6 +361,7 @@ void Runner::pool_rows(std::span<const BatchRow> rows, float* pooled) {
 }
 
 void Runner::compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits) {
+  if (profile_ != nullptr) profile_->enter(-1, -1, "head");
   const auto hidden = static_cast<size_t>(model_.hidden());
   arena_.reset();
   auto* wanted = arena_.take<float>(step.rows * model_.hidden());
@@ -359,6 +373,7 @@ void Runner::compute_logits(layers::Step& step, std::span<const BatchRow> rows, 
     ++count;
   }
   if (count > 0 && model_.head().pools_rows()) pool_rows(rows, wanted);
+  step.lap(layers::Op::kCopy);
   if (count > 0) model_.head().forward(step, wanted, count, logits);
 }
 
@@ -372,7 +387,8 @@ layers::Step Runner::make_step(std::span<const layers::RowGroup> groups, int64_t
           .rows = rows,
           .visit = 0,
           .encoded = encoded_ ? &*encoded_ : nullptr,
-          .layer = 0};
+          .layer = 0,
+          .profile = profile_};
 }
 
 Status Runner::encode(std::span<const BatchRow> rows) {
@@ -438,12 +454,12 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
   LAMINA_CHECK_OK(group_rows(rows));
   core::set_float_mode();
   const auto count = static_cast<int64_t>(rows.size());
+  if (profile_ != nullptr) {
+    const bool reads = count > static_cast<int64_t>(groups_.size());
+    profile_->start(reads ? layers::StepKind::kReading : layers::StepKind::kWriting);
+  }
   layers::Step step = make_step(groups_, count);
-  arena_.reset();
-  model_.embedding().forward(step, {.tokens = tokens_, .positions = positions_, .types = types_, .frames = frames_},
-                             stream_);
-  compute_angles(count);
-  call_hook(step, -1, -1);
+  read_embedding(step);
   visit_layers(step);
   compute_logits(step, rows, logits.data());
   for (const layers::RowGroup& group : groups_) {
@@ -453,6 +469,7 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
       cache_->set_length(group.sequence, group.first_position + group.rows);
     }
   }
+  if (profile_ != nullptr) profile_->finish();
   return {};
 }
 

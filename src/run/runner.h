@@ -81,6 +81,8 @@ class Runner {
   /// What each visit of the route keeps of a position.
   std::span<const cache::VisitShape> cache_visits() const { return cache_->visits(); }
   void set_hook(BorderHook* hook) { hook_ = hook; }
+  /// Records where the time of the steps from now on goes; null: no longer. Results do not change.
+  void set_profile(layers::Profile* profile) { profile_ = profile; }
   /// The encoder's pass, to hook into; null unless the model is an encoder-decoder.
   Runner* encoder() { return encoder_.get(); }
   const Runner* encoder() const { return encoder_.get(); }
@@ -109,6 +111,7 @@ class Runner {
   core::Status check_row(const BatchRow& row) const;
   core::Status group_rows(std::span<const BatchRow> rows);
   void compute_angles(int64_t rows);
+  void read_embedding(layers::Step& step);
   void visit_layers(layers::Step& step);
   void pool_rows(std::span<const BatchRow> rows, float* pooled);
   void compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
@@ -122,6 +125,7 @@ class Runner {
   std::unique_ptr<Runner> encoder_;
   std::optional<cache::KvCache> encoded_;  ///< keys and values of cross attention, by layer
   BorderHook* hook_ = nullptr;
+  layers::Profile* profile_ = nullptr;
   layers::Frames frames_;  ///< of the step, of an encoder that reads them
   core::AlignedBuffer memory_;
   float* stream_ = nullptr;

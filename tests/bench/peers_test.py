@@ -15,12 +15,12 @@ import peers  # noqa: E402
 
 
 def lamina_rows(prompt_speed, decode_speed, depth=0):
-    common = {"tokens": 1, "depth": depth, "batch": 1, "threads": 2, "min_tps": 1.0, "max_tps": 999.0}
+    common = {"depth": depth, "batch": 1, "threads": 2, "min_tps": 1.0, "max_tps": 999.0}
     common |= {"bandwidth_share": 0.5, "peak_share": 0.1, "isa": "avx512-vnni", "recipe": ""}
     return {
         "rows": [
-            common | {"test": "pp512", "median_tps": prompt_speed},
-            common | {"test": "tg128", "median_tps": decode_speed},
+            common | {"test": "pp512", "tokens": 512, "median_tps": prompt_speed},
+            common | {"test": "tg128", "tokens": 128, "median_tps": decode_speed},
         ]
     }
 
@@ -60,8 +60,25 @@ class Peers(unittest.TestCase):
         arguments = ["m.gguf", "--lamina", str(lamina), "--llama-bench", str(peer), "--page", str(self.page)]
         out, err = StringIO(), StringIO()
         with redirect_stdout(out), redirect_stderr(err):
-            status = peers.main([*arguments, "--threads", "2", "--busy", "2", *more])
+            status = peers.main([*arguments, "--threads", "2", "--busy", "2", "--flash", "on", *more])
         return status, out.getvalue(), err.getvalue()
+
+    def test_the_better_flash_setting_counts(self):
+        lamina = self.program("lamina", [lamina_rows(100, 10)])
+        peer = self.program("llama-bench", [peer_rows(50, 20), peer_rows(80, 5)])
+        status, out, _ = self.run_main(lamina, peer, "--rounds", "1", "--flash", "on,off")
+        self.assertEqual(status, 0)
+        self.assertIn("| pp512 | 2 | 100.0 [100.0–100.0] | 80.0 [80.0–80.0] |", out)
+        self.assertIn("| tg128 | 2 | 10.0 [10.0–10.0] | 20.0 [20.0–20.0] |", out)
+
+    def test_several_sequences_at_once(self):
+        batched = {"rows": [lamina_rows(1, 1)["rows"][1] | {"tokens": 64, "test": "tg64", "depth": 64, "batch": 4, "median_tps": 90.0}]}
+        lamina = self.program("lamina", [lamina_rows(100, 10), batched])
+        peer = self.program("llama-bench", [peer_rows(50, 20)])
+        self.program("llama-batched-bench", [{"pp": 64, "tg": 64, "pl": 4, "speed_tg": 30.0}])
+        status, out, err = self.run_main(lamina, peer, "--rounds", "1", "--batch", "4")
+        self.assertEqual(status, 0, err)
+        self.assertIn("| tg64 at 64, 4 sequences | 2 | 90.0 [90.0–90.0] | 30.0 [30.0–30.0] | 3.00", out)
 
     def test_medians_ranges_and_ratios_within_rounds(self):
         lamina = self.program("lamina", [lamina_rows(100, 10), lamina_rows(300, 30), lamina_rows(200, 50)])

@@ -408,6 +408,37 @@ class Running(CommandLineTest):
         self.refuse(1, "none.txt", "tokenize", GQA, "--file", self.folder / "none.txt")
 
 
+class Profile(CommandLineTest):
+    def test_bench_explains_the_time_by_layer_and_operation(self):
+        trace = self.folder / "trace.json"
+        model = GQA
+        rows = self.succeed_json("bench", model, "-p", 16, "-n", 4, "-r", 2, "--profile", "--trace", trace)["rows"]
+        self.assertEqual([row["test"] for row in rows], ["pp16", "tg4"])
+        for row, steps in zip(rows, [2, 8]):
+            profile = row["profile"]
+            self.assertEqual(profile["steps"], steps)
+            self.assertGreater(profile["explained"], 0.5)
+            self.assertAlmostEqual(sum(o["ms"] for o in profile["operations"]), profile["step_ms"], places=6)
+            self.assertAlmostEqual(sum(o["share"] for o in profile["operations"]), 1, places=6)
+            parts = {(o["layer"], o["part"]) for o in profile["operations"]}
+            self.assertLessEqual({(None, "embedding"), (0, "attn"), (0, "mlp"), (None, "head")}, parts)
+        names = {event["name"] for event in json.loads(trace.read_text())["traceEvents"]}
+        self.assertLessEqual({"attention", "norm", "ffn_down", "attn_q+attn_k+attn_v"}, names)
+
+    def test_run_prints_it_beside_the_answer(self):
+        model = GQA
+        call = ["run", model, "the layer", "--raw", "--temperature", 0, "-n", 4]
+        done = self.call(*call, "--profile")
+        self.assertEqual((done.returncode, done.stdout), (0, self.succeed(*call)))
+        self.assertIn("writing: 3 steps", done.stderr)
+        self.assertIn("writing", self.succeed_json(*call, "--profile")["profile"])
+
+    def test_a_trace_that_cannot_be_written_is_an_error(self):
+        model = GQA
+        where = self.folder / "none" / "trace.json"
+        self.refuse(1, [str(where), "cannot be written"], "bench", model, "-p", 8, "-n", 0, "-r", 1, "--json", "--trace", where)
+
+
 class Files(CommandLineTest):
     """What a run writes is whole or not there."""
 
