@@ -1,76 +1,22 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <cstring>
-#include <random>
-#include <vector>
-
-#include "core/memory.h"
-#include "kernels/linear_format.h"
-#include "kernels/quantize.h"
+#include "linear_setup.h"
 
 // One thread. One row reads matrices in turn until 128 MB are covered, so that weights come from memory as they do in
 // a model; many rows use one matrix. bytes_per_second counts weights, items_per_second multiplies and adds.
 namespace lamina::kernels {
 namespace {
 
-struct Shape {
-  int64_t outputs;
-  int64_t inputs;
-};
-
-/// A codec that only names its blocks: packed panels are filled directly.
-codec::Codec bare_codec(const PanelFormat& format) {
-  codec::Codec codec;
-  codec.format = {format.codec, format.block, format.block_bytes};
-  return codec;
-}
-
-struct Setup {
-  codec::Codec codec;
-  WeightLayout layout;
-  core::AlignedBuffer packed;
-  core::AlignedBuffer activations;
-  core::AlignedBuffer scratch;
-  std::vector<float> y;
-  int64_t copies = 1;
-
-  Setup(const LinearVariant& variant, const PanelFormat& format, Shape shape, int64_t rows)
-      : codec(bare_codec(format)) {
-    layout = weight_layout(codec, shape.outputs, shape.inputs).value();
-    layout.variant = &variant;
-    if (rows == 1) copies = (int64_t{128} << 20) / layout.bytes() + 1;
-    packed = core::AlignedBuffer::allocate(static_cast<size_t>(copies * layout.bytes())).value();
-    std::mt19937 random(1);
-    auto* words = packed.as<uint32_t>();
-    uint32_t state = 1;
-    // Exponents stay small in every 16-bit field, so that no scale is infinite.
-    for (size_t i = 0; i < packed.size() / 4; ++i) words[i] = (state = state * 1664525U + 1013904223U) & 0x3bff3bffU;
-    const ActivationLayout form = activation_layout(layout);
-    activations = core::AlignedBuffer::allocate(static_cast<size_t>(form.row_bytes * rows)).value();
-    std::normal_distribution<float> normal;
-    std::vector<float> x(static_cast<size_t>(shape.inputs * rows));
-    for (float& value : x) value = normal(random);
-    quantize_rows(form, x.data(), shape.inputs, rows, activations.data());
-    scratch = core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(layout, rows))).value();
-    y.resize(static_cast<size_t>(shape.outputs * rows));
-  }
-};
-
 void bench(benchmark::State& state, const LinearVariant& variant, const PanelFormat& format, Shape shape,
            int64_t rows) {
-  Setup setup(variant, format, shape, rows);
-  LinearArgs args;
-  args.layout = &setup.layout;
-  args.panel_end = setup.layout.panels;
-  args.activations = setup.activations.data();
-  args.rows = rows;
-  args.y = setup.y.data();
-  args.y_stride = shape.outputs;
-  args.scratch = setup.scratch.data();
+  Setup setup(variant, format, shape, rows, rows == 1 ? int64_t{128} << 20 : 0);
+  core::AlignedBuffer scratch =
+      core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(setup.layout, rows))).value();
   int64_t copy = 0;
   for (auto _ : state) {
-    args.packed = setup.packed.data() + copy * setup.layout.bytes();
+    LinearArgs args = setup.args(rows, copy);
+    args.scratch = scratch.data();
     linear(args);
     copy = copy + 1 < setup.copies ? copy + 1 : 0;
     benchmark::ClobberMemory();

@@ -15,6 +15,13 @@ inline int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
+/// Asks for `bytes` of `rows` rows that the next tile reads.
+inline void prefetch_rows(const std::byte* from, int64_t stride, int64_t rows, int64_t bytes) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + r * stride + line);
+  }
+}
+
 /// Asks for the packed bytes that will be read 8 KB later. Panels are read in ascending order, but the planes inside a
 /// chunk interleave, which hardware prefetchers lose track of: without this, formats of three planes ran at a third of
 /// the bandwidth.
@@ -54,8 +61,11 @@ inline void finish_rows(const LinearArgs& args, int64_t panel, int64_t count, in
   }
 }
 
-/// Kernel: kPanels, kRows; chunk(layout) inputs per chunk; unpacked_bytes(layout) per chunk and panel;
-/// unpack(layout, packed, panel, chunk index, out); tile(panels, rows, Tile).
+/// A kernel computes few rows straight from the packed panels, and many by unpacking chunks of some panels once for all
+/// rows of a block. kFewRows: up to how many rows unpacking does not pay; kFew, kFewPanels: rows and panels of one pass
+/// then; few(args, panel, panels, first row, rows). kPanels, kRows: the register tile; chunk(layout): inputs per chunk;
+/// unpacked_bytes(layout) per chunk and panel; unpack(layout, packed, panel, chunk index, out); tile(panels, rows,
+/// Tile); kInputBytes: bytes of one input of a row of activations.
 template <class Kernel>
 int64_t tiled_scratch_bytes(const WeightLayout& layout, int64_t rows) {
   const int64_t sums = smaller(rows, kRowBlock) * Kernel::kPanels * kPanel * static_cast<int64_t>(sizeof(float));
@@ -84,6 +94,8 @@ void tiled_group(const LinearArgs& args, int64_t panel, int64_t count, int64_t f
     for (int64_t r = 0; r < rows; r += Kernel::kRows) {
       tile.activations = args.activations + (first_row + r) * activation_bytes;
       tile.sums = sums + r * count * kPanel;
+      prefetch_rows(tile.activations + Kernel::kRows * activation_bytes + begin * Kernel::kInputBytes, activation_bytes,
+                    smaller(Kernel::kRows, rows - r - Kernel::kRows), tile.length * Kernel::kInputBytes);
       Kernel::tile(count, smaller(Kernel::kRows, rows - r), tile);
     }
   }
@@ -98,6 +110,17 @@ void run_tiled(const LinearArgs& args) {
       const int64_t count = args.panel_end - panel >= Kernel::kPanels ? Kernel::kPanels : 1;
       tiled_group<Kernel>(args, panel, count, first, rows);
       panel += count;
+    }
+  }
+}
+
+template <class Kernel>
+void run_rows(const LinearArgs& args) {
+  if (args.rows > Kernel::kFewRows) return run_tiled<Kernel>(args);
+  for (int64_t panel = args.panel_begin; panel < args.panel_end; panel += Kernel::kFewPanels) {
+    const int64_t panels = smaller(Kernel::kFewPanels, args.panel_end - panel);
+    for (int64_t first = 0; first < args.rows; first += Kernel::kFew) {
+      Kernel::few(args, panel, panels, first, smaller(Kernel::kFew, args.rows - first));
     }
   }
 }

@@ -1,10 +1,8 @@
-#include <immintrin.h>
-
 #include <array>
 
 #include "codec/iq4_nl.h"
 #include "codec/mxfp4.h"
-#include "kernels/linear_driver.h"
+#include "kernels/cpu/linear_common_avx512.h"
 #include "kernels/linear_isa.h"
 
 // vpdpbusd multiplies unsigned weights by signed activations: symmetric formats are lifted to unsigned, and the sums
@@ -14,34 +12,6 @@ namespace lamina::kernels {
 namespace {
 
 constexpr int64_t kBlocks = kChunk / 32;
-
-__m512i load(const std::byte* from) {
-  return _mm512_loadu_si512(from);
-}
-__m512 half_scales(const std::byte* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
-__m512i broadcast(const std::byte* from) {
-  int32_t value;
-  std::memcpy(&value, from, sizeof(value));
-  return _mm512_set1_epi32(value);
-}
-__m512 broadcast_float(const std::byte* from) {
-  float value;
-  std::memcpy(&value, from, sizeof(value));
-  return _mm512_set1_ps(value);
-}
-
-using Group8 = __m512i[8];
-
-void read_nibbles(const std::byte* low, Group8& w) {
-  const __m512i mask = _mm512_set1_epi8(15);
-  for (int j = 0; j < 4; ++j) {
-    const __m512i both = load(low + 64 * j);
-    w[j] = _mm512_and_si512(both, mask);
-    w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
-  }
-}
 
 struct HalfScales {
   static __m512 scales(const std::byte* from) { return half_scales(from); }
@@ -80,12 +50,7 @@ struct Fives : HalfScales {
   static constexpr int64_t kHigh = 64;
   static void read(const std::byte* low, const std::byte* high, Group8& w) {
     read_nibbles(low, w);
-    const __m512i sixteen = _mm512_set1_epi8(16);
-    for (int j = 0; j < 8; ++j) {
-      uint64_t bits;
-      std::memcpy(&bits, high + 8 * j, sizeof(bits));
-      w[j] = _mm512_mask_add_epi8(w[j], _cvtu64_mask64(bits), w[j], sixteen);
-    }
+    add_bits(high, 16, w);
   }
 };
 struct Fives0 : Fives {
@@ -106,7 +71,7 @@ struct Table : Nibbles {
   static constexpr int kShift = kZeroShift;
   static constexpr char kLift = static_cast<char>(128 - (128 >> kShift));
   static void read(const std::byte* low, const std::byte* /*high*/, Group8& w) {
-    const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kValues)));
+    const __m512i values = _mm512_broadcast_i32x4(load16(reinterpret_cast<const std::byte*>(kValues)));
     const __m512i table = _mm512_add_epi8(values, _mm512_set1_epi8(static_cast<char>(128 >> kShift)));
     read_nibbles(low, w);
     for (int j = 0; j < 8; ++j) w[j] = _mm512_shuffle_epi8(table, w[j]);
@@ -177,10 +142,66 @@ void block_tile(const Tile& tile) {
   }
 }
 
+/// A few rows, unpacked in registers. One panel at a time: a single ascending stream is what the prefetchers follow
+/// best (two side by side ran at half the bandwidth).
+template <class Codec, int kRows>
+void block_few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+  const WeightLayout& layout = *args.layout;
+  const BlockRow row = BlockRow::of(layout.inputs);
+  const int64_t stride = row.bytes;
+  const std::byte* base = args.packed + panel * layout.panel_bytes;
+  const std::byte* x = args.activations + first_row * stride;
+  const std::byte* scale = x + row.scale;
+  __m512 y[kRows];
+  for (int r = 0; r < kRows; ++r) y[r] = _mm512_setzero_ps();
+  constexpr int64_t kBlockBytes = Codec::kLow + Codec::kHigh + 32 * (Codec::kMinimum ? 2 : 1);
+  const std::byte* block = base;
+  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
+    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
+    for (int64_t b = 0; b < chunk.blocks; ++b) {
+      Group8 w;
+      Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
+      prefetch_ahead(block, kBlockBytes);
+      block += kBlockBytes;
+      const __m512 d = Codec::scales(chunk.scale + 32 * b);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const std::byte* at = scale + r * stride;
+        __m512i s = _mm512_setzero_si512();
+        if (!Codec::kMinimum) s = _mm512_srai_epi32(broadcast(at + (row.bias - row.scale)), Codec::kShift);
+        for (int g = 0; g < 8; ++g) s = _mm512_dpbusd_epi32(s, w[g], broadcast(x + r * stride + 4 * g));
+        __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s), d);
+        if constexpr (Codec::kMinimum) {
+          const __m512 sum = broadcast_float(at + (row.sum - row.scale));
+          product = _mm512_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b), product);
+        }
+        y[r] = _mm512_fmadd_ps(product, broadcast_float(at), y[r]);
+      }
+      x += 32;
+      scale += 4;
+    }
+  }
+  alignas(64) float sums[kRows * kPanel];
+  for (int r = 0; r < kRows; ++r) _mm512_store_ps(sums + r * kPanel, y[r]);
+  finish_rows(args, panel, 1, first_row, kRows, sums);
+}
+
 template <class Codec>
 struct BlockKernel {
   static constexpr int64_t kPanels = 2;
   static constexpr int64_t kRows = 6;
+  static constexpr int64_t kFew = 8;
+  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewRows = 16;
+  static constexpr int64_t kInputBytes = 1;
+
+  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
+    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
+    static constexpr Function kTable[] = {block_few<Codec, 1>, block_few<Codec, 2>, block_few<Codec, 3>,
+                                          block_few<Codec, 4>, block_few<Codec, 5>, block_few<Codec, 6>,
+                                          block_few<Codec, 7>, block_few<Codec, 8>};
+    kTable[rows - 1](args, panel, first);
+  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
@@ -214,52 +235,9 @@ struct BlockKernel {
   }
 };
 
-/// One row, unpacked in registers. One panel at a time: a single ascending stream is what the prefetchers follow best
-/// (two side by side ran at half the bandwidth).
-template <class Codec>
-void one_row_panel(const LinearArgs& args, int64_t panel) {
-  const WeightLayout& layout = *args.layout;
-  const BlockRow row = BlockRow::of(layout.inputs);
-  const std::byte* base = args.packed + panel * layout.panel_bytes;
-  const std::byte* x = args.activations;
-  const std::byte* scale = args.activations + row.scale;
-  __m512 y = _mm512_setzero_ps();
-  constexpr int64_t kBlockBytes = Codec::kLow + Codec::kHigh + 32 * (Codec::kMinimum ? 2 : 1);
-  const std::byte* block = base;
-  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
-    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
-    for (int64_t b = 0; b < chunk.blocks; ++b) {
-      Group8 w;
-      Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
-      prefetch_ahead(block, kBlockBytes);
-      block += kBlockBytes;
-      __m512i s = _mm512_setzero_si512();
-      if (!Codec::kMinimum) s = _mm512_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
-      for (int g = 0; g < 8; ++g) s = _mm512_dpbusd_epi32(s, w[g], broadcast(x + 4 * g));
-      __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(s), Codec::scales(chunk.scale + 32 * b));
-      if constexpr (Codec::kMinimum) {
-        const __m512 sum = broadcast_float(scale + (row.sum - row.scale));
-        product = _mm512_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b), product);
-      }
-      y = _mm512_fmadd_ps(product, broadcast_float(scale), y);
-      x += 32;
-      scale += 4;
-    }
-  }
-  alignas(64) float sums[kPanel];
-  _mm512_store_ps(sums, y);
-  finish_rows(args, panel, 1, 0, 1, sums);
-}
-
-template <class Codec>
-void run_block(const LinearArgs& args) {
-  if (args.rows != 1) return run_tiled<BlockKernel<Codec>>(args);
-  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) one_row_panel<Codec>(args, panel);
-}
-
 template <class Codec>
 constexpr LinearVariant block_row(std::string_view codec) {
-  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Block, run_block<Codec>,
+  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Block, run_rows<BlockKernel<Codec>>,
           tiled_scratch_bytes<BlockKernel<Codec>>};
 }
 

@@ -83,78 +83,194 @@ constexpr int64_t kScales = kChunk * kPanel;
 constexpr int64_t kMinimums = kScales + kBlocks * kPanel * 4;
 constexpr int64_t kUnpacked = kMinimums + kBlocks * kPanel * 4;
 
-/// The exact dot products of 32 inputs: `kRows` rows with 8 outputs.
+/// The value, in a register: keeps GCC from regrouping sums into trees, which spill.
+inline __m256i kept(__m256i value) {
+  asm("" : "+x"(value));
+  return value;
+}
+
+/// The exact dot products of 32 inputs, added to `sums`: `kRows` rows with both halves of a panel.
 template <class Codec, int kRows>
-void block_dots(const std::byte* w, const std::byte* x, int64_t stride, __m256i (&sums)[kRows]) {
+inline __attribute__((always_inline)) void block_dots(const std::byte* w, const std::byte* x, int64_t stride,
+                                                      __m256i (&sums)[kRows][2]) {
+  constexpr int kGroups = kVnni || Codec::kSafe == 0 ? 8 : Codec::kSafe;
   const __m256i ones = _mm256_set1_epi16(1);
-  if constexpr (kVnni) {
-    for (int g = 0; g < 8; ++g) {
-      const __m256i weight = load(w + 64 * g);
-      for (int r = 0; r < kRows; ++r) sums[r] = dot_bytes(sums[r], weight, broadcast(x + r * stride + 4 * g));
-    }
-  } else if constexpr (Codec::kSafe == 0) {
-#pragma GCC unroll 1  // unrolled, GCC 12 spills
-    for (int g = 0; g < 8; ++g) {
-      const __m256i weight = load(w + 64 * g);
-      const __m256i size = _mm256_abs_epi8(weight);
+#pragma GCC unroll 2
+  for (int part = 0; part < 8; part += kGroups) {
+    __m256i narrow[kRows][2];
+#pragma GCC unroll 8
+    for (int g = part; g < part + kGroups; ++g) {
+      const __m256i weight[2] = {load(w + 64 * g), load(w + 64 * g + 32)};
+#pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const __m256i a = _mm256_sign_epi8(broadcast(x + r * stride + 4 * g), weight);
-        sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(_mm256_maddubs_epi16(size, a), ones));
-      }
-    }
-  } else {
-    for (int part = 0; part < 8; part += Codec::kSafe) {
-      __m256i narrow[kRows];
-      for (int r = 0; r < kRows; ++r) narrow[r] = _mm256_setzero_si256();
-#pragma GCC unroll 1  // unrolled, GCC 12 turns the additions into trees and spills
-      for (int g = part; g < part + Codec::kSafe; ++g) {
-        const __m256i weight = load(w + 64 * g);
-        for (int r = 0; r < kRows; ++r) {
-          narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(weight, broadcast(x + r * stride + 4 * g)));
+        const __m256i a = broadcast(x + r * stride + 4 * g);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; ++h) {
+          if constexpr (kVnni) {
+            sums[r][h] = dot_bytes(sums[r][h], weight[h], a);
+          } else if constexpr (Codec::kSafe == 0) {
+            const __m256i product = _mm256_maddubs_epi16(_mm256_abs_epi8(weight[h]), _mm256_sign_epi8(a, weight[h]));
+            sums[r][h] = kept(_mm256_add_epi32(sums[r][h], _mm256_madd_epi16(product, ones)));
+          } else {
+            const __m256i product = _mm256_maddubs_epi16(weight[h], a);
+            narrow[r][h] = g == part ? product : kept(_mm256_add_epi16(narrow[r][h], product));
+          }
         }
       }
-      for (int r = 0; r < kRows; ++r) sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(narrow[r], ones));
+    }
+    if constexpr (!kVnni && Codec::kSafe != 0) {
+      for (int r = 0; r < kRows; ++r) {
+        for (int h = 0; h < 2; ++h) sums[r][h] = _mm256_add_epi32(sums[r][h], _mm256_madd_epi16(narrow[r][h], ones));
+      }
     }
   }
 }
 
-/// `half`: outputs 0..7 or 8..15 of the panel.
+inline __m256 load_float(const std::byte* from) {
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(from));
+}
+
 template <class Codec, int kRows>
-void block_tile(const Tile& tile, int half) {
+void block_tile(const Tile& tile) {
   const BlockRow row = BlockRow::of(tile.inputs);
   const int64_t stride = tile.activation_bytes;
-  float* sums = tile.sums + 8 * half;
-  __m256 y[kRows];
-  for (int r = 0; r < kRows; ++r) y[r] = tile.begin == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(sums + 16 * r);
-  for (int64_t b = 0; b < tile.length / 32; ++b) {
-    const int64_t at = tile.begin / 32 + b;
-    const std::byte* scale = tile.activations + row.scale + 4 * at;
-    __m256i s[kRows];
+  const int64_t to_bias = row.bias - row.scale;
+  const int64_t to_sum = row.sum - row.scale;
+  const std::byte* x = tile.activations + tile.begin;
+  const std::byte* scale = tile.activations + row.scale + tile.begin / 8;
+  const std::byte* w = tile.weights;
+  const std::byte* w_scale = tile.weights + kScales;
+  float* sums = tile.sums;
+  __m256 y[kRows][2];
+  for (int r = 0; r < kRows; ++r) {
+    for (int h = 0; h < 2; ++h)
+      y[r][h] = tile.begin == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(sums + 16 * r + 8 * h);
+  }
+  for (int64_t left = tile.length; left > 0; left -= 32) {
+    __m256i s[kRows][2];
     for (int r = 0; r < kRows; ++r) {
-      s[r] = _mm256_setzero_si256();
-      if constexpr (kBias<Codec>) {
-        s[r] = _mm256_srai_epi32(broadcast(scale + (row.bias - row.scale) + r * stride), Codec::kShift);
+      s[r][0] = _mm256_setzero_si256();
+      if constexpr (kBias<Codec>) s[r][0] = _mm256_srai_epi32(broadcast(scale + to_bias + r * stride), Codec::kShift);
+      s[r][1] = s[r][0];
+    }
+    block_dots<Codec, kRows>(w, x, stride, s);
+    for (int h = 0; h < 2; ++h) {
+      const __m256 d = load_float(w_scale + 32 * h);
+      for (int r = 0; r < kRows; ++r) {
+        __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[r][h]), d);
+        if constexpr (Codec::kMinimum) {
+          const __m256 m = load_float(w_scale + (kMinimums - kScales) + 32 * h);
+          product = _mm256_fmadd_ps(broadcast_float(scale + to_sum + r * stride), m, product);
+        }
+        y[r][h] = _mm256_fmadd_ps(product, broadcast_float(scale + r * stride), y[r][h]);
       }
     }
-    block_dots<Codec, kRows>(tile.weights + 512 * b + 32 * half, tile.activations + 32 * at, stride, s);
-    const int64_t lane = 64 * b + 32 * half;
-    const __m256 d = _mm256_loadu_ps(reinterpret_cast<const float*>(tile.weights + kScales + lane));
+    x += 32;
+    scale += 4;
+    w += 512;
+    w_scale += 64;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int h = 0; h < 2; ++h) _mm256_storeu_ps(sums + 16 * r + 8 * h, y[r][h]);
+  }
+}
+
+/// Adds the products of 32 inputs with half a panel, straight from the packed planes.
+template <class Codec, int kRows>
+inline __attribute__((always_inline)) void few_rows_dots(const std::byte* low, const std::byte* high,
+                                                         const std::byte* x, int64_t stride, int half,
+                                                         __m256i (&s)[kRows]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+  __m256i narrow[kRows];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    Two w = Codec::read(low, high, j, half);
+    if constexpr (!kVnni && Codec::kSafe == 0) {
+      w.first = _mm256_xor_si256(w.first, flip);
+      w.second = _mm256_xor_si256(w.second, flip);
+    }
+#pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[r]), d);
-      if constexpr (Codec::kMinimum) {
-        const __m256 m = _mm256_loadu_ps(reinterpret_cast<const float*>(tile.weights + kMinimums + lane));
-        product = _mm256_fmadd_ps(broadcast_float(scale + (row.sum - row.scale) + r * stride), m, product);
+      const __m256i a = broadcast(x + r * stride + 4 * j);
+      const __m256i b = broadcast(x + r * stride + 4 * j + 16);
+      if constexpr (kVnni) {
+        s[r] = dot_bytes(dot_bytes(s[r], w.first, a), w.second, b);
+      } else if constexpr (Codec::kSafe == 0) {
+        s[r] = dot_bytes(s[r], _mm256_abs_epi8(w.first), _mm256_sign_epi8(a, w.first));
+        s[r] = kept(dot_bytes(s[r], _mm256_abs_epi8(w.second), _mm256_sign_epi8(b, w.second)));
+      } else {
+        const __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(w.first, a), _mm256_maddubs_epi16(w.second, b));
+        narrow[r] = 2 * j % Codec::kSafe == 0 ? sum : _mm256_add_epi16(narrow[r], sum);
+        if ((2 * j + 2) % Codec::kSafe == 0) s[r] = _mm256_add_epi32(s[r], _mm256_madd_epi16(narrow[r], ones));
       }
-      y[r] = _mm256_fmadd_ps(product, broadcast_float(scale + r * stride), y[r]);
     }
   }
-  for (int r = 0; r < kRows; ++r) _mm256_storeu_ps(sums + 16 * r, y[r]);
+}
+
+/// A few rows, unpacked in registers, one panel at a time: a single ascending stream.
+template <class Codec, int kRows>
+void block_few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+  const WeightLayout& layout = *args.layout;
+  const BlockRow row = BlockRow::of(layout.inputs);
+  const int64_t stride = row.bytes;
+  const std::byte* base = args.packed + panel * layout.panel_bytes;
+  const std::byte* x = args.activations + first_row * stride;
+  const std::byte* scale = x + row.scale;
+  __m256 y[kRows][2];
+  for (int r = 0; r < kRows; ++r) y[r][0] = y[r][1] = _mm256_setzero_ps();
+  constexpr int64_t kBlockBytes = Codec::kLow + Codec::kHigh + 32 * (Codec::kMinimum ? 2 : 1);
+  const std::byte* block = base;
+  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
+    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
+    for (int64_t b = 0; b < chunk.blocks; ++b) {
+      prefetch_ahead(block, kBlockBytes);
+      block += kBlockBytes;
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        __m256i s[kRows];
+        for (int r = 0; r < kRows; ++r) {
+          s[r] = _mm256_setzero_si256();
+          if (!kBias<Codec>) continue;
+          s[r] = _mm256_srai_epi32(broadcast(scale + (row.bias - row.scale) + r * stride), Codec::kShift);
+        }
+        few_rows_dots<Codec, kRows>(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, x, stride, h, s);
+        const __m256 d = Codec::scales(chunk.scale + 32 * b + 16 * h);
+        for (int r = 0; r < kRows; ++r) {
+          __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[r]), d);
+          if constexpr (Codec::kMinimum) {
+            const __m256 sum = broadcast_float(scale + (row.sum - row.scale) + r * stride);
+            product = _mm256_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b + 16 * h), product);
+          }
+          y[r][h] = _mm256_fmadd_ps(product, broadcast_float(scale + r * stride), y[r][h]);
+        }
+      }
+      x += 32;
+      scale += 4;
+    }
+  }
+  alignas(32) float sums[kRows * kPanel];
+  for (int r = 0; r < kRows; ++r) {
+    for (int h = 0; h < 2; ++h) _mm256_store_ps(sums + r * kPanel + 8 * h, y[r][h]);
+  }
+  finish_rows(args, panel, 1, first_row, kRows, sums);
 }
 
 template <class Codec>
 struct BlockKernel {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 4;
+  static constexpr int64_t kFew = 4;
+  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewRows = 8;
+  static constexpr int64_t kInputBytes = 1;
+
+  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
+    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
+    static constexpr Function kTable[] = {block_few<Codec, 1>, block_few<Codec, 2>, block_few<Codec, 3>,
+                                          block_few<Codec, 4>};
+    kTable[rows - 1](args, panel, first);
+  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
@@ -177,88 +293,16 @@ struct BlockKernel {
     }
   }
   static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) {
-    using Function = void (*)(const Tile&, int);
+    using Function = void (*)(const Tile&);
     static constexpr Function kTable[] = {block_tile<Codec, 1>, block_tile<Codec, 2>, block_tile<Codec, 3>,
                                           block_tile<Codec, 4>};
-    kTable[rows - 1](tile, 0);
-    kTable[rows - 1](tile, 1);
+    kTable[rows - 1](tile);
   }
 };
 
-/// Adds the products of 32 inputs with both halves of a panel, straight from the packed planes.
-template <class Codec>
-inline __attribute__((always_inline)) void one_row_dots(const std::byte* low, const std::byte* high, const std::byte* x,
-                                                        __m256i (&s)[2]) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-  __m256i narrow[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const __m256i a = broadcast(x + 4 * j);
-    const __m256i b = broadcast(x + 4 * j + 16);
-    for (int h = 0; h < 2; ++h) {
-      const Two w = Codec::read(low, high, j, h);
-      if constexpr (kVnni) {
-        s[h] = dot_bytes(dot_bytes(s[h], w.first, a), w.second, b);
-      } else if constexpr (Codec::kSafe == 0) {
-        const __m256i first = _mm256_xor_si256(w.first, flip);
-        const __m256i second = _mm256_xor_si256(w.second, flip);
-        s[h] = dot_bytes(s[h], _mm256_abs_epi8(first), _mm256_sign_epi8(a, first));
-        s[h] = dot_bytes(s[h], _mm256_abs_epi8(second), _mm256_sign_epi8(b, second));
-      } else {
-        const __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(w.first, a), _mm256_maddubs_epi16(w.second, b));
-        narrow[h] = 2 * j % Codec::kSafe == 0 ? sum : _mm256_add_epi16(narrow[h], sum);
-        if ((2 * j + 2) % Codec::kSafe == 0) s[h] = _mm256_add_epi32(s[h], _mm256_madd_epi16(narrow[h], ones));
-      }
-    }
-  }
-}
-
-/// One row, unpacked in registers, one panel at a time: a single ascending stream.
-template <class Codec>
-void one_row_panel(const LinearArgs& args, int64_t panel) {
-  const WeightLayout& layout = *args.layout;
-  const BlockRow row = BlockRow::of(layout.inputs);
-  const std::byte* base = args.packed + panel * layout.panel_bytes;
-  const std::byte* x = args.activations;
-  const std::byte* scale = args.activations + row.scale;
-  __m256 y[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-  constexpr int64_t kBlockBytes = Codec::kLow + Codec::kHigh + 32 * (Codec::kMinimum ? 2 : 1);
-  const std::byte* block = base;
-  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
-    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, base, index);
-    for (int64_t b = 0; b < chunk.blocks; ++b) {
-      prefetch_ahead(block, kBlockBytes);
-      block += kBlockBytes;
-      __m256i s[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-      if (kBias<Codec>) s[0] = s[1] = _mm256_srai_epi32(broadcast(scale + (row.bias - row.scale)), Codec::kShift);
-      one_row_dots<Codec>(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, x, s);
-      for (int h = 0; h < 2; ++h) {
-        __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(s[h]), Codec::scales(chunk.scale + 32 * b + 16 * h));
-        if constexpr (Codec::kMinimum) {
-          const __m256 sum = broadcast_float(scale + (row.sum - row.scale));
-          product = _mm256_fmadd_ps(sum, half_scales(chunk.minimum + 32 * b + 16 * h), product);
-        }
-        y[h] = _mm256_fmadd_ps(product, broadcast_float(scale), y[h]);
-      }
-      x += 32;
-      scale += 4;
-    }
-  }
-  alignas(32) float sums[kPanel];
-  for (int h = 0; h < 2; ++h) _mm256_store_ps(sums + 8 * h, y[h]);
-  finish_rows(args, panel, 1, 0, 1, sums);
-}
-
-template <class Codec>
-void run_block(const LinearArgs& args) {
-  if (args.rows != 1) return run_tiled<BlockKernel<Codec>>(args);
-  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) one_row_panel<Codec>(args, panel);
-}
-
 template <class Codec>
 constexpr LinearVariant block_row(std::string_view codec) {
-  return {codec, kIsa, InputForm::kInt8Block, run_block<Codec>, tiled_scratch_bytes<BlockKernel<Codec>>};
+  return {codec, kIsa, InputForm::kInt8Block, run_rows<BlockKernel<Codec>>, tiled_scratch_bytes<BlockKernel<Codec>>};
 }
 
 constexpr std::array kBlockRows{

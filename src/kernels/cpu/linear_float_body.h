@@ -80,13 +80,70 @@ struct Bf16 {
   }
 };
 
+/// A few rows straight from the packed panels. Two panels side by side hide the latency of the multiply-adds.
+template <class Lanes, class Number, int kCount, int kRows>
+void float_few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+  constexpr int kVectors = kCount * Lanes::kParts;
+  constexpr int64_t kLanes = kPanel / Lanes::kParts;
+  constexpr int64_t kLine = 64 / (kPanel * Number::kBytes);  // inputs per 64 bytes, or 1
+  constexpr int64_t kStep = kLine == 0 ? 1 : kLine;
+  const int64_t stride = args.layout->inputs * 4;
+  const std::byte* w = args.packed + panel * args.layout->panel_bytes;
+  const std::byte* x = args.activations + first_row * stride;
+  typename Lanes::Vector y[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) y[r][v] = Lanes::zero();
+  }
+  const auto input = [&](int64_t k) {
+    typename Lanes::Vector weight[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = (k * kPanel + v % Lanes::kParts * kLanes) * Number::kBytes;
+      weight[v] = Number::template load<Lanes>(w + v / Lanes::kParts * args.layout->panel_bytes + at);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const auto a = Lanes::broadcast(x + r * stride + 4 * k);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) y[r][v] = Lanes::fma(weight[v], a, y[r][v]);
+    }
+  };
+  int64_t k = 0;
+  for (; k + kStep <= args.layout->inputs; k += kStep) {
+    for (int p = 0; p < kCount; ++p) prefetch_ahead(w + p * args.layout->panel_bytes + k * kPanel * Number::kBytes, 64);
+    for (int64_t i = 0; i < kStep; ++i) input(k + i);
+  }
+  for (; k < args.layout->inputs; ++k) input(k);
+  alignas(64) float sums[kRows * kCount * kPanel];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) Lanes::store(sums + r * kCount * kPanel + v * kLanes, y[r][v]);
+  }
+  finish_rows(args, panel, kCount, first_row, kRows, sums);
+}
+
 /// Chunks of 64 inputs widened to float32: the panels of one tile then share the first cache level with the rows.
 template <class Lanes, class Number>
 struct FloatKernel {
   static constexpr int64_t kPanels = Lanes::kTilePanels;
   static constexpr int64_t kRows = 6;
   static constexpr int64_t kInputs = 64;
+  static constexpr int64_t kFew = 6;
+  static constexpr int64_t kFewPanels = 2;
+  static constexpr int64_t kFewRows = 12;
+  static constexpr int64_t kInputBytes = 4;
 
+  static void few(const LinearArgs& args, int64_t panel, int64_t panels, int64_t first, int64_t rows) {
+    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
+    static constexpr Function kPairs[] = {float_few<Lanes, Number, 2, 1>, float_few<Lanes, Number, 2, 2>,
+                                          float_few<Lanes, Number, 2, 3>};
+    static constexpr Function kSingles[] = {float_few<Lanes, Number, 1, 1>, float_few<Lanes, Number, 1, 2>,
+                                            float_few<Lanes, Number, 1, 3>, float_few<Lanes, Number, 1, 4>,
+                                            float_few<Lanes, Number, 1, 5>, float_few<Lanes, Number, 1, 6>};
+    if (panels == 2 && rows <= 3) return kPairs[rows - 1](args, panel, first);
+    for (int64_t p = 0; p < panels; ++p) kSingles[rows - 1](args, panel + p, first);
+  }
   static int64_t chunk(const WeightLayout&) { return kInputs; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kInputs * kPanel * 4; }
   static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
@@ -111,6 +168,7 @@ template <class Lanes>
 struct DecodedKernel {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 6;
+  static constexpr int64_t kInputBytes = 4;
 
   static int64_t chunk(const WeightLayout& layout) { return decoded_chunk(layout); }
   static int64_t unpacked_bytes(const WeightLayout& layout) { return decoded_chunk(layout) * (kPanel + 1) * 4; }
@@ -122,35 +180,10 @@ struct DecodedKernel {
   static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) { float_tile_of<Lanes, 1>(rows, tile, 0); }
 };
 
-/// One row straight from the packed panel, one ascending stream.
-template <class Lanes, class Number>
-void float_one_row(const LinearArgs& args, int64_t panel) {
-  const std::byte* w = args.packed + panel * args.layout->panel_bytes;
-  const std::byte* x = args.activations;
-  constexpr int64_t kLanes = kPanel / Lanes::kParts;
-  typename Lanes::Vector y[Lanes::kParts];
-  for (int v = 0; v < Lanes::kParts; ++v) y[v] = Lanes::zero();
-  for (int64_t k = 0; k < args.layout->inputs; ++k) {
-    const auto a = Lanes::broadcast(x + 4 * k);
-    for (int v = 0; v < Lanes::kParts; ++v) {
-      const auto weight = Number::template load<Lanes>(w + (k * kPanel + v * kLanes) * Number::kBytes);
-      y[v] = Lanes::fma(weight, a, y[v]);
-    }
-  }
-  alignas(64) float sums[kPanel];
-  for (int v = 0; v < Lanes::kParts; ++v) Lanes::store(sums + v * kLanes, y[v]);
-  finish_rows(args, panel, 1, 0, 1, sums);
-}
-
-template <class Lanes, class Number>
-void run_float(const LinearArgs& args) {
-  if (args.rows != 1) return run_tiled<FloatKernel<Lanes, Number>>(args);
-  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) float_one_row<Lanes, Number>(args, panel);
-}
-
 template <class Lanes, class Number>
 constexpr LinearVariant float_row(std::string_view codec, core::Isa isa) {
-  return {codec, isa, InputForm::kFloat, run_float<Lanes, Number>, tiled_scratch_bytes<FloatKernel<Lanes, Number>>};
+  return {codec, isa, InputForm::kFloat, run_rows<FloatKernel<Lanes, Number>>,
+          tiled_scratch_bytes<FloatKernel<Lanes, Number>>};
 }
 template <class Lanes>
 constexpr LinearVariant decoded_row(core::Isa isa) {

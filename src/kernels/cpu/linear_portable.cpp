@@ -31,6 +31,7 @@ void multiply_add(const float* w, float x, std::array<float, kPanel>& y) {
 struct FloatTile {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 1;
+  static constexpr int64_t kInputBytes = 4;
 
   static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) {
     const auto* w = reinterpret_cast<const float*>(tile.weights);
@@ -71,6 +72,7 @@ struct DecodedKernel : FloatTile {
 struct BlockKernel {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 1;
+  static constexpr int64_t kInputBytes = 1;
   static constexpr int64_t kScales = kChunk * kPanel;
   static constexpr int64_t kMinimums = kScales + kChunk / 32 * kPanel * 4;
   static constexpr int64_t kBytes = kMinimums + kChunk / 32 * kPanel * 4;
@@ -131,6 +133,7 @@ struct MinimumBlockKernel : BlockKernel {
 struct SuperKernel {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 1;
+  static constexpr int64_t kInputBytes = 1;
   static constexpr int64_t kScales = kChunk * kPanel;
   static constexpr int64_t kMinimums = kScales + 16 * kPanel * 2;
   static constexpr int64_t kD = kMinimums + 16 * kPanel * 2;

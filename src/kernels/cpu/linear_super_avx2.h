@@ -205,10 +205,142 @@ void super_tile(const Tile& tile, int half) {
   }
 }
 
+/// The sums of 16 activations are in the low half of a lane: times the low half of the other operand.
+inline __m256i broadcast_sum(const std::byte* sums, int s) {
+  return _mm256_set1_epi32(load_as<uint16_t>(sums, s));
+}
+
+/// The rows that few_rows computes together, at one super-block.
+template <int kRows>
+struct FewRows {
+  alignas(32) std::byte x[kRows][kChunk];  ///< signed bytes
+  alignas(32) std::byte scales[16 * 64];   ///< both halves of 32-bit lanes [16 or 8][16]
+  alignas(32) std::byte low[kRows][64];    ///< what the sums of the activations add up to
+  const std::byte* sums = nullptr;         ///< int16 sums per kSub activations of the first row
+};
+
+/// Writes the scales, and for each row the products of its sums with what they are multiplied by: minimums, or scales
+/// where the raw zero is not 0.
+template <class Codec, int kRows>
+inline __attribute__((always_inline)) void few_rows_scales(const SuperUnit& unit, int64_t stride,
+                                                           FewRows<kRows>& rows) {
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    __m256i low[kRows];
+    for (int r = 0; r < kRows; ++r) low[r] = _mm256_setzero_si256();
+#pragma GCC unroll 16
+    for (int s = 0; s < 256 / Codec::kSub; ++s) {
+      const __m256i scale = twice(Codec::scale(unit, s, h));
+      const __m256i factor = Codec::kZero != 0 ? scale : Codec::minimum(unit, s, h);
+      store(rows.scales + 64 * s + 32 * h, scale);
+      if constexpr (Codec::kZero == 0 && Codec::kPairs == 0) continue;
+      for (int r = 0; r < kRows; ++r) {
+        const __m256i sum = broadcast_sum(rows.sums + r * stride, s);
+        low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(factor, sum));
+      }
+    }
+    for (int r = 0; r < kRows; ++r) store(rows.low[r] + 32 * h, low[r]);
+  }
+}
+
+/// Adds scale * raw weight * signed activation of sub-block b for half a panel to each row's `all`.
+template <class Codec, int kRows>
+inline __attribute__((always_inline)) void few_rows_block(const SuperUnit& unit, int b, int half,
+                                                          const FewRows<kRows>& rows, __m256i (&all)[kRows]) {
+  constexpr int64_t kNext = Codec::kSub == 32 ? 0 : 64;
+  const std::byte* scale = rows.scales + (64 + kNext) * b + 32 * half;
+  __m256i first[kRows];
+  __m256i second[kRows];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const Two w = Codec::read(unit, b, j, half);
+    const bool fresh = j == 0 || (Codec::kSigned == 2 && j == 2);
+    const bool last = j == 3 || (Codec::kSigned == 2 && j == 1);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i a = broadcast(rows.x[r] + 32 * b + 4 * j);
+      const __m256i c = broadcast(rows.x[r] + 32 * b + 4 * j + 16);
+      if constexpr (Codec::kSigned == 0) {
+        const __m256i both = _mm256_add_epi32(_mm256_madd_epi16(multiply_signed(w.first, a), load(scale)),
+                                              _mm256_madd_epi16(multiply_signed(w.second, c), load(scale)));
+        all[r] = _mm256_add_epi32(all[r], both);
+        continue;
+      }
+      const __m256i low = _mm256_maddubs_epi16(w.first, a);
+      const __m256i high = _mm256_maddubs_epi16(w.second, c);
+      first[r] = fresh ? low : _mm256_add_epi16(first[r], low);
+      second[r] = fresh ? high : _mm256_add_epi16(second[r], high);
+      if (!last) continue;
+      all[r] = _mm256_add_epi32(all[r], _mm256_madd_epi16(first[r], load(scale)));
+      all[r] = _mm256_add_epi32(all[r], _mm256_madd_epi16(second[r], load(scale + kNext)));
+    }
+  }
+}
+
+/// A few rows, unpacked in registers, one panel at a time: a single ascending stream.
+template <class Codec, int kRows>
+void super_few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+  const WeightLayout& layout = *args.layout;
+  const SuperRow row = SuperRow::of(layout.inputs);
+  const int64_t stride = row.bytes;
+  const int64_t ahead = 2 * layout.format->panel_bytes;  // an eighth of a unit
+  const std::byte* base = args.packed + panel * layout.panel_bytes;
+  const std::byte* from = args.activations + first_row * stride;
+  const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+  alignas(32) float y[kRows * kPanel] = {};
+  FewRows<kRows> rows;
+  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* at = from + r * stride + index * kChunk;
+      for (int64_t i = 0; i < kChunk; i += 32) store(rows.x[r] + i, _mm256_xor_si256(load(at + i), flip));
+    }
+    const SuperUnit unit = super_unit(*layout.format, base, index);
+    rows.sums = from + (Codec::kSub == 32 ? row.sum32 + 16 * index : row.sum16 + 32 * index);
+    few_rows_scales<Codec, kRows>(unit, stride, rows);
+    __m256i all[2][kRows];
+    for (int r = 0; r < kRows; ++r) all[0][r] = all[1][r] = _mm256_setzero_si256();
+#pragma GCC unroll 1
+    for (int b = 0; b < 8; ++b) {
+      prefetch_ahead(unit.low + b * ahead, ahead);
+      for (int h = 0; h < 2; ++h) few_rows_block<Codec, kRows>(unit, b, h, rows, all[h]);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const __m256 d = broadcast_float(from + r * stride + row.scale + 4 * index);
+      for (int h = 0; h < 2; ++h) {
+        __m256i sum = all[h][r];
+        const __m256i low = load(rows.low[r] + 32 * h);
+        if (Codec::kZero != 0) {
+          sum = _mm256_sub_epi32(sum, _mm256_mullo_epi32(low, _mm256_set1_epi32(Codec::kZero)));
+        }
+        float* to = y + r * kPanel + 8 * h;
+        __m256 value = _mm256_load_ps(to);
+        value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(half_scales(unit.d + 16 * h), d), value);
+        if (Codec::kPairs != 0) {
+          const __m256 factor = _mm256_mul_ps(half_scales(unit.dmin + 16 * h), d);
+          value = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(low), factor, value);
+        }
+        _mm256_store_ps(to, value);
+      }
+    }
+  }
+  finish_rows(args, panel, 1, first_row, kRows, y);
+}
+
 template <class Codec>
 struct SuperKernel {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 4;
+  static constexpr int64_t kFew = 4;
+  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewRows = 8;
+  static constexpr int64_t kInputBytes = 1;
+
+  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
+    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
+    static constexpr Function kTable[] = {super_few<Codec, 1>, super_few<Codec, 2>, super_few<Codec, 3>,
+                                          super_few<Codec, 4>};
+    kTable[rows - 1](args, panel, first);
+  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kSuperUnpacked; }
@@ -264,111 +396,9 @@ struct SuperKernel {
   }
 };
 
-/// The sums of 16 activations are in the low half of a lane: times the low half of the other operand.
-inline __m256i broadcast_sum(const std::byte* sums, int s) {
-  return _mm256_set1_epi32(load_as<uint16_t>(sums, s));
-}
-
-/// Writes the scales, both halves of 32-bit lanes [16 or 8][16], and adds to `low` what the sums of the activations
-/// are multiplied by: minimums, or scales where the raw zero is not 0.
-template <class Codec>
-inline __attribute__((always_inline)) void one_row_scales(const SuperUnit& unit, const std::byte* sums, std::byte* out,
-                                                          __m256i (&low)[2]) {
-  low[0] = low[1] = _mm256_setzero_si256();
-#pragma GCC unroll 16
-  for (int s = 0; s < 256 / Codec::kSub; ++s) {
-    const __m256i sum = broadcast_sum(sums, s);
-    const __m256i scale[2] = {twice(Codec::scale(unit, s, 0)), twice(Codec::scale(unit, s, 1))};
-    for (int h = 0; h < 2; ++h) {
-      const __m256i factor = Codec::kZero != 0 ? scale[h] : Codec::minimum(unit, s, h);
-      low[h] = _mm256_add_epi32(low[h], _mm256_madd_epi16(factor, sum));
-    }
-    for (int h = 0; h < 2; ++h) store(out + 64 * s + 32 * h, scale[h]);
-  }
-}
-
-/// Adds scale * raw weight * signed activation of sub-block b for half a panel.
-template <class Codec>
-inline __attribute__((always_inline)) __m256i one_row_block(const SuperUnit& unit, int b, int half, const std::byte* x,
-                                                            const std::byte* scales, __m256i all) {
-  constexpr int64_t kNext = Codec::kSub == 32 ? 0 : 64;
-  const std::byte* scale = scales + (64 + kNext) * b + 32 * half;
-  __m256i first;
-  __m256i second;
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const Two w = Codec::read(unit, b, j, half);
-    if constexpr (Codec::kSigned == 0) {
-      const __m256i both =
-          _mm256_add_epi32(_mm256_madd_epi16(multiply_signed(w.first, broadcast(x + 4 * j)), load(scale)),
-                           _mm256_madd_epi16(multiply_signed(w.second, broadcast(x + 4 * j + 16)), load(scale)));
-      all = _mm256_add_epi32(all, both);
-      continue;
-    }
-    const __m256i low = _mm256_maddubs_epi16(w.first, broadcast(x + 4 * j));
-    const __m256i high = _mm256_maddubs_epi16(w.second, broadcast(x + 4 * j + 16));
-    const bool fresh = j == 0 || (Codec::kSigned == 2 && j == 2);
-    first = fresh ? low : _mm256_add_epi16(first, low);
-    second = fresh ? high : _mm256_add_epi16(second, high);
-    if (j == 3 || (Codec::kSigned == 2 && j == 1)) {
-      all = _mm256_add_epi32(all, _mm256_madd_epi16(first, load(scale)));
-      all = _mm256_add_epi32(all, _mm256_madd_epi16(second, load(scale + kNext)));
-    }
-  }
-  return all;
-}
-
-/// One row, unpacked in registers, one panel at a time: a single ascending stream.
-template <class Codec>
-void one_row_super(const LinearArgs& args, int64_t panel) {
-  const WeightLayout& layout = *args.layout;
-  const SuperRow row = SuperRow::of(layout.inputs);
-  const int64_t ahead = 2 * layout.format->panel_bytes;  // an eighth of a unit
-  const std::byte* base = args.packed + panel * layout.panel_bytes;
-  const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-  __m256 y[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-  alignas(32) std::byte x[kChunk];
-  alignas(32) std::byte scales[16 * 64];
-  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
-    for (int64_t i = 0; i < kChunk; i += 32) {
-      store(x + i, _mm256_xor_si256(load(args.activations + index * kChunk + i), flip));
-    }
-    const SuperUnit unit = super_unit(*layout.format, base, index);
-    const std::byte* sums = args.activations + (Codec::kSub == 32 ? row.sum32 + 16 * index : row.sum16 + 32 * index);
-    __m256i low[2];
-    one_row_scales<Codec>(unit, sums, scales, low);
-    __m256i all[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-#pragma GCC unroll 1
-    for (int b = 0; b < 8; ++b) {
-      prefetch_ahead(unit.low + b * ahead, ahead);
-      for (int h = 0; h < 2; ++h) all[h] = one_row_block<Codec>(unit, b, h, x + 32 * b, scales, all[h]);
-    }
-    const __m256 d = broadcast_float(args.activations + row.scale + 4 * index);
-    for (int h = 0; h < 2; ++h) {
-      if (Codec::kZero != 0) {
-        all[h] = _mm256_sub_epi32(all[h], _mm256_mullo_epi32(low[h], _mm256_set1_epi32(Codec::kZero)));
-      }
-      y[h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(all[h]), _mm256_mul_ps(half_scales(unit.d + 16 * h), d), y[h]);
-      if (Codec::kPairs != 0) {
-        const __m256 factor = _mm256_mul_ps(half_scales(unit.dmin + 16 * h), d);
-        y[h] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(low[h]), factor, y[h]);
-      }
-    }
-  }
-  alignas(32) float sums[kPanel];
-  for (int h = 0; h < 2; ++h) _mm256_store_ps(sums + 8 * h, y[h]);
-  finish_rows(args, panel, 1, 0, 1, sums);
-}
-
-template <class Codec>
-void run_super(const LinearArgs& args) {
-  if (args.rows != 1) return run_tiled<SuperKernel<Codec>>(args);
-  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) one_row_super<Codec>(args, panel);
-}
-
 template <class Codec>
 constexpr LinearVariant super_row(std::string_view codec) {
-  return {codec, kIsa, InputForm::kInt8Super, run_super<Codec>, tiled_scratch_bytes<SuperKernel<Codec>>};
+  return {codec, kIsa, InputForm::kInt8Super, run_rows<SuperKernel<Codec>>, tiled_scratch_bytes<SuperKernel<Codec>>};
 }
 
 constexpr std::array kSuperRows{

@@ -1,10 +1,8 @@
-#include <immintrin.h>
-
 #include <array>
 #include <type_traits>
 
 #include "codec/iq4_nl.h"
-#include "kernels/linear_driver.h"
+#include "kernels/cpu/linear_common_avx512.h"
 #include "kernels/linear_isa.h"
 
 // Super-blocks of 256: activations are unsigned (q + 128), weights signed bytes. What the 128 adds to a sum depends on
@@ -13,56 +11,6 @@ namespace lamina::kernels {
 
 namespace {
 
-__m512i load(const std::byte* from) {
-  return _mm512_loadu_si512(from);
-}
-__m128i load16(const std::byte* from) {
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-}
-__m512 half_scales(const std::byte* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
-__m512i broadcast(const std::byte* from) {
-  int32_t value;
-  std::memcpy(&value, from, sizeof(value));
-  return _mm512_set1_epi32(value);
-}
-__m512 broadcast_float(const std::byte* from) {
-  float value;
-  std::memcpy(&value, from, sizeof(value));
-  return _mm512_set1_ps(value);
-}
-
-using Group8 = __m512i[8];
-
-/// 32 inputs from a nibble plane, as unsigned bytes.
-void read_nibbles(const std::byte* low, Group8& w) {
-  const __m512i mask = _mm512_set1_epi8(15);
-  for (int j = 0; j < 4; ++j) {
-    const __m512i both = load(low + 64 * j);
-    w[j] = _mm512_and_si512(both, mask);
-    w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
-  }
-}
-/// 32 inputs from a plane of 2 bits.
-void read_pairs(const std::byte* low, Group8& w) {
-  const __m512i mask = _mm512_set1_epi8(3);
-  for (int j = 0; j < 2; ++j) {
-    const __m512i four = load(low + 64 * j);
-    w[j] = _mm512_and_si512(four, mask);
-    w[j + 2] = _mm512_and_si512(_mm512_srli_epi16(four, 2), mask);
-    w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(four, 4), mask);
-    w[j + 6] = _mm512_and_si512(_mm512_srli_epi16(four, 6), mask);
-  }
-}
-/// Adds `value` where the plane of single bits is set.
-void add_bits(const std::byte* high, char value, Group8& w) {
-  for (int j = 0; j < 8; ++j) {
-    uint64_t bits;
-    std::memcpy(&bits, high + 8 * j, sizeof(bits));
-    w[j] = _mm512_mask_add_epi8(w[j], _cvtu64_mask64(bits), w[j], _mm512_set1_epi8(value));
-  }
-}
 /// Products modulo 256 of signed bytes with a factor per 32-bit lane.
 __m512i multiply_bytes(__m512i bytes, __m512i factor16) {
   const __m512i even = _mm512_and_si512(_mm512_mullo_epi16(bytes, factor16), _mm512_set1_epi16(0xff));
@@ -358,10 +306,118 @@ void super_tile(const Tile& tile) {
   }
 }
 
+/// Adds scale * dot of 32 inputs in registers to each row's `all`. `starts`: minus the zero times the sums per 16
+/// activations.
+template <class Codec, int kRows>
+inline __attribute__((always_inline)) void few_rows_block(const SuperUnit& unit, int64_t b,
+                                                          const std::byte (&x)[kRows][kChunk],
+                                                          const std::byte (&starts)[kRows][64], const std::byte* scales,
+                                                          __m512i (&all)[kRows]) {
+  Group8 w;
+  Codec::raw(unit, b, w);
+  const __m512i first = Codec::row_scale(scales, Codec::kSub == 32 ? b : 2 * b);
+  const __m512i second = Codec::kSub == 32 ? first : Codec::row_scale(scales, 2 * b + 1);
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    __m512i s[2];
+    for (int h = 0; h < 2; ++h) {
+      s[h] = Codec::kZero == 0 ? _mm512_setzero_si512() : broadcast(starts[r] + 8 * b + 4 * h);
+      for (int g = 4 * h; g < 4 * h + 4; ++g) s[h] = _mm512_dpbusd_epi32(s[h], w[g], broadcast(x[r] + 32 * b + 4 * g));
+    }
+    if constexpr (Codec::kSub == 32) {
+      all[r] = _mm512_add_epi32(all[r], _mm512_mullo_epi32(_mm512_add_epi32(s[0], s[1]), first));
+    } else if constexpr (Codec::kSub == 16) {
+      const __m512i both = _mm512_add_epi32(_mm512_mullo_epi32(s[0], first), _mm512_mullo_epi32(s[1], second));
+      all[r] = _mm512_add_epi32(all[r], both);
+    } else {  // two and three bits: the dots fit 16 bits
+      all[r] = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(all[r], s[0], first), s[1], second);
+    }
+  }
+}
+
+/// Sum of minimum * sum of activations; row_scales() put minimums behind the scales.
+template <class Codec>
+inline __attribute__((always_inline)) __m512i row_minimums(const std::byte* scales, const std::byte* sums) {
+  constexpr int64_t kAt = Codec::kPairs == 8 ? 256 : 128;
+  __m512i low = _mm512_setzero_si512();
+  for (int64_t s = 0; s < 2 * Codec::kPairs; ++s) {
+    const __m512i minimum = _mm512_cvtepu8_epi32(load16(scales + kAt + 16 * s));
+    low = _mm512_dpwssd_epi32(low, minimum, _mm512_set1_epi32(load_as<uint16_t>(sums, s)));
+  }
+  return low;
+}
+
+/// The activations of 256 inputs as signed bytes, and minus the zero times their sums per 16.
+template <class Codec>
+inline void few_rows_inputs(const std::byte* activations, const std::byte* sum16, std::byte* x, std::byte* starts) {
+  for (int64_t i = 0; i < kChunk; i += 64) {
+    const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+    _mm512_store_si512(x + i, _mm512_xor_si512(load(activations + i), flip));
+  }
+  if (Codec::kZero != 0) {
+    const __m512i sums = _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sum16)));
+    _mm512_store_si512(starts, _mm512_mullo_epi32(sums, _mm512_set1_epi32(-Codec::kZero)));
+  }
+}
+
+/// A few rows, unpacked in registers, one panel at a time: a single ascending stream.
+template <class Codec, int kRows>
+void super_few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+  const WeightLayout& layout = *args.layout;
+  const SuperRow row = SuperRow::of(layout.inputs);
+  const int64_t ahead = 2 * layout.format->panel_bytes;  // an eighth of a unit
+  const std::byte* base = args.packed + panel * layout.panel_bytes;
+  __m512 y[kRows];
+  for (int r = 0; r < kRows; ++r) y[r] = _mm512_setzero_ps();
+  alignas(64) std::byte x[kRows][kChunk];
+  alignas(64) std::byte starts[kRows][64];
+  alignas(64) std::byte scales[512];
+  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
+    const std::byte* from = args.activations + first_row * row.bytes;
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* at = from + r * row.bytes;
+      few_rows_inputs<Codec>(at + index * kChunk, at + row.sum16 + 32 * index, x[r], starts[r]);
+    }
+    const SuperUnit unit = super_unit(*layout.format, base, index);
+    Codec::row_scales(unit, scales);
+    __m512i all[kRows];
+    for (int r = 0; r < kRows; ++r) all[r] = _mm512_setzero_si512();
+    for (int64_t b = 0; b < 8; ++b) {
+      prefetch_ahead(unit.low + b * ahead, ahead);
+      few_rows_block<Codec, kRows>(unit, b, x, starts, scales, all);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* at = from + r * row.bytes;
+      const __m512 d = broadcast_float(at + row.scale + 4 * index);
+      y[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all[r]), _mm512_mul_ps(half_scales(unit.d), d), y[r]);
+      if constexpr (Codec::kPairs != 0) {
+        const std::byte* sums = Codec::kPairs == 8 ? at + row.sum16 + 32 * index : at + row.sum32 + 16 * index;
+        const __m512i low = row_minimums<Codec>(scales, sums);
+        y[r] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(low), _mm512_mul_ps(half_scales(unit.dmin), d), y[r]);
+      }
+    }
+  }
+  alignas(64) float sums[kRows * kPanel];
+  for (int r = 0; r < kRows; ++r) _mm512_store_ps(sums + r * kPanel, y[r]);
+  finish_rows(args, panel, 1, first_row, kRows, sums);
+}
+
 template <class Codec>
 struct SuperKernel {
   static constexpr int64_t kPanels = 2;
   static constexpr int64_t kRows = 6;
+  static constexpr int64_t kFew = 8;
+  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewRows = 16;
+  static constexpr int64_t kInputBytes = 1;
+
+  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
+    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
+    static constexpr Function kTable[] = {super_few<Codec, 1>, super_few<Codec, 2>, super_few<Codec, 3>,
+                                          super_few<Codec, 4>, super_few<Codec, 5>, super_few<Codec, 6>,
+                                          super_few<Codec, 7>, super_few<Codec, 8>};
+    kTable[rows - 1](args, panel, first);
+  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
@@ -391,93 +447,9 @@ struct SuperKernel {
   }
 };
 
-/// Adds scale * dot of 32 inputs in registers to `all`. `starts`: minus the zero times the sums per 16 activations.
-template <class Codec>
-inline __attribute__((always_inline)) __m512i one_row_block(const SuperUnit& unit, int64_t b, const std::byte* x,
-                                                            const std::byte* starts, const std::byte* scales,
-                                                            __m512i all) {
-  Group8 w;
-  Codec::raw(unit, b, w);
-  __m512i s[2];
-  for (int h = 0; h < 2; ++h) {
-    s[h] = Codec::kZero == 0 ? _mm512_setzero_si512() : broadcast(starts + 4 * h);
-    for (int g = 4 * h; g < 4 * h + 4; ++g) s[h] = _mm512_dpbusd_epi32(s[h], w[g], broadcast(x + 4 * g));
-  }
-  if constexpr (Codec::kSub == 32) {
-    const __m512i both = _mm512_add_epi32(s[0], s[1]);
-    return _mm512_add_epi32(all, _mm512_mullo_epi32(both, Codec::row_scale(scales, b)));
-  } else if constexpr (Codec::kSub == 16) {
-    const __m512i first = _mm512_mullo_epi32(s[0], Codec::row_scale(scales, 2 * b));
-    const __m512i second = _mm512_mullo_epi32(s[1], Codec::row_scale(scales, 2 * b + 1));
-    return _mm512_add_epi32(all, _mm512_add_epi32(first, second));
-  } else {  // two and three bits: the dots fit 16 bits
-    all = _mm512_dpwssd_epi32(all, s[0], Codec::row_scale(scales, 2 * b));
-    return _mm512_dpwssd_epi32(all, s[1], Codec::row_scale(scales, 2 * b + 1));
-  }
-}
-
-/// Sum of minimum * sum of activations; row_scales() put minimums behind the scales.
-template <class Codec>
-inline __attribute__((always_inline)) __m512i row_minimums(const std::byte* scales, const std::byte* sums) {
-  constexpr int64_t kAt = Codec::kPairs == 8 ? 256 : 128;
-  __m512i low = _mm512_setzero_si512();
-  for (int64_t s = 0; s < 2 * Codec::kPairs; ++s) {
-    const __m512i minimum = _mm512_cvtepu8_epi32(load16(scales + kAt + 16 * s));
-    low = _mm512_dpwssd_epi32(low, minimum, _mm512_set1_epi32(load_as<uint16_t>(sums, s)));
-  }
-  return low;
-}
-
-/// One row, unpacked in registers, one panel at a time: a single ascending stream.
-template <class Codec>
-void one_row_panel(const LinearArgs& args, int64_t panel) {
-  const WeightLayout& layout = *args.layout;
-  const SuperRow row = SuperRow::of(layout.inputs);
-  const int64_t ahead = 2 * layout.format->panel_bytes;  // an eighth of a unit
-  const std::byte* base = args.packed + panel * layout.panel_bytes;
-  __m512 y = _mm512_setzero_ps();
-  alignas(64) std::byte x[kChunk];
-  alignas(64) std::byte scales[512];
-  alignas(64) std::byte starts[64];
-  for (int64_t index = 0; index * kChunk < layout.inputs; ++index) {
-    for (int64_t i = 0; i < kChunk; i += 64) {
-      const __m512i lifted = load(args.activations + index * kChunk + i);
-      _mm512_store_si512(x + i, _mm512_xor_si512(lifted, _mm512_set1_epi8(static_cast<char>(0x80))));
-    }
-    const SuperUnit unit = super_unit(*layout.format, base, index);
-    const std::byte* sum16 = args.activations + row.sum16 + 32 * index;
-    if (Codec::kZero != 0) {
-      const __m512i sums = _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sum16)));
-      _mm512_store_si512(starts, _mm512_mullo_epi32(sums, _mm512_set1_epi32(-Codec::kZero)));
-    }
-    Codec::row_scales(unit, scales);
-    __m512i all = _mm512_setzero_si512();
-    for (int64_t b = 0; b < 8; ++b) {
-      prefetch_ahead(unit.low + b * ahead, ahead);
-      all = one_row_block<Codec>(unit, b, x + 32 * b, starts + 8 * b, scales, all);
-    }
-    const __m512 d = broadcast_float(args.activations + row.scale + 4 * index);
-    y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), _mm512_mul_ps(half_scales(unit.d), d), y);
-    if constexpr (Codec::kPairs != 0) {
-      const std::byte* sums = Codec::kPairs == 8 ? sum16 : args.activations + row.sum32 + 16 * index;
-      const __m512i low = row_minimums<Codec>(scales, sums);
-      y = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(low), _mm512_mul_ps(half_scales(unit.dmin), d), y);
-    }
-  }
-  alignas(64) float sums[kPanel];
-  _mm512_store_ps(sums, y);
-  finish_rows(args, panel, 1, 0, 1, sums);
-}
-
-template <class Codec>
-void run_super(const LinearArgs& args) {
-  if (args.rows != 1) return run_tiled<SuperKernel<Codec>>(args);
-  for (int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) one_row_panel<Codec>(args, panel);
-}
-
 template <class Codec>
 constexpr LinearVariant super_row(std::string_view codec) {
-  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Super, run_super<Codec>,
+  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Super, run_rows<SuperKernel<Codec>>,
           tiled_scratch_bytes<SuperKernel<Codec>>};
 }
 
