@@ -3,10 +3,12 @@
 
     bench/loading.py MODEL... [--rounds 5] [--lamina build/lamina]
 
-Per model and round: the file is read in sequence by `cat` (cold, then warm), and `lamina run MODEL -n 1 --raw x` is run
-(cold, then warm). Cold means that the file's pages were dropped before (`posix_fadvise`; they must be clean). Loading
-is what the program reports: from its start until the model can take tokens. The table goes to standard output and,
-unless --no-write is given, between the markers in docs/performance.md.
+MODEL is a file, a folder, or a name in the store. Per model and round: the file is read in sequence by `cat` (cold,
+then warm), and `lamina run MODEL -n 1 --raw x` is run (cold, then warm); then the same with the weights that `lamina
+pack` made, in a store of its own. Cold means that the pages of all files were dropped before (`posix_fadvise`; they
+must be clean). Loading is what the program reports: from its start until the model can take tokens; "first token" is
+the whole process. The table goes to standard output and, unless --no-write is given, between the markers in
+docs/performance.md.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,8 +25,19 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- loading:begin -->", "<!-- loading:end -->"
 
 
-def files_of(model):
-    path = Path(model)
+def find(model):
+    """A path as it is, or the store's file or folder of that name."""
+    if Path(model).exists():
+        return Path(model)
+    store = Path(os.environ.get("LAMINA_HOME") or Path.home() / ".cache" / "lamina")
+    folder = store / "models" / model
+    files = sorted(folder.glob("*.gguf"))
+    if not folder.is_dir():
+        sys.exit(f"{model}: neither a path nor in {store}")
+    return files[0] if files else folder
+
+
+def files_of(path):
     return [path] if path.is_file() else sorted(path.glob("*.safetensors")) + sorted(path.glob("*.gguf"))
 
 
@@ -40,38 +54,54 @@ def read_seconds(paths):
     return time.monotonic() - start
 
 
-def load(lamina, model):
-    """(seconds of loading, peak resident bytes) of one run in a process of its own."""
+def load(lamina, model, home=None):
+    """(seconds of loading, seconds of the process, peak resident bytes) of one run; with the packed weights of `home`."""
     command = [lamina, "run", model, "x", "-n", "1", "--raw", "--temperature", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | ({"LAMINA_HOME": home} if home else {"LAMINA_PACKED": "off"})
+    start = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         out, errors = process.stdout.read(), process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command)}: {errors.strip()}")
-    return json.loads(out)["timings"]["load_ms"] / 1000, usage.ru_maxrss * 1024
+    seconds = time.monotonic() - start
+    if process.returncode != 0 or errors:
+        sys.exit(f"{' '.join(map(str, command))}: {errors.strip()}")
+    return json.loads(out)["timings"]["load_ms"] / 1000, seconds, usage.ru_maxrss * 1024
 
 
 def span(values, form):
     return f"{form.format(statistics.median(values))} [{form.format(min(values))}–{form.format(max(values))}]"
 
 
-def measure(lamina, model, rounds):
+def measure(lamina, name, rounds):
+    model = find(name)
     paths = files_of(model)
     size = sum(path.stat().st_size for path in paths)
-    read_cold, read_warm, cold, warm, peak = [], [], [], [], []
-    for _ in range(rounds):
-        drop(paths)
-        read_cold.append(read_seconds(paths))
-        read_warm.append(read_seconds(paths))
-        drop(paths)
-        cold.append(load(lamina, model)[0])
-        seconds, bytes_ = load(lamina, model)
-        warm.append(seconds)
-        peak.append(bytes_ / size)
-    ratio = [mine / plain for mine, plain in zip(cold, read_cold)]
-    return [Path(model).name, f"{size / 1e6:.1f}", span(read_cold, "{:.2f}"), span(cold, "{:.2f}"), span(ratio, "{:.2f}"),
-            span(read_warm, "{:.3f}"), span(warm, "{:.3f}"), span(peak, "{:.2f}")]
+    rows = {key: [] for key in ["read cold", "read warm", "cold", "warm", "first", "peak", "packed cold", "packed", "packed first"]}
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as home:
+        environment = os.environ | {"LAMINA_HOME": home}
+        told = subprocess.run([lamina, "pack", model, "--json"], env=environment, capture_output=True, text=True, check=True)
+        packed = Path(json.loads(told.stdout)["file"])
+        for _ in range(rounds):
+            drop(paths)
+            rows["read cold"].append(read_seconds(paths))
+            rows["read warm"].append(read_seconds(paths))
+            drop(paths)
+            rows["cold"].append(load(lamina, model)[0])
+            seconds, process, bytes_ = load(lamina, model)
+            rows["warm"].append(seconds)
+            rows["first"].append(process)
+            rows["peak"].append(bytes_ / size)
+            drop([*paths, packed])
+            rows["packed cold"].append(load(lamina, model, home)[0])
+            seconds, process, _ = load(lamina, model, home)
+            rows["packed"].append(seconds)
+            rows["packed first"].append(process)
+    ratio = [mine / plain for mine, plain in zip(rows["cold"], rows["read cold"])]
+    return [model.name, f"{size / 1e6:.1f}", span(rows["read cold"], "{:.2f}"), span(rows["cold"], "{:.2f}"), span(ratio, "{:.2f}"),
+            span(rows["read warm"], "{:.3f}"), span(rows["warm"], "{:.3f}"), span(rows["first"], "{:.3f}"),
+            span(rows["peak"], "{:.2f}"), span(rows["packed cold"], "{:.3f}"), span(rows["packed"], "{:.3f}"),
+            span(rows["packed first"], "{:.3f}")]
 
 
 def main():
@@ -82,7 +112,8 @@ def main():
     parser.add_argument("--no-write", action="store_true")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/performance.md")
     arguments = parser.parse_args()
-    titles = ["model", "MB", "read cold, s", "load cold, s", "ratio", "read warm, s", "load warm, s", "peak / file"]
+    titles = ["model", "MB", "read cold, s", "load cold, s", "ratio", "read warm, s", "load warm, s", "first token, s", "peak / file",
+              "packed: load cold, s", "load warm, s", "first token, s"]
     lines = ["| " + " | ".join(titles) + " |", "| --- |" + " ---: |" * (len(titles) - 1)]
     for model in arguments.models:
         lines.append("| " + " | ".join(measure(arguments.lamina, model, arguments.rounds)) + " |")

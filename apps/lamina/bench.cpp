@@ -210,7 +210,7 @@ double median(std::vector<double> values) {
 /// Bytes that a step of generating must read: the route's weights once, each sequence's cache at its mean length.
 double step_bytes(const Test& test, const run::RouteCost& cost) {
   const double positions = static_cast<double>(test.depth) + static_cast<double>(test.tokens + 1) / 2;
-  const double sequence = positions * static_cast<double>(cost.position_bytes) + static_cast<double>(cost.state_bytes);
+  const double sequence = cost.cache_bytes(positions) + static_cast<double>(cost.state_bytes);
   return static_cast<double>(cost.weight_bytes) + test.batch * sequence;
 }
 

@@ -175,7 +175,7 @@ Status share_model(Session& session, const CommonOptions& common, Reference& ref
   LAMINA_ASSIGN(runner_options.plan, plan_recipe(common.recipe, *session.model));
   LAMINA_ASSIGN(const run::RunnerMemory memory,
                 run::Runner::plan_memory(*session.model, *session.pool, runner_options));
-  LAMINA_CHECK_OK(check_memory(0, memory.cache, memory.workspace));
+  LAMINA_CHECK_OK(check_memory(0, memory.cache.total(), memory.workspace));
   LAMINA_ASSIGN(reference.runner, run::Runner::create(*session.model, *session.pool, runner_options));
   return {};
 }

@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "lamina/packed.h"
 #include "lamina/progress.h"
 #include "lamina/store.h"
 #include "recipe/recipe.h"
@@ -21,7 +22,8 @@ namespace {
 
 constexpr int64_t kDefaultContext = 4096;
 
-core::Status load_weights(Session& session) {
+core::Status load_weights(Session& session, bool exact) {
+  if (load_packed(*session.model, exact)) return {};
   std::optional<Progress> bar;
   core::Stopwatch watch;
   return session.model->load(*session.pool, [&](int64_t done, int64_t total) {
@@ -102,9 +104,9 @@ core::Status start_session(Session& session, const CommonOptions& options, const
                                           .max_rows = std::min(needs.max_rows, context * needs.sequences)};
   LAMINA_ASSIGN(const run::RunnerMemory memory,
                 run::Runner::plan_memory(*session.model, *session.pool, runner_options));
-  LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache, memory.workspace));
+  LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache.total(), memory.workspace));
   note_all(session.model->weights().notes());
-  LAMINA_CHECK_OK(load_weights(session));
+  LAMINA_CHECK_OK(load_weights(session, options.activations == "f32"));
   LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
   session.load_seconds = session.since_start.seconds();
   return {};

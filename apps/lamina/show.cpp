@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -207,7 +208,7 @@ struct MemoryPlan {
   int64_t weights = 0;
   run::RunnerMemory rest;
   int64_t available = 0;
-  int64_t total() const { return weights + rest.cache + rest.workspace; }
+  int64_t total() const { return weights + rest.cache.total() + rest.workspace; }
 };
 
 Result<MemoryPlan> plan_memory(const CommonOptions& options, const models::Model& model) {
@@ -226,16 +227,34 @@ Result<MemoryPlan> plan_memory(const CommonOptions& options, const models::Model
 }
 
 ordered_json to_json(const MemoryPlan& plan) {
-  return {{"context", plan.context},          {"threads", plan.threads},
-          {"weights", plan.weights},          {"cache", plan.rest.cache},
-          {"workspace", plan.rest.workspace}, {"total", plan.total()},
-          {"available", plan.available},      {"fits", plan.total() <= plan.available}};
+  const cache::CacheBytes& cache = plan.rest.cache;
+  return {{"context", plan.context},
+          {"threads", plan.threads},
+          {"weights", plan.weights},
+          {"cache", cache.total()},
+          {"cache_parts",
+           {{"whole", cache.whole},
+            {"windows", cache.windows},
+            {"latents", cache.latents},
+            {"states", cache.states},
+            {"tables", cache.tables}}},
+          {"workspace", plan.rest.workspace},
+          {"total", plan.total()},
+          {"available", plan.available},
+          {"fits", plan.total() <= plan.available}};
 }
 
 void print_plan(const MemoryPlan& plan) {
   Table table({"MEMORY", ">BYTES"});
   table.add({"weights, packed", size_text(plan.weights)});
-  table.add({fmt::format("cache, 1 sequence of {} positions", plan.context), size_text(plan.rest.cache)});
+  table.add({fmt::format("cache, 1 sequence of {} positions", plan.context), size_text(plan.rest.cache.total())});
+  const cache::CacheBytes& cache = plan.rest.cache;
+  const std::array parts{std::pair{"keys and values of all positions", cache.whole},
+                         std::pair{"keys and values of windows", cache.windows}, std::pair{"latents", cache.latents},
+                         std::pair{"states", cache.states}, std::pair{"tables", cache.tables}};
+  for (const auto& [name, bytes] : parts) {
+    if (bytes > 0) table.add({fmt::format("  {}", name), size_text(bytes)});
+  }
   table.add({fmt::format("workspace, {} threads", plan.threads), size_text(plan.rest.workspace)});
   table.add({"total", size_text(plan.total())});
   table.add({"available", size_text(plan.available)});

@@ -56,11 +56,23 @@ int64_t longest(const KvCacheOptions& options) {
   return options.sequence_tokens > 0 ? std::min(options.sequence_tokens, options.tokens) : options.tokens;
 }
 
+/// Chunks that hold a window and a step beside it, wherever they begin: window - 1 positions before the step's first.
+int64_t ring_chunks(const KvCacheOptions& options, int64_t window) {
+  const int64_t most = longest(options);
+  const int64_t step = options.step_tokens > 0 ? std::min(options.step_tokens, most) : most;
+  return std::min(blocks_for(most), blocks_for(std::min(window, most) + step - 2) + 1);
+}
+
+/// The first position that a row at `position` reads.
+int64_t first_read(int64_t window, int64_t position) {
+  return window == 0 ? 0 : std::max<int64_t>(0, position - window + 1);
+}
+
 core::Status check(const KvCacheOptions& options) {
-  if (options.tokens < 1 || options.sequences < 1 || options.sequence_tokens < 0) {
+  if (options.tokens < 1 || options.sequences < 1 || options.sequence_tokens < 0 || options.step_tokens < 0) {
     return core::fail(ErrorCode::kInvalid, "cache",
-                      "{} tokens, {} sequences, {} tokens for each; at least 1, 1 and 0 expected", options.tokens,
-                      options.sequences, options.sequence_tokens);
+                      "{} tokens, {} sequences, {} tokens for each, {} at once; at least 1, 1, 0 and 0 expected",
+                      options.tokens, options.sequences, options.sequence_tokens, options.step_tokens);
   }
   for (size_t i = 0; i < options.visits.size(); ++i) {
     const VisitShape& visit = options.visits[i];
@@ -71,6 +83,9 @@ core::Status check(const KvCacheOptions& options) {
     if (visit.kv_heads < 0 || (visit.kv_heads > 0 && (visit.key_size < 1 || visit.value_size < 1))) {
       return core::fail(ErrorCode::kInvalid, "cache", "visit {}: {} heads of {} and {} numbers; positive ones expected",
                         i, visit.kv_heads, visit.key_size, visit.value_size);
+    }
+    if (visit.window < 0) {
+      return core::fail(ErrorCode::kInvalid, "cache", "visit {}: a window of {}; 0 or more expected", i, visit.window);
     }
     if (visit.joined && visit.value_size > visit.key_size) {
       return core::fail(ErrorCode::kInvalid, "cache",
@@ -83,19 +98,51 @@ core::Status check(const KvCacheOptions& options) {
 
 }  // namespace
 
-int64_t KvCache::bytes(const KvCacheOptions& options) {
-  int64_t block = 0;
-  int64_t rows = 0;
-  int64_t states = 0;
+CacheBytes& CacheBytes::operator+=(const CacheBytes& other) {
+  whole += other.whole;
+  windows += other.windows;
+  latents += other.latents;
+  states += other.states;
+  tables += other.tables;
+  return *this;
+}
+
+std::vector<KvCache::Group> KvCache::make_groups(const KvCacheOptions& options, std::vector<size_t>& group_of) {
+  const int64_t sequence_blocks = blocks_for(longest(options));
+  std::vector<Group> groups{{.window = 0, .chunks = sequence_blocks, .blocks = pool_blocks(options), .free = {}}};
   for (const VisitShape& visit : options.visits) {
-    block += visit_bytes(visit);
-    rows += table_rows(visit);
-    states += state_bytes(visit);
+    const int64_t chunks = visit.window == 0 ? sequence_blocks : ring_chunks(options, visit.window);
+    const int64_t window = chunks == sequence_blocks ? 0 : visit.window;
+    auto found = std::ranges::find(groups, window, &Group::window);
+    if (found == groups.end()) {
+      const int64_t blocks = std::min(groups.front().blocks, options.sequences * chunks);
+      found = groups.insert(groups.end(), {.window = window, .chunks = chunks, .blocks = blocks, .free = {}});
+    }
+    found->block_bytes += visit_bytes(visit);
+    group_of.push_back(static_cast<size_t>(found - groups.begin()));
   }
-  const auto pointer = static_cast<int64_t>(sizeof(std::byte*));
-  const int64_t tables = rows * pointer + static_cast<int64_t>(sizeof(int32_t));
-  return pool_blocks(options) * (block + static_cast<int64_t>(sizeof(int32_t))) +
-         options.sequences * (blocks_for(longest(options)) * tables + states);
+  return groups;
+}
+
+CacheBytes KvCache::bytes(const KvCacheOptions& options) {
+  constexpr auto kIndex = static_cast<int64_t>(sizeof(int32_t));
+  std::vector<size_t> group_of;
+  const std::vector<Group> groups = make_groups(options, group_of);
+  CacheBytes bytes;
+  int64_t rows = 0;
+  for (size_t i = 0; i < options.visits.size(); ++i) {
+    const VisitShape& visit = options.visits[i];
+    const Group& group = groups[group_of[i]];
+    (visit.joined       ? bytes.latents
+     : group.window > 0 ? bytes.windows
+                        : bytes.whole) += group.blocks * visit_bytes(visit);
+    bytes.states += options.sequences * state_bytes(visit);
+    rows += table_rows(visit);
+  }
+  for (const Group& group : groups) bytes.tables += (group.blocks + options.sequences * group.chunks) * kIndex;
+  bytes.tables +=
+      options.sequences * blocks_for(longest(options)) * rows * static_cast<int64_t>(sizeof(const std::byte*));
+  return bytes;
 }
 
 core::Result<KvCache> KvCache::create(const KvCacheOptions& options) {
@@ -110,13 +157,16 @@ core::Result<KvCache> KvCache::create(const KvCacheOptions& options) {
 
 int64_t KvCache::plan(const KvCacheOptions& options) {
   visits_ = options.visits;
-  blocks_ = pool_blocks(options);
   sequence_blocks_ = blocks_for(longest(options));
+  std::vector<size_t> group_of;
+  groups_ = make_groups(options, group_of);
   // All visits of a block lie together, so that a short sequence touches little of the pool.
-  int64_t offset = 0;
-  for (const VisitShape& visit : visits_) {
+  std::vector<int64_t> offsets(groups_.size(), 0);
+  for (size_t i = 0; i < visits_.size(); ++i) {
+    const VisitShape& visit = visits_[i];
     Place place;
-    place.offset = offset;
+    place.group = group_of[i];
+    place.offset = offsets[place.group];
     place.key_bytes = key_bytes(visit);
     place.value_bytes = value_bytes(visit);
     place.bytes = visit_bytes(visit);
@@ -124,18 +174,23 @@ int64_t KvCache::plan(const KvCacheOptions& options) {
     place.state = state_bytes_;
     state_bytes_ += state_bytes(visit);
     rows_ += table_rows(visit);
-    offset += place.bytes;
+    offsets[place.group] += place.bytes;
     places_.push_back(place);
   }
-  block_bytes_ = offset;
-  free_.reserve(static_cast<size_t>(blocks_));
-  for (int64_t i = blocks_; i > 0; --i) free_.push_back(static_cast<int32_t>(i - 1));
+  int64_t size = 0;
+  for (Group& group : groups_) {
+    group.offset = size;
+    size += group.blocks * group.block_bytes;
+    group.free.reserve(static_cast<size_t>(group.blocks));
+    for (int64_t i = group.blocks; i > 0; --i) group.free.push_back(static_cast<int32_t>(i - 1));
+  }
   sequences_.resize(static_cast<size_t>(options.sequences));
   for (Sequence& sequence : sequences_) {
-    sequence.blocks.reserve(static_cast<size_t>(sequence_blocks_));
+    for (const Group& group : groups_)
+      sequence.rings.push_back({.blocks = std::vector<int32_t>(static_cast<size_t>(group.chunks))});
     sequence.pointers.resize(static_cast<size_t>(rows_ * sequence_blocks_));
   }
-  return blocks_ * block_bytes_;
+  return size;
 }
 
 core::Result<SequenceId> KvCache::open() {
@@ -153,40 +208,76 @@ core::Result<SequenceId> KvCache::open() {
 
 core::Status KvCache::reserve(SequenceId id, int64_t tokens) {
   Sequence& sequence = at(id);
-  const int64_t have = static_cast<int64_t>(sequence.blocks.size());
-  const int64_t want = blocks_for(tokens);
-  if (want > sequence_blocks_) {
-    return core::fail(ErrorCode::kLimit, "cache", "{} tokens wanted; a sequence holds at most {}", tokens,
-                      sequence_blocks_ * kBlock);
+  LAMINA_CHECK_OK(check_room(sequence, tokens));
+  for (const int64_t want = blocks_for(tokens); sequence.chunks < want; ++sequence.chunks) {
+    for (size_t group = 0; group < groups_.size(); ++group) place_chunk(sequence, group, sequence.chunks);
   }
-  if (want - have > free_blocks()) {
-    return core::fail(ErrorCode::kLimit, "cache", "{} more tokens wanted; {} are free of {}", (want - have) * kBlock,
-                      free_blocks() * kBlock, blocks_ * kBlock);
-  }
-  for (int64_t i = have; i < want; ++i) append_block(sequence);
   return {};
 }
 
-void KvCache::append_block(Sequence& sequence) {
-  const int32_t block = free_.back();
-  free_.pop_back();
-  const auto place_in_sequence = static_cast<int64_t>(sequence.blocks.size());
-  sequence.blocks.push_back(block);
+core::Status KvCache::check_room(const Sequence& sequence, int64_t tokens) const {
+  const int64_t more = blocks_for(tokens) - sequence.chunks;
+  if (blocks_for(tokens) > sequence_blocks_) {
+    return core::fail(ErrorCode::kLimit, "cache", "{} tokens wanted; a sequence holds at most {}", tokens,
+                      sequence_blocks_ * kBlock);
+  }
+  // Groups with windows need no look at their free blocks: they have as many as the first group lets them take.
+  if (more > free_blocks()) {
+    return core::fail(ErrorCode::kLimit, "cache", "{} more tokens wanted; {} are free of {}", more * kBlock,
+                      free_blocks() * kBlock, block_count() * kBlock);
+  }
+  for (const Group& group : groups_) {
+    const int64_t first = first_read(group.window, sequence.length) / kBlock;
+    if (more <= 0 || blocks_for(tokens) - group.chunks <= first) continue;
+    return core::fail(ErrorCode::kLimit, "cache", "{} tokens wanted after {}; a window of {} has room for {} in all",
+                      tokens - sequence.length, sequence.length, group.window, group.chunks * kBlock);
+  }
+  return {};
+}
+
+/// Takes a block for the next chunk, or the one of the oldest chunk, which no row will read again.
+void KvCache::place_chunk(Sequence& sequence, size_t group, int64_t chunk) {
+  Group& from = groups_[group];
+  Ring& ring = sequence.rings[group];
+  int32_t& block = ring.blocks[static_cast<size_t>(chunk % from.chunks)];
+  if (chunk - ring.begin == from.chunks) {
+    point(sequence, group, ring.begin++, nullptr);
+  } else {
+    assert(!from.free.empty());
+    block = from.free.back();
+    from.free.pop_back();
+  }
+  point(sequence, group, chunk, block_of(sequence, group, chunk));
+}
+
+/// Enters the chunk of every visit of the group into the pointer table; `block` null: there is none.
+void KvCache::point(Sequence& sequence, size_t group, int64_t chunk, const std::byte* block) {
   for (size_t v = 0; v < visits_.size(); ++v) {
-    const std::byte* chunk = pool_.data() + block * block_bytes_ + places_[v].offset;
+    const Place& place = places_[v];
+    if (place.group != group) continue;
+    int64_t offset = place.offset;
     for (int64_t row = 0; row < table_rows(visits_[v]); ++row) {
-      sequence.pointers[static_cast<size_t>((places_[v].first_row + row) * sequence_blocks_ + place_in_sequence)] =
-          chunk;
-      chunk += row < key_rows(visits_[v]) ? places_[v].key_bytes : places_[v].value_bytes;
+      sequence.pointers[static_cast<size_t>((place.first_row + row) * sequence_blocks_ + chunk)] =
+          block == nullptr ? nullptr : block + offset;
+      offset += row < key_rows(visits_[v]) ? place.key_bytes : place.value_bytes;
     }
   }
 }
 
-void KvCache::drop_blocks(Sequence& sequence, int64_t keep) {
-  while (static_cast<int64_t>(sequence.blocks.size()) > keep) {
-    free_.push_back(sequence.blocks.back());
-    sequence.blocks.pop_back();
+std::byte* KvCache::block_of(const Sequence& sequence, size_t group, int64_t chunk) {
+  const Group& part = groups_[group];
+  const int32_t block = sequence.rings[group].blocks[static_cast<size_t>(chunk % part.chunks)];
+  return pool_.data() + part.offset + block * part.block_bytes;
+}
+
+void KvCache::drop_chunks(Sequence& sequence, int64_t keep) {
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    Ring& ring = sequence.rings[i];
+    for (int64_t chunk = sequence.chunks; chunk > std::max(keep, ring.begin); --chunk)
+      groups_[i].free.push_back(ring.blocks[static_cast<size_t>((chunk - 1) % groups_[i].chunks)]);
+    ring.begin = std::min(ring.begin, keep);
   }
+  sequence.chunks = std::min(sequence.chunks, keep);
 }
 
 void KvCache::set_length(SequenceId id, int64_t tokens) {
@@ -199,42 +290,60 @@ int64_t KvCache::length(SequenceId id) const {
 }
 
 int64_t KvCache::reserved(SequenceId id) const {
-  return static_cast<int64_t>(at(id).blocks.size()) * kBlock;
+  return at(id).chunks * kBlock;
+}
+
+/// Whether positions from `length` on can be forgotten and computed again.
+bool KvCache::rewinds(const Sequence& sequence, int64_t length) const {
+  if (length == sequence.length) return true;
+  if (state_bytes_ > 0) return false;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    if (sequence.rings[i].begin * kBlock > first_read(groups_[i].window, length)) return false;
+  }
+  return true;
 }
 
 int64_t KvCache::truncate(SequenceId id, int64_t length) {
   Sequence& sequence = at(id);
   if (length < sequence.length) {
-    sequence.length = state_bytes_ > 0 ? 0 : length;
+    sequence.length = rewinds(sequence, length) ? length : 0;
     clear_states(id);
   }
-  drop_blocks(sequence, blocks_for(sequence.length));
+  drop_chunks(sequence, blocks_for(sequence.length));
   return sequence.length;
 }
 
-core::Result<SequenceId> KvCache::fork(SequenceId source, int64_t length) {
-  if (length < 0 || length > this->length(source)) {
-    return core::fail(ErrorCode::kInvalid, "cache", "fork at {} tokens; the sequence has {}", length,
-                      this->length(source));
+core::Result<SequenceId> KvCache::fork(SequenceId source_id, int64_t length) {
+  const Sequence& source = at(source_id);
+  if (length < 0 || length > source.length) {
+    return core::fail(ErrorCode::kInvalid, "cache", "fork at {} tokens; the sequence has {}", length, source.length);
   }
-  LAMINA_ASSIGN(const SequenceId copy, open());
-  if (state_bytes_ > 0 && length < this->length(source)) return copy;
-  if (auto status = reserve(copy, length); !status) {
-    close(copy);
-    return std::unexpected(std::move(status).error());
+  LAMINA_ASSIGN(const SequenceId copy_id, open());
+  if (!rewinds(source, length)) return copy_id;
+  const int64_t chunks = blocks_for(length);
+  if (chunks > free_blocks()) {
+    close(copy_id);
+    return core::fail(ErrorCode::kLimit, "cache", "{} more tokens wanted; {} are free of {}", chunks * kBlock,
+                      free_blocks() * kBlock, block_count() * kBlock);
   }
-  for (size_t i = 0; block_bytes_ > 0 && i < static_cast<size_t>(blocks_for(length)); ++i) {
-    std::memcpy(pool_.data() + at(copy).blocks[i] * block_bytes_, pool_.data() + at(source).blocks[i] * block_bytes_,
-                static_cast<size_t>(block_bytes_));
+  Sequence& copy = at(copy_id);
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    copy.rings[i].begin = std::min(source.rings[i].begin, chunks);
+    for (int64_t chunk = copy.rings[i].begin; chunk < chunks; ++chunk) {
+      place_chunk(copy, i, chunk);
+      if (groups_[i].block_bytes == 0) continue;
+      std::memcpy(block_of(copy, i, chunk), block_of(source, i, chunk), static_cast<size_t>(groups_[i].block_bytes));
+    }
   }
-  std::ranges::copy(states_of(source), states_of(copy).begin());
-  at(copy).length = length;
-  return copy;
+  std::ranges::copy(states_of(source_id), states_of(copy_id).begin());
+  copy.chunks = chunks;
+  copy.length = length;
+  return copy_id;
 }
 
 void KvCache::close(SequenceId id) {
   Sequence& sequence = at(id);
-  drop_blocks(sequence, 0);
+  drop_chunks(sequence, 0);
   sequence.length = 0;
   sequence.open = false;
 }
@@ -243,8 +352,7 @@ void KvCache::write(int64_t visit, SequenceId id, int64_t position, const float*
   const VisitShape& shape = visits_[static_cast<size_t>(visit)];
   const Place& place = places_[static_cast<size_t>(visit)];
   assert(position >= 0 && position < reserved(id));
-  const int32_t block = at(id).blocks[static_cast<size_t>(position / kBlock)];
-  std::byte* chunk = pool_.data() + block * block_bytes_ + place.offset;
+  std::byte* chunk = block_of(at(id), place.group, position / kBlock) + place.offset;
   if (shape.joined) {
     for (int64_t head = 0; head < shape.kv_heads; ++head, chunk += place.value_bytes) {
       kernels::store_value(shape.format, shape.key_size, keys + head * shape.key_size, chunk, position % kBlock);
@@ -271,7 +379,7 @@ std::span<const std::byte* const> KvCache::value_chunks(int64_t visit, SequenceI
 
 std::span<const std::byte* const> KvCache::row(int64_t index, SequenceId id) const {
   const Sequence& sequence = at(id);
-  return {sequence.pointers.data() + index * sequence_blocks_, sequence.blocks.size()};
+  return {sequence.pointers.data() + index * sequence_blocks_, static_cast<size_t>(sequence.chunks)};
 }
 
 float* KvCache::state(int64_t visit, SequenceId id) {

@@ -19,6 +19,7 @@ struct VisitShape {
   kernels::CacheFormat format = kernels::CacheFormat::kF32;
   bool joined = false;       ///< the first value_size numbers of a key are its value: one row is kept for both
   int64_t state_floats = 0;  ///< numbers of a recurrent state; 0: none
+  int64_t window = 0;        ///< positions that a row reads, its own the last; 0: all
 
   bool keeps_keys() const { return kv_heads > 0; }
   bool keeps_state() const { return state_floats > 0; }
@@ -35,25 +36,40 @@ struct KvCacheOptions {
   int64_t tokens = 0;              ///< of all sequences together; each sequence takes whole blocks of 64
   int64_t sequence_tokens = 0;     ///< the longest sequence; 0: `tokens`
   int32_t sequences = 1;           ///< open at once
+  int64_t step_tokens = 0;         ///< written to a sequence before set_length, at most; 0: as many as it holds
 };
 
-/// Keeps every key and value of the open sequences, in blocks of 64 positions from a pool that is made once. Each visit
-/// has its part of the pool; a block of it holds the key chunks of all heads, then their value chunks, as
-/// kernels::attention reads them. Joined visits have only the latter, with whole keys in them. Beside the blocks, each
-/// sequence has the recurrent states of the visits that keep one. A state stands for all positions below length() and
-/// cannot be rewound: a sequence with states is kept whole or starts again from nothing.
+/// Bytes of a cache by what they hold.
+struct CacheBytes {
+  int64_t whole = 0;    ///< keys and values of every position
+  int64_t windows = 0;  ///< keys and values of visits that keep a window
+  int64_t latents = 0;  ///< joined rows
+  int64_t states = 0;   ///< recurrent states
+  int64_t tables = 0;   ///< pointers to all of these
+
+  int64_t total() const { return whole + windows + latents + states + tables; }
+  CacheBytes& operator+=(const CacheBytes& other);
+};
+
+/// Keeps the keys and values of the open sequences that are still to be read, in blocks of 64 positions from a pool
+/// that is made once. Visits with the same window share a part of the pool; a block of it holds, for each of them, the
+/// key chunks of all heads, then their value chunks, as kernels::attention reads them. Joined visits have only the
+/// latter, with whole keys in them. Visits with a window have no more blocks than hold it and a step beside it: the
+/// chunks of a sequence take them in turn. Beside the blocks, each sequence has the recurrent states of the visits that
+/// keep one. A state stands for all positions below length() and cannot be rewound: a sequence with states is kept
+/// whole or starts again from nothing, and so does one that is rewound to where a window's positions are gone.
 /// open, reserve, truncate, fork and close need exclusive access; write (at different places) and reading do not.
 class KvCache {
  public:
-  /// Bytes that a cache of these options takes, pointer tables included.
-  static int64_t bytes(const KvCacheOptions& options);
+  /// What a cache of these options takes.
+  static CacheBytes bytes(const KvCacheOptions& options);
   /// kInvalid for impossible shapes, kLimit when the system lacks the memory.
   static core::Result<KvCache> create(const KvCacheOptions& options);
 
   /// A new, empty sequence. kLimit when `sequences` are open.
   core::Result<SequenceId> open();
-  /// Makes room for positions below `tokens`; keeps what is there. kLimit, with nothing changed, when too few blocks
-  /// are free or the sequence would become too long.
+  /// Makes room for positions below `tokens`; keeps what they will read. kLimit, with nothing changed, when too few
+  /// blocks are free, the sequence would become too long, or windows do not have so many positions at once.
   core::Status reserve(SequenceId sequence, int64_t tokens);
   /// Declares positions below `tokens` written, after reserve.
   void set_length(SequenceId sequence, int64_t tokens);
@@ -61,31 +77,44 @@ class KvCache {
   /// Positions below this can be written.
   int64_t reserved(SequenceId sequence) const;
   /// Forgets positions from `length` on and frees their blocks. Returns the length that remains: `length` or what the
-  /// sequence has, whichever is less; 0 when something was to be forgotten that a state holds.
+  /// sequence has, whichever is less; 0 when something was to be forgotten that a state holds, or when a window of the
+  /// row at `length` is gone. What the last step wrote can always be forgotten of windows.
   [[nodiscard]] int64_t truncate(SequenceId sequence, int64_t length);
-  /// A new sequence with a copy of the first `length` positions of another, or, where states do not let these be told
-  /// apart, of none: length() says how many. kLimit as open and reserve.
+  /// A new sequence with a copy of the first `length` positions of another, or of none where truncate to `length` would
+  /// leave none: length() says how many. kLimit as open and reserve.
   core::Result<SequenceId> fork(SequenceId source, int64_t length);
   void close(SequenceId sequence);
 
   /// Stores one position's keys [kv_heads][key_size] and values [kv_heads][value_size], reserved before. Joined visits
   /// read no values.
   void write(int64_t visit, SequenceId sequence, int64_t position, const float* keys, const float* values);
-  /// Chunk pointers by position / 64, one per reserved block. The span's address is stable while the sequence is open.
-  /// Joined visits have no key chunks: an empty span without an address.
+  /// Chunk pointers by position / 64, one per reserved block; null where a window has gone by. The span's address is
+  /// stable while the sequence is open. Joined visits have no key chunks: an empty span without an address.
   std::span<const std::byte* const> key_chunks(int64_t visit, SequenceId sequence, int64_t kv_head) const;
   std::span<const std::byte* const> value_chunks(int64_t visit, SequenceId sequence, int64_t kv_head) const;
   /// The visit's state of that sequence: state_floats numbers after length() positions, 0 at the start, aligned to a
   /// cache line. Whoever computes the next positions leaves the state after them here.
   float* state(int64_t visit, SequenceId sequence);
 
-  int64_t block_count() const { return blocks_; }
-  int64_t free_blocks() const { return static_cast<int64_t>(free_.size()); }
+  /// Blocks of the visits that keep every position.
+  int64_t block_count() const { return groups_.front().blocks; }
+  int64_t free_blocks() const { return static_cast<int64_t>(groups_.front().free.size()); }
   std::span<const VisitShape> visits() const { return visits_; }
 
  private:
-  /// A visit's part of the pool, and its rows in a sequence's pointer table: keys by head, then values by head.
+  /// The visits that keep the same positions, and their part of the pool. The first group keeps all positions.
+  struct Group {
+    int64_t window = 0;
+    int64_t chunks = 0;  ///< that a sequence has at most
+    int64_t blocks = 0;
+    int64_t block_bytes = 0;
+    int64_t offset = 0;  ///< in the pool
+    std::vector<int32_t> free;
+  };
+  /// A visit's part of its group's blocks, and its rows in a sequence's pointer table: keys by head, then values by
+  /// head.
   struct Place {
+    size_t group = 0;
     int64_t offset = 0;
     int64_t bytes = 0;
     int64_t key_bytes = 0;
@@ -93,20 +122,32 @@ class KvCache {
     int64_t first_row = 0;
     int64_t state = 0;  ///< offset of the state in a sequence's states
   };
-  /// The vectors get their full capacity at construction.
+  /// The chunks of a sequence that a group has: [begin, Sequence::chunks), chunk c in blocks[c % Group::chunks].
+  struct Ring {
+    int64_t begin = 0;
+    std::vector<int32_t> blocks;
+  };
+  /// The vectors get their full size at construction.
   struct Sequence {
     bool open = false;
     int64_t length = 0;
-    std::vector<int32_t> blocks;
+    int64_t chunks = 0;
+    std::vector<Ring> rings;                 ///< by group
     std::vector<const std::byte*> pointers;  ///< [row][sequence_blocks_]
   };
 
   KvCache() = default;
+  /// The groups of these visits, and which one each visit belongs to.
+  static std::vector<Group> make_groups(const KvCacheOptions& options, std::vector<size_t>& group_of);
   int64_t plan(const KvCacheOptions& options);
   Sequence& at(SequenceId id);
   const Sequence& at(SequenceId id) const;
-  void append_block(Sequence& sequence);
-  void drop_blocks(Sequence& sequence, int64_t keep);
+  core::Status check_room(const Sequence& sequence, int64_t tokens) const;
+  void place_chunk(Sequence& sequence, size_t group, int64_t chunk);
+  void point(Sequence& sequence, size_t group, int64_t chunk, const std::byte* block);
+  void drop_chunks(Sequence& sequence, int64_t keep);
+  bool rewinds(const Sequence& sequence, int64_t length) const;
+  std::byte* block_of(const Sequence& sequence, size_t group, int64_t chunk);
   /// All states of a sequence.
   std::span<std::byte> states_of(SequenceId id);
   void clear_states(SequenceId id);
@@ -114,11 +155,9 @@ class KvCache {
 
   std::vector<VisitShape> visits_;
   std::vector<Place> places_;
+  std::vector<Group> groups_;
   int64_t rows_ = 0;
-  int64_t blocks_ = 0;
   int64_t sequence_blocks_ = 0;
-  int64_t block_bytes_ = 0;
-  std::vector<int32_t> free_;
   std::vector<Sequence> sequences_;
   core::AlignedBuffer pool_;
   int64_t state_bytes_ = 0;     ///< of the states of a sequence

@@ -68,6 +68,8 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   }
   MappedFile file;
   file.size_ = static_cast<size_t>(info.st_size);
+  file.path_ = path;
+  file.modified_ = int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
   if (file.size_ > 0) {
     void* data = mmap(nullptr, file.size_, PROT_READ, MAP_SHARED, descriptor, 0);
     if (data == MAP_FAILED) {
@@ -84,6 +86,12 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::prefetch(const std::byte* begin, size_t size) const {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(begin) / page * page;
+  madvise(reinterpret_cast<void*>(first), reinterpret_cast<uintptr_t>(begin) + size - first, MADV_WILLNEED);
 }
 
 void MappedFile::release(const std::byte* begin, size_t size) const {

@@ -58,6 +58,11 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+  /// When the file was last changed: nanoseconds since 1970.
+  int64_t modified() const { return modified_; }
+  /// Tells the system that [begin, begin + size) of the mapping is about to be read: it starts to, and this returns.
+  void prefetch(const std::byte* begin, size_t size) const;
   /// Tells the system that [begin, begin + size) of the mapping is no longer needed in memory.
   void release(const std::byte* begin, size_t size) const;
 
@@ -65,9 +70,13 @@ class MappedFile {
   void swap(MappedFile& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(path_, other.path_);
+    std::swap(modified_, other.modified_);
   }
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  std::filesystem::path path_;
+  int64_t modified_ = 0;
 };
 
 /// Resident bytes of this process now, and at their highest.

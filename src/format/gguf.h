@@ -121,6 +121,8 @@ class Gguf {
   uint32_t alignment() const { return alignment_; }
   /// Where the (first) file came from, as messages name it.
   const std::string& place() const { return place_; }
+  /// The mapped files, in order.
+  std::span<const core::MappedFile> files() const { return files_; }
   /// Bytes of all parts together.
   int64_t file_bytes() const;
   /// Tells the system that the tensor's pages are no longer needed in memory.

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "codec/codec.h"
+#include "core/checksum.h"
 #include "format/checked.h"
+#include "format/mapped_files.h"
 #include "format/python_json.h"
 
 namespace lamina::format {
@@ -159,6 +161,44 @@ std::span<const NamedTensor> ModelFiles::tensors() const {
 
 int64_t ModelFiles::file_bytes() const {
   return gguf_ ? gguf_->file_bytes() : safetensors_->file_bytes();
+}
+
+std::span<const core::MappedFile> ModelFiles::tensor_files() const {
+  return gguf_ ? gguf_->files() : safetensors_->files();
+}
+
+int64_t ModelFiles::place_of(const core::TensorView& tensor) const {
+  int64_t before = 0;
+  for (const core::MappedFile& file : tensor_files()) {
+    if (holds(file, tensor)) return before + (tensor.data - file.bytes().data());
+    before += static_cast<int64_t>(file.bytes().size());
+  }
+  return before;
+}
+
+void ModelFiles::prefetch(const core::TensorView& tensor) const {
+  for (const core::MappedFile& file : tensor_files()) {
+    if (holds(file, tensor)) file.prefetch(tensor.data, static_cast<size_t>(tensor.bytes()));
+  }
+}
+
+std::string ModelFiles::stamp() const {
+  constexpr size_t kHeader = size_t{1} << 20;
+  std::string text;
+  for (const core::MappedFile& file : tensor_files()) {
+    const auto header = file.bytes().first(std::min(kHeader, file.bytes().size()));
+    std::error_code ignored;
+    text += fmt::format("{}{}: {} bytes, changed at {}, header {:016x}", text.empty() ? "" : "; ",
+                        fs::absolute(file.path(), ignored).string(), file.bytes().size(), file.modified(),
+                        core::checksum(header));
+  }
+  return text;
+}
+
+uint64_t ModelFiles::checksum() const {
+  std::vector<uint64_t> sums;
+  for (const core::MappedFile& file : tensor_files()) sums.push_back(core::checksum(file.bytes()));
+  return core::checksum(std::as_bytes(std::span(sums)));
 }
 
 void ModelFiles::release(const core::TensorView& tensor) const {

@@ -46,6 +46,17 @@ class ModelFiles {
   std::span<const NamedTensor> tensors() const;
   /// Bytes of all tensor files together.
   int64_t file_bytes() const;
+  /// The files that hold the tensors.
+  std::span<const core::MappedFile> tensor_files() const;
+  /// What tells the tensor files from others and from changed ones, without reading the whole: of each its path, size,
+  /// time of change and the checksum of its first MiB, in one line.
+  std::string stamp() const;
+  /// Checksum of every byte of the tensor files.
+  uint64_t checksum() const;
+  /// Where the tensor begins, as bytes before it in all tensor files together.
+  int64_t place_of(const core::TensorView& tensor) const;
+  /// Tells the system that the tensor is about to be read: it starts to, and this returns.
+  void prefetch(const core::TensorView& tensor) const;
   /// Tells the system that the tensor's pages are no longer needed in memory.
   void release(const core::TensorView& tensor) const;
 

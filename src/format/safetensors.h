@@ -34,6 +34,8 @@ class Safetensors {
   const core::TensorView* find_tensor(std::string_view name) const;
   /// The text-to-text map `__metadata__` of the (first) file.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  /// The mapped files, in order.
+  std::span<const core::MappedFile> files() const { return files_; }
   /// Bytes of all files together.
   int64_t file_bytes() const { return bytes_; }
   /// Tells the system that the tensor's pages are no longer needed in memory.

@@ -32,7 +32,7 @@ class Attention : public Sublayer {
   int64_t arena_bytes(const StepLimits& limits) const override;
   int64_t scratch_bytes(const StepLimits& limits) const override;
   cache::VisitShape cache_shape() const override {
-    return {.kv_heads = kv_heads_, .key_size = head_size_, .value_size = value_size_};
+    return {.kv_heads = kv_heads_, .key_size = head_size_, .value_size = value_size_, .window = causal_ ? window_ : 0};
   }
   bool reads_ahead() const override { return !causal_; }
   std::vector<const Linear*> linears() const override { return {q_.get(), k_.get(), v_.get(), o_.get()}; }

@@ -88,8 +88,7 @@ void Linear::turn(int64_t begin, int64_t end, std::byte* out) const {
   }
 }
 
-/// The rows of the tensor that the matrix is made of, and those between them.
-core::TensorView Linear::read_part() const {
+core::TensorView Linear::source_part() const {
   const int64_t begin = rows_.input_first ? rows_.input_begin : rows_.begin;
   const int64_t end = rows_.input_first ? begin + inputs() : rows_.row(outputs() - 1) + 1;
   core::TensorView part = source_.tensor;
@@ -116,6 +115,7 @@ void Linear::gather_row(int64_t row, std::byte* out) const {
 
 core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
+  data_ = packed_.data();
   if (codec_ != nullptr) return pack_encoded(pool, release);
   if (!rows_.input_first && rows_.group == outputs() && source_.scales == nullptr) {
     pack_stored(pool, release);
@@ -131,8 +131,23 @@ core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
     kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, packed_.data());
   });
-  release(read_part());
+  release(source_part());
   return {};
+}
+
+void Linear::adopt(const std::byte* packed) {
+  packed_ = core::AlignedBuffer();
+  data_ = packed;
+}
+
+void Linear::drop() {
+  adopt(nullptr);
+}
+
+std::string Linear::packed_key() const {
+  return fmt::format("{} rows {}+{}/{} of {} inputs {}+{}{} {} -> {} {}x{}", name_, rows_.begin, rows_.group,
+                     rows_.stride, rows_.of, rows_.input_begin, rows_.inputs, rows_.input_first ? " turned" : "",
+                     source_.tensor.format->name, layout_.codec->format.name, outputs(), inputs());
 }
 
 /// Row `output` of the matrix as float32.
@@ -162,7 +177,7 @@ core::Status Linear::pack_encoded(core::ThreadPool& pool, const Release& release
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
     kernels::pack_panels(layout_, encoded.data(), range.begin, range.end, packed_.data());
   });
-  release(read_part());
+  release(source_part());
   return {};
 }
 

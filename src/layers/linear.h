@@ -65,7 +65,9 @@ class Linear {
   int64_t inputs() const { return layout_.inputs; }
   const kernels::WeightLayout& layout() const { return layout_; }
   const core::TensorView& source() const { return source_.tensor; }
-  const std::byte* packed() const { return packed_.data(); }
+  /// The rows of the source that the matrix is made of, and those between them.
+  core::TensorView source_part() const;
+  const std::byte* packed() const { return data_; }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
   /// Bytes of the packed matrix.
   int64_t bytes() const { return layout_.panels * layout_.panel_bytes; }
@@ -73,6 +75,14 @@ class Linear {
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
   /// Takes memory and fills it from the source, on all threads, piece by piece; `release` is told what was read.
   core::Status pack(core::ThreadPool& pool, const Release& release);
+  /// Uses bytes() bytes that pack() made once, aligned to core::kAlignment; they must outlive the matrix.
+  void adopt(const std::byte* packed);
+  /// Gives the memory of pack() back.
+  void drop();
+  /// Whether pack() gives the numbers another format than the file's.
+  bool encodes() const { return codec_ != nullptr; }
+  /// What pack() reads and makes, in words: the tensor and its rows, both number formats, the shape.
+  std::string packed_key() const;
 
  private:
   void pack_stored(core::ThreadPool& pool, const Release& release);
@@ -80,7 +90,6 @@ class Linear {
   void read_row(int64_t output, float* out) const;
   void gather(int64_t begin, int64_t end, std::byte* out) const;
   void turn(int64_t begin, int64_t end, std::byte* out) const;
-  core::TensorView read_part() const;
   void gather_row(int64_t row, std::byte* out) const;
 
   std::string name_;
@@ -90,6 +99,7 @@ class Linear {
   const codec::Codec* codec_ = nullptr;  ///< null: the source's
   kernels::WeightLayout layout_;
   core::AlignedBuffer packed_;
+  const std::byte* data_ = nullptr;  ///< of packed_, or what was adopted
   std::vector<float> bias_;
 };
 

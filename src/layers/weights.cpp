@@ -17,6 +17,8 @@ using core::Result;
 
 namespace {
 
+constexpr int64_t kReadAhead = int64_t{64} << 20;  // of the files while matrices are packed
+
 /// `name` with the part that * stands for put into the replacement, or unchanged when it does not match.
 std::string renamed(const std::string& name, const std::string& pattern, const std::string& replacement) {
   const size_t star = pattern.find('*');
@@ -324,10 +326,25 @@ int64_t Weights::packed_bytes() const {
 }
 
 core::Status Weights::pack(core::ThreadPool& pool, const Progress& progress) {
+  return pack_each(pool, progress, [](std::span<const std::byte>) { return core::Status(); });
+}
+
+/// The matrices in the order in which their numbers lie in the files, so that a disk is read from front to back.
+std::vector<size_t> Weights::pack_order() const {
+  std::vector<std::pair<int64_t, size_t>> places;
+  for (size_t i = 0; i < linears_.size(); ++i) places.emplace_back(files_.place_of(linears_[i]->source_part()), i);
+  std::ranges::sort(places);
+  std::vector<size_t> order;
+  for (const auto& [place, index] : places) order.push_back(index);
+  return order;
+}
+
+core::Status Weights::pack_each(core::ThreadPool& pool, const Progress& progress, const Packed& packed) {
   const int64_t total = packed_bytes();
   int64_t done = 0;
-  const auto advance = [&](int64_t bytes) -> core::Status {
-    done += bytes;
+  const auto advance = [&](std::span<const std::byte> bytes) -> core::Status {
+    LAMINA_CHECK_OK(packed(bytes));
+    done += static_cast<int64_t>(bytes.size());
     if (!progress || progress(done, total)) return {};
     return fail(ErrorCode::kCancelled, files_.path().string(), "loading was stopped");
   };
@@ -338,11 +355,20 @@ core::Status Weights::pack(core::ThreadPool& pool, const Progress& progress) {
     };
     LAMINA_CHECK_OK(encode_rows(pool, *table.codec, {table.source.rows(), table.source.columns()}, read,
                                 {table.name, table.memory.data()}));
-    LAMINA_CHECK_OK(advance(static_cast<int64_t>(table.memory.size())));
+    LAMINA_CHECK_OK(advance({table.memory.data(), table.memory.size()}));
   }
-  for (const auto& linear : linears_) {
-    LAMINA_CHECK_OK(linear->pack(pool, release));
-    LAMINA_CHECK_OK(advance(linear->bytes()));
+  const std::vector<size_t> order = pack_order();
+  int64_t ahead = 0;
+  for (size_t i = 0, next = 0; i < order.size(); ++i) {
+    for (; next < order.size() && ahead < kReadAhead; ++next) {
+      const core::TensorView part = linears_[order[next]]->source_part();
+      files_.prefetch(part);
+      ahead += part.bytes();
+    }
+    Linear& linear = *linears_[order[i]];
+    LAMINA_CHECK_OK(linear.pack(pool, release));
+    ahead -= linear.source_part().bytes();
+    LAMINA_CHECK_OK(advance({linear.packed(), static_cast<size_t>(linear.bytes())}));
   }
   return {};
 }

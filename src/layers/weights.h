@@ -13,6 +13,7 @@
 
 #include "core/thread_pool.h"
 #include "format/model_files.h"
+#include "format/packed_file.h"
 #include "layers/linear.h"
 #include "layers/record.h"
 #include "layers/weight_codecs.h"
@@ -83,6 +84,13 @@ class Weights {
   int64_t packed_bytes() const;
   /// Packs every matrix that was asked for and gives the file's pages back to the system.
   core::Status pack(core::ThreadPool& pool, const Progress& progress);
+  /// Instead of pack(): uses the bytes that save() wrote. kInvalid, and nothing has changed, when they were made from
+  /// other or changed files, with another recipe, or where matrices are laid out otherwise.
+  core::Status adopt(format::PackedFile packed);
+  /// The tables and matrices that pack() gives another number format than the file's, a line each.
+  std::string recoded() const;
+  /// Packs every matrix into a file that adopt() takes; keeps none of them in memory.
+  core::Status save(const std::filesystem::path& path, core::ThreadPool& pool, const Progress& progress);
   /// The file's tensor as a list should show it: where two make one matrix, the first is that matrix and the second,
   /// its scales, has no numbers of its own.
   core::TensorView listed(const format::NamedTensor& tensor) const;
@@ -117,6 +125,12 @@ class Weights {
     const codec::Codec* codec = nullptr;
     core::AlignedBuffer memory;
   };
+  /// Told what each table and matrix became, in the order of packed_keys().
+  using Packed = std::function<core::Status(std::span<const std::byte> bytes)>;
+  core::Status pack_each(core::ThreadPool& pool, const Progress& progress, const Packed& packed);
+  std::vector<size_t> pack_order() const;
+  /// What each table and then, in pack_order(), each matrix is packed from and to.
+  std::vector<std::string> packed_keys() const;
   core::Result<const codec::Codec*> codec_for(std::string_view key, const std::string& name, int64_t columns);
   core::Result<Wanted> read_wanted(Record& record, int64_t outputs, int64_t inputs) const;
   core::Result<std::shared_ptr<Linear>> find_or_plan(const Wanted& wanted);
@@ -141,6 +155,7 @@ class Weights {
   std::vector<std::pair<std::string, std::string>> rules_;
   std::map<std::string, std::string> file_names_;                ///< of renamed tensors, by known name
   std::map<std::string, core::TensorView, std::less<>> joined_;  ///< what listed() shows instead, by the file's name
+  std::optional<format::PackedFile> packed_;                     ///< what adopt() took
 };
 
 }  // namespace lamina::layers

@@ -148,6 +148,15 @@ core::Status Model::load(core::ThreadPool& pool, const layers::Progress& progres
   return source_->weights.pack(pool, progress);
 }
 
+core::Status Model::load_packed(format::PackedFile packed) {
+  return source_->weights.adopt(std::move(packed));
+}
+
+core::Status Model::save_packed(const std::filesystem::path& path, core::ThreadPool& pool,
+                                const layers::Progress& progress) {
+  return source_->weights.save(path, pool, progress);
+}
+
 int64_t Model::parameters() const {
   int64_t count = 0;
   for (const format::NamedTensor& tensor : files().tensors()) count += listed(tensor).elements();

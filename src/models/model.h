@@ -33,6 +33,10 @@ class Model {
 
   /// Packs the weights on all threads; needed once before the model runs.
   core::Status load(core::ThreadPool& pool, const layers::Progress& progress);
+  /// Instead of load(): uses packed weights that save_packed() wrote (layers::Weights::adopt).
+  core::Status load_packed(format::PackedFile packed);
+  /// Writes the packed weights of this model, recipe and kind of machine; leaves the model without weights.
+  core::Status save_packed(const std::filesystem::path& path, core::ThreadPool& pool, const layers::Progress& progress);
 
   const format::ModelFiles& files() const { return source_->files; }
   const std::string& architecture() const { return architecture_; }

@@ -1,5 +1,7 @@
 #include "run/route_cost.h"
 
+#include <algorithm>
+
 namespace lamina::run {
 namespace {
 
@@ -18,6 +20,16 @@ struct Sum {
   }
 };
 
+void add_position(RouteCost& cost, int64_t window, int64_t bytes) {
+  if (window == 0) {
+    cost.position_bytes += bytes;
+    return;
+  }
+  auto found = std::ranges::find(cost.windows, window, &WindowCost::window);
+  if (found == cost.windows.end()) found = cost.windows.insert(found, {.window = window});
+  found->position_bytes += bytes;
+}
+
 }  // namespace
 
 bool mixes_tokens(std::string_view role) {
@@ -29,6 +41,13 @@ bool runs(const recipe::Visit& visit, const layers::Layer::Part& part) {
   if (part.role == "mlp") return visit.mlp;
   if (part.role == "cross") return visit.cross;
   return true;
+}
+
+double RouteCost::cache_bytes(double positions) const {
+  double bytes = positions * static_cast<double>(position_bytes);
+  for (const WindowCost& part : windows)
+    bytes += std::min(positions, static_cast<double>(part.window)) * static_cast<double>(part.position_bytes);
+  return bytes;
 }
 
 RouteCost route_cost(const Runner& runner) {
@@ -43,7 +62,8 @@ RouteCost route_cost(const Runner& runner) {
   for (const layers::Linear* linear : model.head().linears()) sum.add(*linear, sum.cost.head);
   for (const cache::VisitShape& visit : runner.cache_visits()) {
     const int64_t numbers = visit.key_size + (visit.joined ? 0 : visit.value_size);
-    sum.cost.position_bytes += visit.kv_heads * numbers * kernels::cache_number_bytes(visit.format);
+    const int64_t bytes = visit.kv_heads * numbers * kernels::cache_number_bytes(visit.format);
+    add_position(sum.cost, visit.window, bytes);
     sum.cost.state_bytes += visit.state_floats * static_cast<int64_t>(sizeof(float));
   }
   return sum.cost;

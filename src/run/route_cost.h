@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "run/runner.h"
 
@@ -20,14 +21,24 @@ struct WeightCounts {
   int64_t float32 = 0;
 };
 
+/// Bytes of the cache per position of visits whose rows read `window` positions.
+struct WindowCost {
+  int64_t window = 0;
+  int64_t position_bytes = 0;
+};
+
 /// What a runner's route must read and compute. A layer that is visited twice counts twice.
 struct RouteCost {
-  int64_t weight_bytes = 0;    ///< packed matrices that one step reads, the head's too
-  int64_t position_bytes = 0;  ///< of the cache, per position that a token attends to
-  int64_t state_bytes = 0;     ///< of the cache, per sequence: read and written by each step
-  WeightCounts layers;         ///< each is multiplied once per token
-  WeightCounts head;           ///< once per row of logits
-  std::string_view isa;        ///< instruction set of the largest matrix's kernel
+  int64_t weight_bytes = 0;         ///< packed matrices that one step reads, the head's too
+  int64_t position_bytes = 0;       ///< of the cache, per position, of the visits that keep all of them
+  std::vector<WindowCost> windows;  ///< of the visits that keep fewer, by window
+  int64_t state_bytes = 0;          ///< of the cache, per sequence: read and written by each step
+  WeightCounts layers;              ///< each is multiplied once per token
+  WeightCounts head;                ///< once per row of logits
+  std::string_view isa;             ///< instruction set of the largest matrix's kernel
+
+  /// Bytes of the cache that a token reads which attends to so many positions, states left out.
+  double cache_bytes(double positions) const;
 };
 RouteCost route_cost(const Runner& runner);
 

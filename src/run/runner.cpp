@@ -36,8 +36,8 @@ struct CachePlan {
 int slot_of(std::vector<cache::VisitShape>& shapes, const cache::VisitShape& shape, bool shared) {
   const auto same = [&](const cache::VisitShape& other) {
     return other.kv_heads == shape.kv_heads && other.key_size == shape.key_size &&
-           other.value_size == shape.value_size && other.joined == shape.joined && !other.keeps_state() &&
-           !shape.keeps_state();
+           other.value_size == shape.value_size && other.joined == shape.joined && other.window == shape.window &&
+           !other.keeps_state() && !shape.keeps_state();
   };
   auto found = shared ? std::ranges::find_if(shapes, same) : shapes.end();
   if (found == shapes.end()) found = shapes.insert(shapes.end(), shape);
@@ -47,9 +47,12 @@ int slot_of(std::vector<cache::VisitShape>& shapes, const cache::VisitShape& sha
 Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& options) {
   LAMINA_ASSIGN(const kernels::CacheFormat format, cache_format(options.plan.kv_format));
   const bool shared = model.reads_ahead();
-  CachePlan plan{
-      .options = {.visits = {}, .tokens = 0, .sequence_tokens = options.context, .sequences = options.sequences},
-      .slots = {}};
+  CachePlan plan{.options = {.visits = {},
+                             .tokens = 0,
+                             .sequence_tokens = options.context,
+                             .sequences = options.sequences,
+                             .step_tokens = options.max_rows},
+                 .slots = {}};
   int64_t blocks = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys * options.sequences;
   if (shared) blocks = std::min(blocks, options.max_rows / kernels::kChunkKeys + options.sequences);
   plan.options.tokens = blocks * kernels::kChunkKeys;
@@ -147,7 +150,8 @@ Result<RunnerMemory> Runner::plan_memory(const models::Model& model, const core:
   const RunnerOptions own = encoder_options(*model.encoder(), options);
   LAMINA_ASSIGN(const RunnerMemory encoder, plan_memory(*model.encoder(), pool, own));
   LAMINA_ASSIGN(const cache::KvCacheOptions encoded, plan_encoded(model, options, own.context));
-  memory.cache += encoder.cache + cache::KvCache::bytes(encoded);
+  memory.cache += encoder.cache;
+  memory.cache += cache::KvCache::bytes(encoded);
   memory.workspace += encoder.workspace;
   return memory;
 }

@@ -51,7 +51,7 @@ struct RunnerOptions {
 
 /// What running takes besides the weights, in bytes.
 struct RunnerMemory {
-  int64_t cache = 0;
+  cache::CacheBytes cache;
   int64_t workspace = 0;
 };
 

@@ -13,7 +13,7 @@ from command_line import GOLDEN, LAMINA, CommandLineTest
 from gguf_file import ARRAY, STRING, Gguf
 
 GQA = GOLDEN / "gqa" / "model.gguf"
-COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs", "compress"]
+COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs", "compress", "pack"]
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 
@@ -123,6 +123,80 @@ class Show(CommandLineTest):
         self.assertLess(time.monotonic() - begin, 10)
         self.assertEqual(told["vocabulary"], rows)
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 2_000_000)
+
+
+class Pack(CommandLineTest):
+    """Packed weights are used when they fit; when they do not, a note says why and the answer is the same."""
+
+    def setUp(self):
+        super().setUp()
+        self.home = self.folder / "home"
+        self.model = self.folder / "model.gguf"
+        self.model.write_bytes(GQA.read_bytes())
+
+    def environment(self, **more):
+        return os.environ | {"LAMINA_HOME": str(self.home)} | more
+
+    def answer(self, **more):
+        """The greedy text, and what was said on standard error."""
+        done = self.call("run", self.model, "ab", "--raw", "-n", 8, "--temperature", 0, env=self.environment(**more))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout, done.stderr
+
+    def pack(self, *arguments):
+        return self.succeed_json("pack", self.model, *arguments, env=self.environment())
+
+    def test_the_life_of_a_packed_file(self):
+        text, said = self.answer()
+        self.assertEqual(said, "")
+        self.assertIn("nothing is packed", self.succeed("pack", env=self.environment()))
+        told = self.pack()
+        self.assertEqual(told["done"], "written")
+        path = pathlib.Path(told["file"])
+        self.assertEqual(path.stat().st_size, told["bytes"])
+        self.assertEqual(self.pack()["done"], "is up to date")
+        self.assertEqual(self.pack("--verify")["done"], "verified")
+        self.assertEqual(self.answer(), (text, ""))
+        listed = self.succeed_json("pack", env=self.environment())["packed"]
+        self.assertEqual(listed, [{"model": str(self.model), "bytes": told["bytes"], "file": str(path)}])
+        self.assertEqual(self.pack("--remove")["done"], "removed")
+        self.assertFalse(path.exists())
+        self.refuse(1, "is not there", "pack", self.model, "--remove", env=self.environment())
+
+    def test_each_recipe_has_its_own(self):
+        paths = {self.pack(*recipe)["file"] for recipe in ([], ["--recipe", "L*:q8_0"], ["--activations", "f32"])}
+        self.assertEqual(len(paths), 3)
+        # What does not touch the weights does not count.
+        self.assertIn(self.pack("--recipe", "kv:f32 L1.mlp:drop")["file"], paths)
+
+    def test_what_does_not_fit_is_not_used(self):
+        text, _ = self.answer()
+        path = pathlib.Path(self.pack()["file"])
+        whole = path.read_bytes()
+        for bytes_, reason in [(whole[: len(whole) // 2], "bytes"), (b"x" + whole[1:], "not a file of packed weights"),
+                               (whole[:20] + b"x" + whole[21:], "damaged"), (b"", "not a file of packed weights")]:
+            path.write_bytes(bytes_)
+            found, said = self.answer()
+            self.assertEqual(found, text)
+            self.assertIn("packed weights are not used", said)
+            self.assertIn(reason, said)
+            self.assertEqual(self.answer(LAMINA_PACKED="off"), (text, ""))
+        self.assertEqual(self.pack()["done"], "written")
+        os.utime(self.model, (1, 1))
+        found, said = self.answer()
+        self.assertEqual(found, text)
+        self.assertIn("was made from", said)
+        self.refuse(2, "was made from", "pack", self.model, "--verify", env=self.environment())
+        self.assertEqual(self.pack()["done"], "written")
+        self.assertEqual(self.answer(), (text, ""))
+
+    def test_changed_weights_are_found_on_demand(self):
+        path = pathlib.Path(self.pack()["file"])
+        whole = bytearray(path.read_bytes())
+        whole[1000] ^= 1
+        path.write_bytes(whole)
+        self.refuse(1, "damaged", "pack", self.model, "--verify", env=self.environment())
+        self.refuse(2, "MODEL", "pack", "--verify", env=self.environment())
 
 
 class Vectors(CommandLineTest):

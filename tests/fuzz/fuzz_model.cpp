@@ -175,7 +175,7 @@ void build_and_step(const fs::path& path) {
   if (!plan) return;
   const run::RunnerOptions options{.plan = *plan, .context = kContext, .sequences = 1, .max_rows = 8};
   const auto memory = run::Runner::plan_memory(**model, pool, options);
-  if (!memory || memory->cache + memory->workspace + (*model)->weight_bytes() > kMostBytes) return;
+  if (!memory || memory->cache.total() + memory->workspace + (*model)->weight_bytes() > kMostBytes) return;
   if (!(*model)->load(pool, {})) return;
   const auto runner = run::Runner::create(**model, pool, options);
   if (!runner) return;
