@@ -70,9 +70,10 @@ TEST_P(Recurrent, StatesArePlannedAndCounted) {
   EXPECT_GT(floats, 0);
   EXPECT_EQ(route_cost(*run.runner).state_bytes, 4 * floats);
   const auto one = Runner::plan_memory(*run.model, *run.pool, run.runner->options()).value();
+  EXPECT_GE(one.cache.states, run.runner->options().sequences * 4 * floats);
   RunnerOptions more = run.runner->options();
-  more.sequences += 1;
-  EXPECT_GE(Runner::plan_memory(*run.model, *run.pool, more).value().cache.states, 2 * one.cache.states);
+  more.sequences *= 2;
+  EXPECT_EQ(Runner::plan_memory(*run.model, *run.pool, more).value().cache.states, 2 * one.cache.states);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Recurrent, testing::Values(std::pair{"lfm2", "kv:f32"}, std::pair{"mamba2", ""}),

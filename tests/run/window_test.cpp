@@ -139,7 +139,7 @@ TEST_P(Window, ForgettingAndCopyingChangeNothing) {
 INSTANTIATE_TEST_SUITE_P(Models, Window,
                          testing::Values(std::pair{"gemma2", "kv:f16"}, std::pair{"gemma3", "kv:f16"},
                                          std::pair{"mistral", "kv:f32"}, std::pair{"gpt_oss", "kv:f16"},
-                                         std::pair{"smollm3_window", "kv:bf16 route:0,1,0,2,0"}),
+                                         std::pair{"smollm3_window", "kv:f16 route:0,1,0,2,0"}),
                          [](const auto& info) { return std::string(info.param.first); });
 
 cache::CacheBytes planned(const std::string& name, const std::string& recipe) {
