@@ -189,7 +189,7 @@ TEST(LatentAttention, KeepsTheLatentAndTheRotatedPartAlone) {
     shape.format = format;
     const int64_t positions = 640;
     const int64_t tables = 10 * (8 + 4 + 4);  // an address, and a block's number in a list and in the list of free ones
-    EXPECT_EQ(cache::KvCache::bytes({.visits = {shape}, .tokens = positions}),
+    EXPECT_EQ(cache::KvCache::bytes({.visits = {shape}, .tokens = positions}).total(),
               positions * (sizes.latent + sizes.rotary) * kernels::cache_number_bytes(format) + tables);
   }
 }
