@@ -35,6 +35,11 @@ std::string_view cache_format_name(CacheFormat format) {
   return kFormats[static_cast<size_t>(format)].name;
 }
 
+std::span<const CacheFormat> cache_formats() {
+  static constexpr std::array kAll{CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16};
+  return kAll;
+}
+
 int64_t cache_number_bytes(CacheFormat format) {
   return kFormats[static_cast<size_t>(format)].bytes;
 }

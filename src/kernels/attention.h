@@ -14,6 +14,8 @@ namespace lamina::kernels {
 enum class CacheFormat { kF32, kF16, kBf16 };
 
 std::string_view cache_format_name(CacheFormat format);
+/// All of them.
+std::span<const CacheFormat> cache_formats();
 /// Bytes of one number.
 int64_t cache_number_bytes(CacheFormat format);
 
@@ -75,7 +77,7 @@ struct AttentionArgs {
 };
 
 /// Rows that a vector variant works on together.
-inline constexpr int64_t kAttentionTileRows = 48;
+inline constexpr int64_t kAttentionTileRows = 96;
 /// Numbers of scratch that one call needs, whatever the rows.
 int64_t attention_scratch_floats(int64_t head_size, int64_t value_size);
 

@@ -18,9 +18,9 @@ using core::ErrorCode;
 using core::fail;
 using core::Result;
 
-constexpr int64_t kTileRows = 64;   // queries that share a pass over the keys
-constexpr int64_t kMaxGroup = 256;  // query heads per key-value head
-constexpr int64_t kFewRows = 4;     // so few rows that the keys are split over the threads too
+constexpr int64_t kTileRows = kernels::kAttentionTileRows;  // queries that share a pass over the keys
+constexpr int64_t kMaxGroup = 256;                          // query heads per key-value head
+constexpr int64_t kFewRows = 4;                             // so few rows that the keys are split over the threads too
 
 /// stream += o(attention(q, k, v)) with q, k, v from norm(input): grouped heads, rotary positions, an optional window.
 /// Unless causal, a row sees all rows of its text. Vaswani et al. 2017; grouped heads: Ainslie et al. 2023.

@@ -15,8 +15,8 @@ using core::ErrorCode;
 using core::fail;
 using core::Result;
 
-constexpr int64_t kTileRows = 64;   // queries that share a pass over the keys
-constexpr int64_t kMaxGroup = 256;  // query heads per key-value head
+constexpr int64_t kTileRows = kernels::kAttentionTileRows;  // queries that share a pass over the keys
+constexpr int64_t kMaxGroup = 256;                          // query heads per key-value head
 
 /// stream += o(attention(q, k, v)) with q from norm(input), k and v from the encoder's output: every row sees every
 /// position of its sequence's encoded text. Vaswani et al. 2017, 3.2.3.

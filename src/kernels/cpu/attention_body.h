@@ -20,8 +20,8 @@ int64_t greater(int64_t a, int64_t b) {
 
 /// Keys of a chunk, begin <= i < end.
 struct Keys {
-  int64_t begin = 0;
-  int64_t end = 0;
+  int64_t begin;
+  int64_t end;
   bool empty() const { return begin >= end; }
 };
 
@@ -36,6 +36,7 @@ struct Tile {
   int64_t count = 0;
   int64_t stride = 0;        ///< of values
   int64_t whole_chunks = 0;  ///< up to the last key that some row sees
+  Keys common{};             ///< absolute positions that all rows see
   float* queries = nullptr;
   float* keys = nullptr;
   float* values = nullptr;
@@ -44,6 +45,9 @@ struct Tile {
   float* running = nullptr;  ///< of the segments so far
 
   int64_t state_floats() const { return kStateHead + stride; }
+  bool all_see(int64_t chunk) const {
+    return common.begin <= chunk * kChunkKeys && (chunk + 1) * kChunkKeys <= common.end;
+  }
 };
 
 Tile make_tile(const AttentionArgs& args, int64_t first_row) {
@@ -58,10 +62,13 @@ Tile make_tile(const AttentionArgs& args, int64_t first_row) {
   tile.scores = tile.values + kChunkKeys * tile.stride;
   tile.states = tile.scores + kAttentionTileRows * kChunkKeys;
   tile.running = tile.states + kAttentionTileRows * tile.state_floats();
+  tile.common = {0, INT64_MAX};
   for (int64_t i = 0; i < tile.count; ++i) {
     __builtin_memcpy(tile.queries + i * args.head_size, tile.rows[i].query,
                      static_cast<size_t>(args.head_size) * sizeof(float));
-    tile.whole_chunks = greater(tile.whole_chunks, (tile.rows[i].last_key + 1) / kChunkKeys);
+    const AttentionRow& row = tile.rows[i];
+    tile.whole_chunks = greater(tile.whole_chunks, (row.last_key + 1) / kChunkKeys);
+    tile.common = {greater(tile.common.begin, row.first_key), lesser(tile.common.end, row.last_key + 1)};
   }
   return tile;
 }
@@ -87,10 +94,26 @@ typename L::V biases(const AttentionRow& row, int64_t reach, int64_t key) {
   return L::load(row.bias + lesser(greater(key - row.position, -reach - 15), reach) + reach + 15);
 }
 
+constexpr int64_t kChunkLanes = kChunkKeys / 16;
+
+/// prepare_scores for a row that sees the whole chunk and has neither cap nor bias.
+template <typename L>
+float scale_scores(float scale, float* scores) {
+  typename L::V s[kChunkLanes];
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < kChunkLanes; ++i) {
+    s[i] = L::mul(L::load(scores + 16 * i), L::all(scale));
+    L::store(scores + 16 * i, s[i]);
+  }
+  return L::top(L::max(L::max(s[0], s[1]), L::max(s[2], s[3])));
+}
+
 /// Scales, caps, biases and masks the scores of one row with the keys of a chunk and returns the largest.
 template <typename L>
 float prepare_scores(const AttentionArgs& args, const AttentionRow& row, int64_t chunk, float* scores, Keys keys) {
   using V = typename L::V;
+  if (keys.begin == 0 && keys.end == kChunkKeys && !(args.soft_cap > 0) && row.bias == nullptr)
+    return scale_scores<L>(args.scale, scores);
   const V lowest = L::all(kMinusInfinity);
   const V factor = L::all(args.scale);
   const V cap = L::all(args.soft_cap);
@@ -106,11 +129,26 @@ float prepare_scores(const AttentionArgs& args, const AttentionRow& row, int64_t
   return L::top(best);
 }
 
+template <typename L>
+float whole_exponentials(float* scores, typename L::V maximums) {
+  typename L::V p[kChunkLanes];
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < kChunkLanes; ++i) {
+    p[i] = exp<L>(L::sub(L::load(scores + 16 * i), maximums));
+    L::store(scores + 16 * i, p[i]);
+  }
+  typename L::V sums = L::zero();
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < kChunkLanes; ++i) sums = L::add(sums, p[i]);
+  return L::fold(sums);
+}
+
 /// Turns scores into exp(score - maximum) and returns their sum.
 template <typename L>
 float exponentials(float* scores, float maximum, Keys keys) {
   using V = typename L::V;
   const V maximums = L::all(maximum);
+  if (keys.begin == 0 && keys.end == kChunkKeys) return whole_exponentials<L>(scores, maximums);
   V sums = L::zero();
   for (int64_t i = keys.begin / 16 * 16; i < keys.end; i += 16) {
     const V p = exp<L>(L::sub(L::load(scores + i), maximums));
@@ -122,20 +160,24 @@ float exponentials(float* scores, float maximum, Keys keys) {
 
 /// Up to kBlockRows rows of a tile that meet one chunk together.
 struct Block {
-  int64_t first = 0;  ///< row in the tile
-  int64_t chunk = 0;
-  int rows = 0;
+  int64_t first;  ///< row in the tile
+  int64_t chunk;
+  int rows;
   Keys keys[kBlockRows];
-  Keys any;     ///< seen by some row
-  Keys common;  ///< seen by all rows
-  float decay[16] = {};
+  Keys any;         ///< seen by some row
+  Keys common;      ///< seen by all rows
+  float decay[16];  ///< written by update_states for its rows
 };
 
-Block make_block(const Tile& tile, int64_t first, int64_t chunk) {
-  Block block;
+void set_block(Block& block, const Tile& tile, int64_t first, int64_t chunk) {
   block.first = first;
   block.chunk = chunk;
   block.rows = static_cast<int>(lesser(tile.count - first, kBlockRows));
+  if (tile.all_see(chunk)) {
+    block.any = block.common = {0, kChunkKeys};
+    for (Keys& keys : block.keys) keys = block.any;
+    return;
+  }
   block.any = {kChunkKeys, 0};
   block.common = {0, kChunkKeys};
   for (int r = 0; r < block.rows; ++r) {
@@ -145,7 +187,6 @@ Block make_block(const Tile& tile, int64_t first, int64_t chunk) {
     if (keys.empty()) continue;
     block.any = {lesser(block.any.begin, keys.begin), greater(block.any.end, keys.end)};
   }
-  return block;
 }
 
 /// Softmax step of each row: scores become p; maximum and sum of the states move on; block.decay scales the old sums.
@@ -153,6 +194,7 @@ template <typename L>
 void update_states(const Tile& tile, Block& block) {
   float maximums[kBlockRows];
   for (int r = 0; r < block.rows; ++r) {
+    block.decay[r] = 0.0F;
     if (block.keys[r].empty()) continue;
     const float* state = tile.states + (block.first + r) * tile.state_floats();
     const int64_t row = block.first + r;
@@ -161,7 +203,7 @@ void update_states(const Tile& tile, Block& block) {
     maximums[r] = state[0] < top ? top : state[0];
     block.decay[r] = state[0] - maximums[r];
   }
-  L::store(block.decay, exp<L>(L::load(block.decay)));
+  L::store(block.decay, exp<L>(L::load(block.decay, block.rows)));
   for (int r = 0; r < block.rows; ++r) {
     if (block.keys[r].empty()) continue;
     float* state = tile.states + (block.first + r) * tile.state_floats();
@@ -233,7 +275,7 @@ void add_chunk(const Tile& tile, int64_t chunk, const ChunkView& view) {
   Block blocks[kAttentionTileRows / kBlockRows];
   int64_t count = 0;
   for (int64_t first = 0; first < tile.count; first += kBlockRows) {
-    blocks[count] = make_block(tile, first, chunk);
+    set_block(blocks[count], tile, first, chunk);
     if (!blocks[count].any.empty()) ++count;
   }
   for (int64_t i = 0; i < count; ++i) score_block<L, Number>(tile, blocks[i], view);
@@ -304,8 +346,9 @@ void run_segment(const Tile& tile, int64_t segment) {
   const auto add = kAdd[static_cast<size_t>(tile.args->format)];
   clear_states(tile.states, tile.count, tile.state_floats());
   for (int64_t chunk = segment * kChunks; chunk < (segment + 1) * kChunks; ++chunk) {
-    Keys any{kChunkKeys, 0};
-    for (int64_t i = 0; i < tile.count; ++i) {
+    const bool whole = tile.all_see(chunk);
+    Keys any = whole ? Keys{0, kChunkKeys} : Keys{kChunkKeys, 0};
+    for (int64_t i = 0; !whole && i < tile.count; ++i) {
       const Keys keys = visible(tile.rows[i], chunk);
       if (!keys.empty()) any = {lesser(any.begin, keys.begin), greater(any.end, keys.end)};
     }

@@ -47,10 +47,17 @@ struct Avx2Lanes {
   }
   /// a < b ? b : a
   static V max(V a, V b) { return {_mm256_max_ps(b.low, a.low), _mm256_max_ps(b.high, a.high)}; }
+  /// a < b ? a : b
+  static V min(V a, V b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
 
   static Mask less(V a, V b) {
     return {_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ)};
   }
+  static Mask not_less(V a, V b) {
+    return {_mm256_cmp_ps(a.low, b.low, _CMP_NLT_UQ), _mm256_cmp_ps(a.high, b.high, _CMP_NLT_UQ)};
+  }
+  /// v, or 0 outside the mask.
+  static V keep(Mask m, V v) { return {_mm256_and_ps(m.low, v.low), _mm256_and_ps(m.high, v.high)}; }
   static V select(Mask m, V yes, V no) {
     return {_mm256_blendv_ps(no.low, yes.low, m.low), _mm256_blendv_ps(no.high, yes.high, m.high)};
   }

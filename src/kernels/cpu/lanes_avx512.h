@@ -42,8 +42,13 @@ struct Avx512Lanes {
   static V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
   /// a < b ? b : a
   static V max(V a, V b) { return _mm512_max_ps(b, a); }
+  /// a < b ? a : b
+  static V min(V a, V b) { return _mm512_min_ps(a, b); }
 
   static Mask less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static Mask not_less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+  /// v, or 0 outside the mask.
+  static V keep(Mask m, V v) { return _mm512_maskz_mov_ps(m, v); }
   static V select(Mask m, V yes, V no) { return _mm512_mask_blend_ps(m, no, yes); }
   static uint32_t equal_bits(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
   /// Lanes begin <= i < end.

@@ -4,23 +4,22 @@
 
 #include "kernels/constants.h"
 
-/// The functions of ref/math.h on 16 lanes, operation by operation. L is a Lanes struct.
+/// The functions of ref/math.h on 16 lanes, operation by operation. L is a Lanes struct. Inlined always: lanes of two
+/// registers would travel through memory in a call.
 namespace lamina::kernels::cpu {
 namespace {
 
 template <typename L>
-typename L::V exp(typename L::V x) {
+[[gnu::always_inline]] inline typename L::V exp(typename L::V x) {
   using V = typename L::V;
-  // a < b ? b : a with the operands turned keeps NaN, as ref::exp does.
-  const V high = L::all(kExpHigh);
-  const V clamped = L::select(L::less(high, x), high, x);
+  const V clamped = L::min(L::all(kExpHigh), x);
   const V t = L::fma(clamped, L::all(kLog2e), L::all(kRoundMagic));
   const V n = L::sub(t, L::all(kRoundMagic));
   const V r = L::fnma(n, L::all(kLn2Low), L::fnma(n, L::all(kLn2High), clamped));
   V p = L::all(kExp[4]);
   for (int i = 3; i >= 0; --i) p = L::fma(p, r, L::all(kExp[i]));
   p = L::add(L::fma(p, L::mul(r, r), r), L::all(1.0F));
-  return L::select(L::less(x, L::all(kExpLow)), L::zero(), L::mul(p, L::power(t)));
+  return L::keep(L::not_less(x, L::all(kExpLow)), L::mul(p, L::power(t)));
 }
 
 /// One number through the lanes.
@@ -32,18 +31,18 @@ float exp1(float x) {
 }
 
 template <typename L>
-typename L::V negate(typename L::V x) {
+[[gnu::always_inline]] inline typename L::V negate(typename L::V x) {
   return L::sub(L::all(-0.0F), x);
 }
 
 template <typename L>
-typename L::V sigmoid(typename L::V x) {
+[[gnu::always_inline]] inline typename L::V sigmoid(typename L::V x) {
   const auto one = L::all(1.0F);
   return L::div(one, L::add(one, exp<L>(negate<L>(x))));
 }
 
 template <typename L>
-typename L::V tanh(typename L::V x) {
+[[gnu::always_inline]] inline typename L::V tanh(typename L::V x) {
   using V = typename L::V;
   const V a = L::abs(x);
   const V t = L::mul(x, x);
@@ -56,7 +55,7 @@ typename L::V tanh(typename L::V x) {
 }
 
 template <typename L>
-typename L::V normal_cdf(typename L::V x) {
+[[gnu::always_inline]] inline typename L::V normal_cdf(typename L::V x) {
   using V = typename L::V;
   const V z = L::mul(x, L::all(kInverseSqrt2));
   const V a = L::abs(z);
@@ -74,7 +73,7 @@ typename L::V normal_cdf(typename L::V x) {
 }
 
 template <typename L>
-typename L::V gelu_tanh(typename L::V x) {
+[[gnu::always_inline]] inline typename L::V gelu_tanh(typename L::V x) {
   const auto u = L::mul(x, L::fma(L::all(kGeluCubic), L::mul(x, x), L::all(kGeluLinear)));
   return L::mul(x, sigmoid<L>(u));
 }
