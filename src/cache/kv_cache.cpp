@@ -98,6 +98,13 @@ core::Status check(const KvCacheOptions& options) {
 
 }  // namespace
 
+int64_t VisitShape::position_bytes() const {
+  if (!keeps_keys()) return 0;
+  const int64_t keys = joined ? 0 : kernels::key_chunk_bytes(format, key_size);
+  const int64_t values = kernels::value_chunk_bytes(format, joined ? key_size : value_size);
+  return kv_heads * (keys + values) / kernels::kChunkKeys;
+}
+
 CacheBytes& CacheBytes::operator+=(const CacheBytes& other) {
   whole += other.whole;
   windows += other.windows;

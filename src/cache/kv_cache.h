@@ -22,6 +22,8 @@ struct VisitShape {
   int64_t window = 0;        ///< positions that a row reads, its own the last; 0: all
 
   bool keeps_keys() const { return kv_heads > 0; }
+  /// Bytes of the keys and values of one position, scales included.
+  int64_t position_bytes() const;
   bool keeps_state() const { return state_floats > 0; }
 };
 

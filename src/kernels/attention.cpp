@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "kernels/attention_q8.h"
 #include "kernels/variant.h"
 
 namespace lamina::kernels {
@@ -12,17 +13,24 @@ void load_value(CacheFormat format, int64_t value_size, const std::byte* chunk, 
 }  // namespace ref
 
 std::span<const AttentionVariant* const> attention_variants() {
-  static constexpr std::array kRows{&ref::kAttention, LAMINA_X86_ROWS(&cpu::kAttentionAvx2, &cpu::kAttentionAvx512)};
+  static constexpr std::array kRows{
+      &ref::kAttention, LAMINA_X86_ROWS(&cpu::kAttentionAvx2, &cpu::kAttentionAvx512, &cpu::kAttentionAvx512Vnni)};
   return kRows;
 }
 
 namespace {
 
 struct FormatRow {
+  CacheFormat format;
   std::string_view name;
-  int64_t bytes;
+  int64_t bytes;  ///< of a number, scales apart
 };
-constexpr std::array kFormats{FormatRow{"f32", 4}, FormatRow{"f16", 2}, FormatRow{"bf16", 2}};
+constexpr std::array kFormats{FormatRow{CacheFormat::kF32, "f32", 4}, FormatRow{CacheFormat::kF16, "f16", 2},
+                              FormatRow{CacheFormat::kBf16, "bf16", 2}, FormatRow{CacheFormat::kQ8_0, "q8_0", 1}};
+
+int64_t number_bytes(CacheFormat format) {
+  return kFormats[static_cast<size_t>(format)].bytes;
+}
 
 const AttentionVariant& chosen() {
   static const AttentionVariant& row = strongest_row(attention_variants());
@@ -36,25 +44,27 @@ std::string_view cache_format_name(CacheFormat format) {
 }
 
 std::span<const CacheFormat> cache_formats() {
-  static constexpr std::array kAll{CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16};
+  static constexpr auto kAll = [] {
+    std::array<CacheFormat, kFormats.size()> all{};
+    for (size_t i = 0; i < all.size(); ++i) all[i] = kFormats[i].format;
+    return all;
+  }();
   return kAll;
 }
 
-int64_t cache_number_bytes(CacheFormat format) {
-  return kFormats[static_cast<size_t>(format)].bytes;
-}
-
 int64_t key_chunk_bytes(CacheFormat format, int64_t head_size) {
-  return kChunkKeys * head_size * cache_number_bytes(format);
+  if (format == CacheFormat::kQ8_0) return key_scale_offset(head_size) + kChunkKeys * 2 * key_blocks(head_size);
+  return kChunkKeys * head_size * number_bytes(format);
 }
 
 int64_t value_chunk_bytes(CacheFormat format, int64_t value_size) {
-  return kChunkKeys * value_stride(value_size) * cache_number_bytes(format);
+  if (format == CacheFormat::kQ8_0) return value_scale_offset(value_size) + kChunkKeys * 2 * value_blocks(value_size);
+  return kChunkKeys * value_stride(value_size) * number_bytes(format);
 }
 
 int64_t attention_scratch_floats(int64_t head_size, int64_t value_size) {
   const int64_t chunks = kChunkKeys * (head_size + value_stride(value_size));
-  const int64_t rows = head_size + kChunkKeys + 2 * attention_state_floats(value_size);
+  const int64_t rows = head_size + kChunkKeys + 2 * attention_state_floats(value_size) + query_floats(head_size);
   return chunks + kAttentionTileRows * rows;
 }
 

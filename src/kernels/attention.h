@@ -10,20 +10,25 @@
 
 namespace lamina::kernels {
 
-/// Number formats of cached keys and values. Reading one back to float32 is exact.
-enum class CacheFormat { kF32, kF16, kBf16 };
+/// Number formats of cached keys and values. kQ8_0 is int8 with a scale for 32 numbers of a key and for 64 of a value.
+enum class CacheFormat { kF32, kF16, kBf16, kQ8_0 };
 
 std::string_view cache_format_name(CacheFormat format);
 /// All of them.
 std::span<const CacheFormat> cache_formats();
-/// Bytes of one number.
-int64_t cache_number_bytes(CacheFormat format);
 
 /// Keys come in chunks of 64 at absolute positions 64c..64c+63; softmax states are merged per segment of 512 keys.
 inline constexpr int64_t kChunkKeys = 64;
 inline constexpr int64_t kSegmentKeys = 512;
 
+/// Numbers of a row that share a scale in kQ8_0.
+inline constexpr int64_t kKeyBlock = 32;
+inline constexpr int64_t kValueBlock = 64;
+
 /// Bytes of a chunk of one head's keys, laid out [64/16][head_size][16], and of its values, [64][value_stride].
+/// In kQ8_0 four numbers that are multiplied together share a lane, in the order 0, 2, 1, 3: keys are int8
+/// [64/16][head_size/4][16][4] and bfloat16 scales [head_size/32][64], values int8 [64/4][value_stride][4 keys] and
+/// bfloat16 scales [value_stride/64][64], all counts rounded up.
 int64_t key_chunk_bytes(CacheFormat format, int64_t head_size);
 int64_t value_chunk_bytes(CacheFormat format, int64_t value_size);
 /// Numbers of a value row in a chunk: value_size rounded up to 16.
@@ -31,10 +36,12 @@ constexpr int64_t value_stride(int64_t value_size) {
   return (value_size + 15) / 16 * 16;
 }
 
-/// Writes one key or value of float32 numbers into place `index` (0..63) of a chunk, rounded to nearest even.
+/// Writes one key or value of float32 numbers into place `index` (0..63) of a chunk, rounded to nearest even. kQ8_0:
+/// d = amax / 127 of a block, rounded up to bfloat16, q = round(x / d); d = 0 below kLeastScale, NaN where a number is
+/// not finite.
 void store_key(CacheFormat format, int64_t head_size, const float* key, std::byte* chunk, int64_t index);
 void store_value(CacheFormat format, int64_t value_size, const float* value, std::byte* chunk, int64_t index);
-/// Reads one back, as tests and cache policies do.
+/// Reads one back, as tests and cache policies do: the exact number kept, or q * d.
 void load_key(CacheFormat format, int64_t head_size, const std::byte* chunk, int64_t index, float* key);
 void load_value(CacheFormat format, int64_t value_size, const std::byte* chunk, int64_t index, float* value);
 
@@ -85,6 +92,11 @@ int64_t attention_scratch_floats(int64_t head_size, int64_t value_size);
 /// alone. Per segment, chunks ascending: s = cap(q.k (fma over dimensions, ascending) * scale) + bias; m' = max(m, max
 /// s); a = exp(m - m'); p = exp(s - m'); l = fma(l, a, lanes16(p)); o = o*a, then fma(p, v, o), keys ascending.
 /// Segments merge ascending; out = o * (1 / l) + 0. Keys that a row does not see are never added. Dao et al. 2022.
+///
+/// kQ8_0 with keys and values apart: a query becomes int16 (amax / 32767); q.k = dq * y, y = fma(float(S), d_k, y) over
+/// the blocks of 32, S the integer product. Per block of 64 of the values w = lanes16(p * d_v), r = int16(p * d_v *
+/// (32767 / w)), o = fma(float(sum of r * v), w / 32767, o*a): integers again, so in any order. Joined rows are read
+/// back to float32.
 void attention(const AttentionArgs& args);
 
 /// Numbers of the softmax state of one row in one segment.
@@ -118,6 +130,7 @@ extern const AttentionVariant kAttention;
 namespace cpu {
 extern const AttentionVariant kAttentionAvx2;
 extern const AttentionVariant kAttentionAvx512;
+extern const AttentionVariant kAttentionAvx512Vnni;
 }  // namespace cpu
 
 }  // namespace lamina::kernels

@@ -23,8 +23,7 @@ void lap_attention(const Step& step, const cache::VisitShape& kept, int64_t head
     }
     keys += last.end - first.begin;
   }
-  const int64_t numbers = kept.kv_heads * (kept.key_size + (kept.joined ? 0 : kept.value_size));
-  step.profile->lap(Op::kAttention, {.bytes = keys * numbers * kernels::cache_number_bytes(kept.format),
+  step.profile->lap(Op::kAttention, {.bytes = keys * kept.position_bytes(),
                                      .int8 = 0,
                                      .float32 = 2 * pairs * heads * (kept.key_size + kept.value_size)});
 }

@@ -104,10 +104,8 @@ struct Row {
   Status (*apply)(const Application& use, RunPlan& plan);
 };
 constexpr Row kRows[] = {
-    {Place::kRoute, "list", apply_list},
-    {Place::kWeights, "drop", apply_drop},
-    {Place::kKv, "f16", apply_kv_format},
-    {Place::kKv, "f32", apply_kv_format},
+    {Place::kRoute, "list", apply_list},  {Place::kWeights, "drop", apply_drop}, {Place::kKv, "f16", apply_kv_format},
+    {Place::kKv, "f32", apply_kv_format}, {Place::kKv, "bf16", apply_kv_format}, {Place::kKv, "q8_0", apply_kv_format},
 };
 
 bool meets(const ModelFacts& facts, Need need) {

@@ -18,7 +18,9 @@ constexpr Parameter kListParameters[] = {
 
 constexpr std::string_view kMatrices[] = {"", "attn", "mlp", "q", "k", "v", "o", "gate", "up", "down"};
 
-constexpr Conflict kNotF32[] = {{Place::kKv, "f32", "a cache has one number format"}};
+constexpr std::string_view kOneCacheFormat = "a cache has one number format";
+constexpr Conflict kOtherCaches[] = {
+    {Place::kKv, "f32", kOneCacheFormat}, {Place::kKv, "bf16", kOneCacheFormat}, {Place::kKv, "q8_0", kOneCacheFormat}};
 
 /// A number format of weights, and how it is written at each place.
 struct Format {
@@ -98,14 +100,29 @@ constexpr Technique kRunTechniques[] = {
      .summary = "keeps keys and values as 16-bit floats, which is the default",
      .needs = kCache,
      .effect = Effect::kExact,
-     .conflicts = kNotF32,
+     .conflicts = kOtherCaches,
      .example = "kv:f16"},
     {.name = "f32",
      .place = Place::kKv,
      .summary = "keeps keys and values as 32-bit floats: nothing is rounded, twice the bytes",
      .needs = kCache,
      .effect = Effect::kLossy,
+     .conflicts = std::span(kOtherCaches).subspan<1>(),
      .example = "kv:f32"},
+    {.name = "bf16",
+     .place = Place::kKv,
+     .summary =
+         "keeps keys and values as 16-bit floats with the exponents of f32: coarser than f16, but nothing is too large",
+     .needs = kCache,
+     .effect = Effect::kLossy,
+     .conflicts = std::span(kOtherCaches).subspan<2>(),
+     .example = "kv:bf16"},
+    {.name = "q8_0",
+     .place = Place::kKv,
+     .summary = "keeps keys and values as 8-bit integers with scales: about half the bytes of f16",
+     .needs = kCache,
+     .effect = Effect::kLossy,
+     .example = "kv:q8_0"},
 };
 
 // The rows stand in the order of their places.

@@ -61,9 +61,7 @@ RouteCost route_cost(const Runner& runner) {
   }
   for (const layers::Linear* linear : model.head().linears()) sum.add(*linear, sum.cost.head);
   for (const cache::VisitShape& visit : runner.cache_visits()) {
-    const int64_t numbers = visit.key_size + (visit.joined ? 0 : visit.value_size);
-    const int64_t bytes = visit.kv_heads * numbers * kernels::cache_number_bytes(visit.format);
-    add_position(sum.cost, visit.window, bytes);
+    add_position(sum.cost, visit.window, visit.position_bytes());
     sum.cost.state_bytes += visit.state_floats * static_cast<int64_t>(sizeof(float));
   }
   return sum.cost;

@@ -20,10 +20,12 @@ using layers::Arena;
 namespace {
 
 Result<kernels::CacheFormat> cache_format(const std::string& name) {
-  for (const auto format : {kernels::CacheFormat::kF32, kernels::CacheFormat::kF16, kernels::CacheFormat::kBf16}) {
+  std::string known;
+  for (const auto format : kernels::cache_formats()) {
     if (kernels::cache_format_name(format) == name) return format;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", kernels::cache_format_name(format));
   }
-  return fail(ErrorCode::kUnsupported, "kv", "cache format \"{}\" is unknown; f32, f16 or bf16 expected", name);
+  return fail(ErrorCode::kUnsupported, "kv", "cache format \"{}\" is unknown; known here: {}", name, known);
 }
 
 /// What the cache holds, and which of its visits each visit of the route uses.

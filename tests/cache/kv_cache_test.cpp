@@ -78,6 +78,20 @@ void expect_all(const KvCache& cache, SequenceId id, SequenceId writer, int64_t 
   }
 }
 
+TEST(VisitShape, CountsTheBytesOfAPosition) {
+  EXPECT_EQ((VisitShape{.kv_heads = 3, .key_size = 64, .value_size = 64, .format = CacheFormat::kF16}).position_bytes(),
+            3 * 2 * 128);
+  // A bfloat16 scale for 32 numbers of a key, for 64 of a value.
+  EXPECT_EQ(
+      (VisitShape{.kv_heads = 3, .key_size = 80, .value_size = 80, .format = CacheFormat::kQ8_0}).position_bytes(),
+      3 * (80 + 3 * 2 + 80 + 2 * 2));
+  EXPECT_EQ(
+      (VisitShape{.kv_heads = 1, .key_size = 576, .value_size = 512, .format = CacheFormat::kQ8_0, .joined = true})
+          .position_bytes(),
+      576 + 9 * 2);
+  EXPECT_EQ(VisitShape{.state_floats = 5}.position_bytes(), 0);
+}
+
 TEST(KvCache, InterleavedSequencesKeepTheirOwnNumbers) {
   KvCache cache = make(options(1000, 3));
   std::vector<SequenceId> ids;

@@ -143,6 +143,31 @@ class Fixture {
     return out;
   }
 
+  /// Writes a key or value with one number that is not finite.
+  void spoil(int64_t position, float wrong, bool in_value) {
+    auto row = numbers(shape_.head_size, 1.0F);
+    row[5] = wrong;
+    const auto chunk = static_cast<size_t>(position / kChunkKeys);
+    if (in_value) {
+      store_value(shape_.format, shape_.value_size, row.data(), values_[chunk].data(), position % kChunkKeys);
+    } else {
+      store_key(shape_.format, shape_.head_size, row.data(), keys_[chunk].data(), position % kChunkKeys);
+    }
+  }
+
+  /// From here on the cache holds in float32 what was read back from it. One copy alone.
+  void read_back() {
+    for (int64_t i = 0; i < shape_.keys; ++i) {
+      const auto chunk = static_cast<size_t>(i / kChunkKeys);
+      std::vector<float> row(static_cast<size_t>(shape_.head_size));
+      load_value(shape_.format, shape_.head_size, values_[chunk].data(), i % kChunkKeys, row.data());
+      if (i % kChunkKeys == 0) keys_[chunk] = buffer(value_chunk_bytes(CacheFormat::kF32, shape_.head_size));
+      store_value(CacheFormat::kF32, shape_.head_size, row.data(), keys_[chunk].data(), i % kChunkKeys);
+      value_chunks_[chunk] = keys_[chunk].data();
+    }
+    shape_.format = CacheFormat::kF32;
+  }
+
   /// Softmax attention in double precision from what the cache holds.
   std::vector<double> truth() const {
     std::vector<double> out;
@@ -225,7 +250,7 @@ double worst_error(const std::vector<float>& got, const std::vector<double>& tru
 
 std::vector<Shape> shapes() {
   std::vector<Shape> list;
-  for (const auto format : {CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16}) {
+  for (const CacheFormat format : cache_formats()) {
     list.push_back({format, 64, 64, 1100, 0});
     list.push_back({format, 80, 80, 600, 0});
     list.push_back({format, 128, 96, 200, 30.0F});
@@ -270,7 +295,9 @@ TEST_F(Attention, MatchesDoublePrecisionInEveryVariantAndFormat) {
     const auto truth = fixture.truth();
     for (const auto* variant : attention_variants()) {
       if (!core::cpu_has(variant->isa)) continue;
-      EXPECT_LT(worst_error(fixture.run(*variant), truth), 3e-6)
+      // Integers of 16 bits stand for queries and probabilities where keys and values are integers, too.
+      const double bound = shape.format == CacheFormat::kQ8_0 && !shape.joined ? 1e-3 : 3e-6;
+      EXPECT_LT(worst_error(fixture.run(*variant), truth), bound)
           << core::isa_name(variant->isa) << " " << cache_format_name(shape.format) << " " << shape.head_size;
     }
   }
@@ -312,6 +339,21 @@ TEST_F(Attention, OneCopyOfKeysAndValuesGivesTheBitsOfTwo) {
   }
 }
 
+TEST_F(Attention, OneCopyInIntegersIsReadBackToFloat32) {
+  for (const Shape& shape :
+       {Shape{CacheFormat::kQ8_0, 80, 64, 600, 0, true}, Shape{CacheFormat::kQ8_0, 39, 21, 130, 30.0F, true}}) {
+    Fixture fixture(shape, 8);
+    add_rows(fixture, shape);
+    std::vector<std::vector<float>> found;
+    for (const auto* variant : attention_variants()) {
+      if (core::cpu_has(variant->isa)) found.push_back(fixture.run(*variant));
+    }
+    fixture.read_back();
+    const auto expected = fixture.run(*attention_variants().front());
+    for (const auto& one : found) EXPECT_TRUE(same_bits(one, expected));
+  }
+}
+
 TEST_F(Attention, LargeScoresAndZeroValuesKeepTheirBits) {
   Fixture fixture({CacheFormat::kF32, 64, 64, 300, 0}, 3);
   for (int64_t i = 0; i < 20; ++i) fixture.add_row(i, 200 + i, i % 2 == 0 ? 300.0F : kNoSink);
@@ -334,7 +376,7 @@ TEST_F(Attention, RowThatSeesNothingIsZero) {
 
 TEST_F(Attention, StoresRoundTheSameInEveryVariant) {
   std::mt19937 random(5);
-  for (const auto format : {CacheFormat::kF32, CacheFormat::kF16, CacheFormat::kBf16}) {
+  for (const CacheFormat format : cache_formats()) {
     const int64_t size = 37;
     std::vector<float> numbers(static_cast<size_t>(size));
     for (int round = 0; round < 2000; ++round) {
@@ -362,6 +404,51 @@ TEST_F(Attention, HalfRoundsToNearestEven) {
   store_value(CacheFormat::kF16, 8, known.data(), chunk.data(), 3);
   load_value(CacheFormat::kF16, 8, chunk.data(), 3, back.data());
   EXPECT_EQ(back, rounded);
+}
+
+TEST_F(Attention, IntegersHaveAScaleRoundedUp) {
+  // 1 / 127 lies above 2^-7 (1 + 1/128), so the scale is the next bfloat16, and 126 of it are nearest to 1.
+  constexpr float kScale = 0x1.04p-7F;
+  std::vector<float> numbers(70, 0.25F);
+  numbers[0] = 1.0F;
+  numbers[1] = -0.5F;
+  numbers[40] = 127.0F;
+  numbers[41] = 0.5F;
+  numbers[42] = 1.5F;
+  numbers[66] = 1e-31F;
+  std::vector<std::byte> chunk(static_cast<size_t>(key_chunk_bytes(CacheFormat::kQ8_0, 70)));
+  std::vector<float> back(70);
+  store_key(CacheFormat::kQ8_0, 70, numbers.data(), chunk.data(), 37);
+  load_key(CacheFormat::kQ8_0, 70, chunk.data(), 37, back.data());
+  EXPECT_EQ(back[0], 126 * kScale);
+  EXPECT_EQ(back[1], -63 * kScale);
+  EXPECT_EQ(back[2], 32 * kScale);
+  EXPECT_EQ(back[40], 127.0F);
+  EXPECT_EQ(back[41], 0.0F);  // ties go to even
+  EXPECT_EQ(back[42], 2.0F);
+  std::fill_n(numbers.begin() + 64, 6, 1e-31F);
+  store_key(CacheFormat::kQ8_0, 70, numbers.data(), chunk.data(), 37);
+  load_key(CacheFormat::kQ8_0, 70, chunk.data(), 37, back.data());
+  EXPECT_EQ(back[66], 0.0F);
+}
+
+TEST_F(Attention, IntegersPassOnWhatIsNotFinite) {
+  constexpr int64_t kSize = 32;
+  const Shape shape{CacheFormat::kQ8_0, kSize, kSize, 100};
+  for (const float wrong : {INFINITY, -INFINITY, NAN}) {
+    for (const bool in_value : {false, true}) {
+      Fixture fixture(shape, 9);
+      fixture.add_row(0, 69);
+      fixture.add_row(0, 70);
+      fixture.spoil(70, wrong, in_value);
+      for (const auto* variant : attention_variants()) {
+        if (!core::cpu_has(variant->isa)) continue;
+        const auto out = fixture.run(*variant);
+        EXPECT_TRUE(std::isfinite(out[0])) << core::isa_name(variant->isa);
+        EXPECT_TRUE(std::isnan(out[kSize])) << core::isa_name(variant->isa);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -73,8 +73,10 @@ TEST(RecipePlan, DropsCrossAttentionWhereThereIsSome) {
 }
 
 TEST(RecipePlan, ChoosesTheCacheFormat) {
-  EXPECT_EQ(planned("kv:f32")->kv_format, "f32");
-  EXPECT_EQ(planned("kv:f16")->kv_format, "f16");
+  EXPECT_EQ(planned("")->kv_format, "f16");
+  for (const std::string_view format : {"f32", "f16", "bf16", "q8_0"}) {
+    EXPECT_EQ(planned("kv:" + std::string(format))->kv_format, format);
+  }
 }
 
 struct Refused {
@@ -98,11 +100,12 @@ TEST(RecipePlan, RefusesWithPlaceAndReason) {
            Refused{"L1.q_proj:drop", "recipe, character 4",
                    "drop cannot act on .q_proj; it acts on a whole layer, .attn"},
            Refused{"L1:dorp", "recipe, character 4", "unknown technique 'dorp' at L...; known here: drop"},
-           Refused{"kv:drop", "recipe, character 4", "it acts at L...; known here: f16, f32"},
-           Refused{"kv:f8", "recipe, character 4", "known here: f16, f32"},
+           Refused{"kv:drop", "recipe, character 4", "it acts at L...; known here: f16, f32, bf16, q8_0"},
+           Refused{"kv:f8", "recipe, character 4", "known here: f16, f32, bf16, q8_0"},
            Refused{"draft:route(skip=1)", "recipe, character 7", "places with techniques: L..., route, kv"},
            Refused{"kv:f16+f32", "recipe, character 8", "f32 does not go with f16: a cache has one number format"},
            Refused{"kv:f32+f16", "recipe, character 8", "f16 does not go with f32"},
+           Refused{"kv:q8_0+bf16", "recipe, character 9", "bf16 does not go with q8_0: a cache has one number format"},
            Refused{"kv:f16 kv:f16", "recipe, character 8", "kv is already set at character 1"},
            Refused{"route:0 route:1", "recipe, character 9", "route is already set"},
            Refused{"kv:f16(1)", "recipe, character 8", "f16 has no parameter for '1'; its parameters: none"},

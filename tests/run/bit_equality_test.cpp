@@ -113,14 +113,14 @@ std::string case_name(const testing::TestParamInfo<std::tuple<std::string, std::
 
 INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
                          testing::Combine(testing::Values("codec", "gqa", "biases"),
-                                          testing::Values("kv:f32", "kv:f16", "kv:f16 route:0,1,1,0")),
+                                          testing::Values("kv:f32", "kv:f16", "kv:q8_0", "kv:bf16 route:0,1,1,0")),
                          case_name);
 // Windows and soft caps; experts with a shared one; latent attention with the joint tensor and with its parts; sinks
 // and bounded experts; states beside keys and alone.
 INSTANTIATE_TEST_SUITE_P(Families, BitEquality,
                          testing::Combine(testing::Values("gemma2", "qwen2moe", "deepseek_v2_lite", "deepseek_v3",
                                                           "gpt_oss_mxfp4", "lfm2"),
-                                          testing::Values("kv:f16")),
+                                          testing::Values("kv:f16", "kv:q8_0")),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(States, BitEquality,
                          testing::Values(std::tuple("mamba2", ""), std::tuple("mamba2", "route:0,0,1"),

@@ -6,12 +6,13 @@
 
 #include "kernels/attention.h"
 
-/// The small matrix product that attention is made of: up to 6 rows times up to 4 groups of 16 lanes, kept in
+/// The small matrix product that attention is made of: up to 8 rows times up to 4 groups of 16 lanes, kept in
 /// registers. Lanes are keys for q.k and dimensions for p.v. L is a Lanes struct.
 namespace lamina::kernels::cpu {
 namespace {
 
-constexpr int kBlockRows = 6;
+constexpr int kBlockRows = 8;   ///< at most
+constexpr int kUsualBlock = 6;  ///< the best of many rows
 
 template <typename L>
 struct NumberF32 {
@@ -42,17 +43,22 @@ struct TileArgs {
   float* c = nullptr;   ///< [rows][c_step]
   int64_t c_step = 0;
   const float* decay = nullptr;
-  /// What is read after b, asked for at the speed at which b is read; null: nothing.
+  /// What is read a chunk later, asked for at the speed at which b is read; null: nothing.
   const std::byte* next = nullptr;
 };
 
 constexpr int64_t kLine = 64;
 
+/// Asks for a line that is read a chunk later: into the second-level cache, since the first one is in use until then.
+void prefetch_line(const std::byte* line) {
+  __builtin_prefetch(line, 0, 2);
+}
+
 template <typename L, typename Number, int kRows, int kGroups>
 void multiply_tile(const TileArgs& args) {
   using V = typename L::V;
   V sums[kRows][kGroups];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) {
@@ -71,20 +77,20 @@ void multiply_tile(const TileArgs& args) {
   for (int64_t k = args.count; k > 0; --k, ++a, b += b_step) {
     if (kLines > 0 && next != nullptr) {
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < kLines; ++i) __builtin_prefetch(next + i * kLine);
+      for (int64_t i = 0; i < kLines; ++i) prefetch_line(next + i * kLine);
       next += kLines * kLine;
     }
     V lanes[kGroups];
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) lanes[g] = Number::load(b + g * b_group);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const V factor = L::all(a[r * a_step]);
 #pragma GCC unroll 4
       for (int g = 0; g < kGroups; ++g) sums[r][g] = L::fma(factor, lanes[g], sums[r][g]);
     }
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) L::store(args.c + r * args.c_step + 16 * g, sums[r][g]);
@@ -93,7 +99,7 @@ void multiply_tile(const TileArgs& args) {
 
 using TileFunction = void (*)(const TileArgs& args);
 
-/// Tiles of 1..6 rows for one number of groups; rows that do not fit the registers are null.
+/// Tiles of 1..8 rows for one number of groups; rows that do not fit the registers are null.
 template <typename L, typename Number, int kGroups>
 struct TileRow {
   template <int kRows>
@@ -104,8 +110,8 @@ struct TileRow {
       return nullptr;
     }
   }
-  static constexpr TileFunction kFunctions[kBlockRows] = {pick<1>(), pick<2>(), pick<3>(),
-                                                          pick<4>(), pick<5>(), pick<6>()};
+  static constexpr TileFunction kFunctions[kBlockRows] = {pick<1>(), pick<2>(), pick<3>(), pick<4>(),
+                                                          pick<5>(), pick<6>(), pick<7>(), pick<8>()};
 };
 
 /// The product over `groups` groups of lanes, in the widest tiles that fit the registers.

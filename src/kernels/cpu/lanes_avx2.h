@@ -16,8 +16,9 @@ struct Avx2Lanes {
     __m256 high;
   };
   using Mask = V;
-  /// Groups of 16 lanes that a product tile of so many rows keeps in registers.
-  static constexpr int groups(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+  /// Rows that a product tile takes at most, and groups of 16 lanes that one of so many rows keeps in registers.
+  static constexpr int kMostRows = 6;
+  static constexpr int groups(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : rows <= 6 ? 1 : 0; }
 
   static V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
   static V load(const float* p, int64_t n) {
@@ -113,6 +114,49 @@ struct Avx2Lanes {
   static void to_bf16(V v, uint16_t* out) {
     // Pack works on halves of registers: 0-3, 8-11, 4-7, 12-15 come out, put right by the permutation.
     const __m256i packed = _mm256_packus_epi32(narrow8(v.low), narrow8(v.high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(packed, 0xd8));
+  }
+
+  /// Sixteen lanes of int32, or of four bytes or two int16 each.
+  struct I {
+    __m256i low;
+    __m256i high;
+  };
+  /// Rows, and groups of 16 lanes for so many rows, that an integer product tile keeps in registers.
+  static constexpr int kByteRows = 3;
+  static constexpr int byte_groups(int rows) { return rows == 1 ? 2 : 1; }
+
+  static I no_sum() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static I load_bytes(const std::byte* p) {
+    const auto* half = reinterpret_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(half), _mm256_loadu_si256(half + 1)};
+  }
+  /// Bytes 0 and 2 of each lane as two int16, and bytes 1 and 3.
+  static I even_bytes(I b) {
+    return {_mm256_srai_epi16(_mm256_slli_epi16(b.low, 8), 8), _mm256_srai_epi16(_mm256_slli_epi16(b.high, 8), 8)};
+  }
+  static I odd_bytes(I b) { return {_mm256_srai_epi16(b.low, 8), _mm256_srai_epi16(b.high, 8)}; }
+  /// Byte n of each lane as int32.
+  static I byte_of_lane(I b, int n) {
+    const __m128i shift = _mm_cvtsi32_si128(24 - 8 * n);
+    return {_mm256_srai_epi32(_mm256_sll_epi32(b.low, shift), 24),
+            _mm256_srai_epi32(_mm256_sll_epi32(b.high, shift), 24)};
+  }
+  /// Two int16 in every lane.
+  static I all_pairs(const int16_t* p) {
+    int32_t pair;
+    std::memcpy(&pair, p, sizeof(pair));
+    return {_mm256_set1_epi32(pair), _mm256_set1_epi32(pair)};
+  }
+  static I dot(I sums, I a, I b) {
+    return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(a.low, b.low)),
+            _mm256_add_epi32(sums.high, _mm256_madd_epi16(a.high, b.high))};
+  }
+  static V to_float(I v) { return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)}; }
+  /// Rounds to nearest even.
+  static void to_int16(V v, int16_t* out) {
+    // Pack works on halves of registers: put right by the permutation.
+    const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(v.low), _mm256_cvtps_epi32(v.high));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(packed, 0xd8));
   }
 

@@ -21,8 +21,9 @@ namespace {
 struct Avx512Lanes {
   using V = __m512;
   using Mask = __mmask16;
-  /// Groups of 16 lanes that a product tile of so many rows keeps in registers.
-  static constexpr int groups(int) { return 4; }
+  /// Rows that a product tile takes at most, and groups of 16 lanes that one of so many rows keeps in registers.
+  static constexpr int kMostRows = 8;
+  static constexpr int groups(int rows) { return rows <= 6 ? 4 : 2; }
 
   static Mask first(int64_t n) { return static_cast<Mask>((1U << n) - 1U); }
 
@@ -101,6 +102,34 @@ struct Avx512Lanes {
     const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
     const __m512i result = _mm512_mask_blend_epi32(nan, _mm512_srli_epi32(sum, 16), quiet);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(result));
+  }
+
+  /// Sixteen lanes of int32, or of four bytes or two int16 each.
+  using I = __m512i;
+  /// Rows, and groups of 16 lanes for so many rows, that an integer product tile keeps in registers.
+  static constexpr int kByteRows = 8;
+  static constexpr int byte_groups(int rows) { return rows <= 3 ? 4 : 2; }
+
+  static I no_sum() { return _mm512_setzero_si512(); }
+  static I load_bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+  /// Bytes 0 and 2 of each lane as two int16, and bytes 1 and 3.
+  static I even_bytes(I b) { return _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8); }
+  static I odd_bytes(I b) { return _mm512_srai_epi16(b, 8); }
+  /// Byte n of each lane as int32.
+  static I byte_of_lane(I b, int n) {
+    return _mm512_srai_epi32(_mm512_sll_epi32(b, _mm_cvtsi32_si128(24 - 8 * n)), 24);
+  }
+  /// Two int16 in every lane.
+  static I all_pairs(const int16_t* p) {
+    int32_t pair;
+    std::memcpy(&pair, p, sizeof(pair));
+    return _mm512_set1_epi32(pair);
+  }
+  static I dot(I sums, I a, I b) { return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b)); }
+  static V to_float(I v) { return _mm512_cvtepi32_ps(v); }
+  /// Rounds to nearest even.
+  static void to_int16(V v, int16_t* out) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v)));
   }
 
   /// rows[i] becomes lane i of all rows.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/ref/attention_q8.h"
 #include "kernels/ref/half.h"
 #include "kernels/ref/math.h"
 
@@ -27,6 +28,8 @@ float read(CacheFormat format, const std::byte* data, int64_t index) {
       return half_to_float(number_at<uint16_t>(data, index));
     case CacheFormat::kBf16:
       return bfloat_to_float(number_at<uint16_t>(data, index));
+    case CacheFormat::kQ8_0:  // has layouts of its own
+      break;
   }
   return 0;
 }
@@ -45,10 +48,12 @@ int64_t key_place(int64_t head_size, int64_t index, int64_t dimension) {
 }
 
 void store_key(CacheFormat format, int64_t head_size, const float* key, std::byte* chunk, int64_t index) {
+  if (format == CacheFormat::kQ8_0) return store_key_q8(head_size, key, chunk, index);
   for (int64_t d = 0; d < head_size; ++d) write(format, chunk, key_place(head_size, index, d), key[d]);
 }
 
 void store_value(CacheFormat format, int64_t value_size, const float* value, std::byte* chunk, int64_t index) {
+  if (format == CacheFormat::kQ8_0) return store_value_q8(value_size, value, chunk, index);
   const int64_t stride = value_stride(value_size);
   for (int64_t d = 0; d < stride; ++d) {
     write(format, chunk, index * stride + d, d < value_size ? value[d] : 0.0F);
@@ -72,15 +77,39 @@ void clear(const State& state, int64_t stride) {
   std::fill_n(state.out, stride, 0.0F);
 }
 
-/// Numbers from one value of a chunk to the next.
-int64_t row_numbers(const AttentionArgs& args) {
-  return value_stride(args.key_chunks == nullptr ? args.head_size : args.value_size);
+/// Whether products are made of integers.
+bool integers(const AttentionArgs& args) {
+  return args.format == CacheFormat::kQ8_0 && args.key_chunks != nullptr;
+}
+
+/// Numbers of a row in a chunk of values.
+int64_t row_size(const AttentionArgs& args) {
+  return args.key_chunks == nullptr ? args.head_size : args.value_size;
+}
+
+float value_number(const AttentionArgs& args, int64_t chunk, int64_t index, int64_t dimension) {
+  const std::byte* data = args.value_chunks[chunk];
+  if (args.format == CacheFormat::kQ8_0) return value_number_q8(row_size(args), data, index, dimension);
+  return read(args.format, data, index * value_stride(row_size(args)) + dimension);
 }
 
 float key_number(const AttentionArgs& args, int64_t chunk, int64_t index, int64_t dimension) {
-  if (args.key_chunks == nullptr)
-    return read(args.format, args.value_chunks[chunk], index * row_numbers(args) + dimension);
+  if (args.key_chunks == nullptr) return value_number(args, chunk, index, dimension);
   return read(args.format, args.key_chunks[chunk], key_place(args.head_size, index, dimension));
+}
+
+/// A row's query, in integers too where products are made of them.
+struct Query {
+  int16_t* numbers = nullptr;
+  float scale = 0;
+};
+
+Query query_of(const AttentionArgs& args, const AttentionRow& row) {
+  if (!integers(args)) return {};
+  Query query;
+  query.numbers = reinterpret_cast<int16_t*>(args.scratch + 2 * attention_state_floats(args.value_size));
+  query.scale = quantize_query(row.query, args.head_size, query.numbers);
+  return query;
 }
 
 /// The bias of the key at absolute position `key`.
@@ -88,10 +117,15 @@ float bias(const AttentionRow& row, int64_t reach, int64_t key) {
   return row.bias[std::clamp(key - row.position, -reach, reach) + reach + 15];
 }
 
-float score(const AttentionArgs& args, const AttentionRow& row, int64_t chunk, int64_t index) {
+float product(const AttentionArgs& args, const AttentionRow& row, const Query& query, int64_t chunk, int64_t index) {
+  if (integers(args)) return key_product(query.numbers, query.scale, args.head_size, args.key_chunks[chunk], index);
   float s = 0;
   for (int64_t d = 0; d < args.head_size; ++d) s = std::fma(row.query[d], key_number(args, chunk, index, d), s);
-  s = s * args.scale;
+  return s;
+}
+
+float score(const AttentionArgs& args, const AttentionRow& row, const Query& query, int64_t chunk, int64_t index) {
+  float s = product(args, row, query, chunk, index) * args.scale;
   if (args.soft_cap > 0) s = args.soft_cap * ref::tanh(s / args.soft_cap);
   return row.bias == nullptr ? s : s + bias(row, args.bias_reach, chunk * kChunkKeys + index);
 }
@@ -102,8 +136,9 @@ void add_chunk(const AttentionArgs& args, const AttentionRow& row, int64_t chunk
   if (begin >= end) return;
   float p[kChunkKeys] = {};
   float maximum = *state.maximum;
+  const Query query = query_of(args, row);
   for (int64_t i = begin; i < end; ++i) {
-    p[i] = score(args, row, chunk, i);
+    p[i] = score(args, row, query, chunk, i);
     maximum = maximum < p[i] ? p[i] : maximum;
   }
   const float alpha = ref::exp(*state.maximum - maximum);
@@ -112,12 +147,13 @@ void add_chunk(const AttentionArgs& args, const AttentionRow& row, int64_t chunk
   for (int64_t i = 0; i < kChunkKeys; ++i) lanes[i % 16] += p[i];
   *state.maximum = maximum;
   *state.sum = std::fma(*state.sum, alpha, fold16(lanes));
-  const int64_t stride = row_numbers(args);
+  if (integers(args)) {
+    add_values_q8(p, begin, end, args.value_size, args.value_chunks[chunk], alpha, state.out);
+    return;
+  }
   for (int64_t d = 0; d < args.value_size; ++d) {
     float o = state.out[d] * alpha;
-    for (int64_t i = begin; i < end; ++i) {
-      o = std::fma(p[i], read(args.format, args.value_chunks[chunk], i * stride + d), o);
-    }
+    for (int64_t i = begin; i < end; ++i) o = std::fma(p[i], value_number(args, chunk, i, d), o);
     state.out[d] = o;
   }
 }
@@ -198,12 +234,18 @@ const AttentionVariant kAttention{core::Isa::kScalar, attention, attention_segme
                                   attention_merge,    store_key, store_value};
 
 void load_key(CacheFormat format, int64_t head_size, const std::byte* chunk, int64_t index, float* key) {
-  for (int64_t d = 0; d < head_size; ++d) key[d] = read(format, chunk, key_place(head_size, index, d));
+  for (int64_t d = 0; d < head_size; ++d) {
+    key[d] = format == CacheFormat::kQ8_0 ? key_number_q8(head_size, chunk, index, d)
+                                          : read(format, chunk, key_place(head_size, index, d));
+  }
 }
 
 void load_value(CacheFormat format, int64_t value_size, const std::byte* chunk, int64_t index, float* value) {
   const int64_t stride = value_stride(value_size);
-  for (int64_t d = 0; d < value_size; ++d) value[d] = read(format, chunk, index * stride + d);
+  for (int64_t d = 0; d < value_size; ++d) {
+    value[d] = format == CacheFormat::kQ8_0 ? value_number_q8(value_size, chunk, index, d)
+                                            : read(format, chunk, index * stride + d);
+  }
 }
 
 }  // namespace lamina::kernels::ref
