@@ -30,10 +30,11 @@ struct Iq4Levels {
   /// By twice the number plus 256, cut to whole: how many midpoints lie below. Midpoints are multiples of a half.
   static constexpr auto kBelow = [] {
     std::array<uint8_t, 512> table{};
-    for (int twice = -256; twice < 256; ++twice) {
+    for (size_t at = 0; at < table.size(); ++at) {
+      const int twice = static_cast<int>(at) - 256;
       int below = 0;
       for (int i = 0; i < 15; ++i) below += twice >= kIq4Values[i] + kIq4Values[i + 1] ? 1 : 0;
-      table[static_cast<size_t>(twice + 256)] = static_cast<uint8_t>(below);
+      table[at] = static_cast<uint8_t>(below);
     }
     return table;
   }();

@@ -37,6 +37,8 @@ std::span<const LinearVariant> linear_variants() {
     add(linear_avx512());
     add(linear_avx512vnni());
     add(linear_super_avx512vnni());
+    add(linear_block_amxint8());
+    add(linear_super_amxint8());
 #endif
     return all;
   }();

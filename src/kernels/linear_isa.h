@@ -16,5 +16,7 @@ std::span<const LinearVariant> linear_super_avx2vnni();
 std::span<const LinearVariant> linear_avx512();
 std::span<const LinearVariant> linear_avx512vnni();
 std::span<const LinearVariant> linear_super_avx512vnni();
+std::span<const LinearVariant> linear_block_amxint8();
+std::span<const LinearVariant> linear_super_amxint8();
 
 }  // namespace lamina::kernels

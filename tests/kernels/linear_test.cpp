@@ -7,6 +7,7 @@
 #include <random>
 
 #include "core/memory.h"
+#include "emulated_amx.h"
 #include "kernels/quantize.h"
 #include "kernels/ref/linear.h"
 #include "test_codecs.h"
@@ -113,10 +114,11 @@ std::vector<float> expected(const Case& test, bool with_bias, bool accumulate) {
 struct Param {
   const LinearVariant* variant;
   std::string_view codec;
+  bool emulated = false;
 };
 
 void PrintTo(const Param& param, std::ostream* out) {
-  *out << param.codec << " " << core::isa_name(param.variant->isa);
+  *out << param.codec << " " << core::isa_name(param.variant->isa) << (param.emulated ? " emulated" : "");
 }
 
 std::vector<Param> params() {
@@ -129,13 +131,17 @@ std::vector<Param> params() {
       all.push_back({&variant, variant.codec});
     }
   }
+  for (const auto rows : {testing::emulated_block_amx(), testing::emulated_super_amx()}) {
+    for (const LinearVariant& variant : rows) all.push_back({&variant, variant.codec, true});
+  }
   return all;
 }
 
 class LinearTest : public ::testing::TestWithParam<Param> {
  protected:
   void SetUp() override {
-    if (!core::isa_allowed(variant().isa)) GTEST_SKIP() << "no " << core::isa_name(variant().isa) << " here";
+    const core::Isa needed = GetParam().emulated ? testing::kEmulatorNeeds : variant().isa;
+    if (!core::isa_allowed(needed)) GTEST_SKIP() << "no " << core::isa_name(needed) << " here";
   }
   const LinearVariant& variant() const { return *GetParam().variant; }
   std::string_view codec() const { return GetParam().codec; }
@@ -239,7 +245,7 @@ TEST_P(LinearTest, DecodesRowsFromPanels) {
 
 INSTANTIATE_TEST_SUITE_P(Table, LinearTest, ::testing::ValuesIn(params()), [](const auto& info) {
   std::string name = std::string(info.param.codec) + "_" + std::string(core::isa_name(info.param.variant->isa)) +
-                     (info.param.variant->codec == "*" ? "_decoded" : "");
+                     (info.param.variant->codec == "*" ? "_decoded" : "") + (info.param.emulated ? "_emulated" : "");
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
