@@ -1,73 +1,166 @@
 #!/usr/bin/env python3
-"""Checks files that `lamina compress` wrote against other readers: the gguf and safetensors Python packages, and llama.cpp.
+"""Reads files that `lamina compress` wrote with other readers: the gguf and safetensors packages, and llama.cpp.
 
-Run: python3 tools/check_written.py LAMINA MODEL [--llama FOLDER_OF_LLAMA_PROGRAMS] [--recipe R] [--prompt TEXT]
+    check_written.py MODEL[=RECIPE]... [--lamina build/lamina] [--llama FOLDER_OF_LLAMA_PROGRAMS] [--json F]
 
-MODEL is converted to GGUF (and from there to a folder); prints what each reader found. With --llama the greedy
-continuation of the prompt by llama-completion is compared with Lamina's. Needs numpy, gguf and safetensors.
+Each MODEL is written as a GGUF file, with RECIPE where one is given, and that file as a folder; both packages read every
+tensor. With --llama, llama.cpp reads the file too: greedy continuations of four prompts are compared, or, of an encoder,
+the vectors of four texts. Lamina computes in float32 (--activations f32, kv:f32), llama.cpp keeps keys and values in
+float32 too; its products round activations where weights are bf16, f16 or in blocks. Ends with 1 when a reader fails.
+
+With --json FILE (- for standard output) the result is one object:
+
+    date, lamina, llama            day and versions
+    models[]                       one row per model
+      model, recipe                as given
+      tensors, bytes               what Lamina wrote as GGUF
+      gguf_tensors                 read by the gguf package
+      folder_tensors               read by the safetensors package
+      texts, equal                 greedy continuations compared, and how many are the same to the last token
+      tokens, agreed               tokens of all continuations, and those before the first difference
+      worst_cosine                 encoders: between the vectors
+    failed                         models that a reader refused, and texts that differ in their first token
 """
 
 import argparse
+import datetime
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import numpy as np
 from gguf import GGUFReader
+from gguf.quants import dequantize
 from safetensors import safe_open
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROMPTS = ["The capital of France is", "Once upon a time there was a", "def fibonacci(n):\n    ", "One, two, three, four,"]
+TOKENS = 32
 
-def run(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+def run(*command, text=None):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, input=text, check=False)
     if done.returncode != 0:
-        sys.exit(f"{command}: status {done.returncode}\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(map(str, command[:3]))}: status {done.returncode}\n{done.stderr[-1500:]}")
     return done.stdout
 
 
-def check_gguf(path):
-    reader = GGUFReader(str(path))
-    total = sum(int(tensor.n_bytes) for tensor in reader.tensors)
-    print(f"gguf package: {len(reader.tensors)} tensors, {total} bytes, {len(reader.fields)} fields")
+def read_gguf(path):
+    """How many tensors the package reads; each is decoded, and its numbers must be finite."""
+    tensors = GGUFReader(str(path)).tensors
+    for tensor in tensors:
+        if not np.isfinite(dequantize(tensor.data, tensor.tensor_type)).all():
+            raise RuntimeError(f"{tensor.name}: numbers that are not finite")
+    return len(tensors)
 
 
-def check_folder(path):
+def read_folder(path):
     count = 0
     for file in sorted(path.glob("*.safetensors")):
-        with safe_open(str(file), framework="np") as tensors:
-            count += len(tensors.keys())
-    print(f"safetensors package: {count} tensors; config {json.loads((path / 'config.json').read_text())['architectures']}")
+        with safe_open(str(file), framework="numpy") as tensors:
+            for name in tensors.keys():
+                if not tensors.get_slice(name).get_shape():
+                    raise RuntimeError(f"{name}: no shape")
+                count += 1
+    return count
 
 
-def greedy(lamina, llama, path, prompt, tokens):
-    own = json.loads(run(lamina, "run", path, prompt, "--raw", "--temperature", "0", "-n", tokens, "--json"))["text"]
-    peer = run(pathlib.Path(llama) / "llama-completion", "-m", path, "-p", prompt, "-n", tokens, "--temp", "0",
-               "--no-display-prompt", "-no-cnv", "-t", "2")
-    same = own.strip() == peer.strip().removesuffix("[end of text]").strip()
-    print(f"greedy text, {tokens} tokens: {'the same' if same else 'DIFFERS'}\n  lamina: {own!r}\n  llama.cpp: {peer!r}")
-    return same
+def greedy_lamina(options, path, prompt):
+    said = run(options.lamina, "run", path, prompt, "--raw", "--temperature", "0", "-n", TOKENS, "--recipe", "kv:f32",
+               "--activations", "f32", "--json")
+    return json.loads(said)["text"]
+
+
+def greedy_llama(options, path, prompt):
+    said = run(options.llama / "llama-completion", "-m", path, "-p", prompt, "-n", TOKENS, "--temp", "0", "-ctk", "f32",
+               "-ctv", "f32", "-fa", "off", "--no-display-prompt", "-no-cnv", "-t", "2", "--no-warmup", "--simple-io")
+    return said.removesuffix("\n").removesuffix("[end of text]")
+
+
+def tokens_of(options, path, text):
+    return json.loads(run(options.lamina, "tokenize", path, "--json", text))["ids"] if text else []
+
+
+def compare_texts(options, path, row):
+    row |= {"texts": len(PROMPTS), "equal": 0, "tokens": 0, "agreed": 0}
+    failed = 0
+    for prompt in PROMPTS:
+        own, peer = greedy_lamina(options, path, prompt), greedy_llama(options, path, prompt)
+        own, peer = own.strip(), peer.strip()
+        first, second = tokens_of(options, path, own), tokens_of(options, path, peer)
+        agreed = next((i for i, pair in enumerate(zip(first, second)) if pair[0] != pair[1]), min(len(first), len(second)))
+        row["equal"] += own == peer
+        row["tokens"] += max(len(first), len(second))
+        row["agreed"] += agreed
+        failed += agreed == 0 and own != peer
+        if own != peer:
+            print(f"  {prompt!r} parts after {agreed} tokens\n    lamina:    {own!r}\n    llama.cpp: {peer!r}")
+    return failed
+
+
+def compare_vectors(options, path, row):
+    own = np.array([vector["embedding"] if isinstance(vector, dict) else vector
+                    for vector in json.loads(run(options.lamina, "embed", path, "--activations", "f32", "--json", *PROMPTS))["embeddings"]])
+    said = json.loads(run(options.llama / "llama-embedding", "-m", path, "-p", "<#sep#>".join(PROMPTS), "--embd-separator",
+                          "<#sep#>", "--embd-output-format", "array", "--embd-normalize", "2", "-t", "2", "-fa", "off"))
+    peer = np.array(said)
+    cosines = (own * peer).sum(1) / np.linalg.norm(own, axis=1) / np.linalg.norm(peer, axis=1)
+    row["worst_cosine"] = float(cosines.min())
+    return int(row["worst_cosine"] < 0.999)
+
+
+def check(options, model, recipe):
+    row, failed = {"model": model.name, "recipe": recipe}, 0
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "model.gguf"
+        report = json.loads(run(options.lamina, "compress", model, "--recipe", recipe, "-o", out, "--json"))
+        row |= {"tensors": len(report["tensors"]), "bytes": report["bytes"], "gguf_tensors": read_gguf(out)}
+        run(options.lamina, "compress", out, "-o", out.with_name("folder"))
+        row["folder_tensors"] = read_folder(out.with_name("folder"))
+        failed += row["gguf_tensors"] != row["tensors"]
+        if options.llama:
+            encoder = (model / "modules.json").exists() if model.is_dir() else False
+            failed += (compare_vectors if encoder else compare_texts)(options, out, row)
+    print(json.dumps(row))
+    return row, failed
+
+
+def version(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip().split("\n")[0]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("lamina")
-    parser.add_argument("model")
-    parser.add_argument("--llama")
-    parser.add_argument("--recipe", default="")
-    parser.add_argument("--prompt", default="The capital of France is")
-    parser.add_argument("--tokens", default="24")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--lamina", type=pathlib.Path, default=ROOT / "build/lamina")
+    parser.add_argument("--llama", type=pathlib.Path)
+    parser.add_argument("--json")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder)
-        report = json.loads(run(options.lamina, "compress", options.model, "--recipe", options.recipe, "-o",
-                                out / "model.gguf", "--json"))
-        print(f"lamina: {len(report['tensors'])} tensors, {report['bytes']} bytes, {report['seconds']:.2f} s")
-        check_gguf(out / "model.gguf")
-        run(options.lamina, "compress", out / "model.gguf", "-o", out / "folder")
-        check_folder(out / "folder")
-        if options.llama and not greedy(options.lamina, options.llama, out / "model.gguf", options.prompt, options.tokens):
-            sys.exit(1)
+    report = {"date": datetime.date.today().isoformat(), "lamina": version(options.lamina, "--version"), "llama": None,
+              "models": [], "failed": 0}
+    if options.llama:
+        os.environ["LD_LIBRARY_PATH"] = f"{options.llama}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+        report["llama"] = version(options.llama / "llama-completion", "--version")
+    for given in options.models:
+        path, _, recipe = given.partition("=")
+        try:
+            row, failed = check(options, pathlib.Path(path), recipe)
+        except RuntimeError as error:
+            row, failed = {"model": pathlib.Path(path).name, "recipe": recipe, "error": str(error).split("\n")[0]}, 1
+            print(error, file=sys.stderr)
+        report["models"].append(row)
+        report["failed"] += failed
+    text = json.dumps(report, indent=1) + "\n"
+    if options.json == "-":
+        print(text)
+    elif options.json:
+        pathlib.Path(options.json).write_text(text)
+    return 1 if report["failed"] else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@
 
 #include "compress/metadata.h"
 #include "compress/output_place.h"
+#include "compress/sentence.h"
 #include "format/safetensors_writer.h"
 #include "layers/weight_codecs.h"
 #include "models/translate.h"
@@ -49,11 +50,14 @@ class Job {
 
  private:
   Status plan_tensors();
+  void note_idle_tensors();
   Status check_recipe() const;
   Status check_selection(const std::vector<Piece>& pieces) const;
   format::TensorSource source_of(size_t index);
+  Status set_pooling(format::GgufWriter& writer);
   Status write_gguf();
   Status write_folder();
+  Status describe_gguf(const format::Gguf& gguf);
   Status write_text(const std::string& name, const std::string& text) const;
   Status copy_side_files() const;
   Result<std::optional<text::TokenizerData>> folder_tokenizer();
@@ -102,22 +106,38 @@ Status Job::check_selection(const std::vector<Piece>& pieces) const {
 Status Job::plan_tensors() {
   const models::Architecture* architecture = nullptr;
   LAMINA_ASSIGN(architecture, models::find_architecture(model_->files()));
-  LAMINA_ASSIGN(const models::ResolvedModel own, models::resolve(*architecture, model_->files()));
   const ChooseCodec choose = [this](const Piece& piece) {
     return codecs_.find({.layer = piece.layer, .role = piece.role, .key = piece.key});
   };
   if (same_container()) {
-    LAMINA_ASSIGN(const std::vector<Piece> pieces, map_tensors(*model_, own, own, place_->container()));
+    LAMINA_ASSIGN(const std::vector<Piece> pieces, map_tensors(*model_, *architecture));
     LAMINA_CHECK_OK(check_selection(pieces));
     LAMINA_ASSIGN(tensors_, keep_names(*model_, pieces, choose));
     return {};
   }
-  const models::TensorFacts facts{.tied = model_->head().tied(), .vocabulary = model_->vocabulary()};
+  LAMINA_ASSIGN(const models::ResolvedModel own, models::resolve(*architecture, model_->files()));
+  const models::TensorFacts facts{
+      .tied = model_->head().tied(), .vocabulary = model_->vocabulary(), .head = head_index(*model_, own)};
   LAMINA_ASSIGN(translation_, models::translate(*architecture, model_->files(), place_->container(), facts));
-  LAMINA_ASSIGN(const std::vector<Piece> pieces, map_tensors(*model_, own, translation_.resolved, place_->container()));
+  report_.notes = translation_.notes;
+  LAMINA_ASSIGN(const std::vector<Piece> pieces,
+                map_tensors(*model_, *architecture, translation_, place_->container()));
   LAMINA_CHECK_OK(check_selection(pieces));
   LAMINA_ASSIGN(tensors_, assemble(*model_, pieces, place_->container(), choose));
+  note_idle_tensors();
   return {};
+}
+
+/// Tensors that no layer reads are not carried over.
+void Job::note_idle_tensors() {
+  std::vector<std::string> idle;
+  for (const format::NamedTensor& tensor : model_->files().tensors()) {
+    if (!model_->weights().used().contains(std::string(tensor.name))) idle.emplace_back(tensor.name);
+  }
+  if (idle.empty()) return;
+  const std::string more = idle.size() > 3 ? fmt::format(" and {} more", idle.size() - 3) : "";
+  idle.resize(std::min<size_t>(idle.size(), 3));
+  report_.notes.push_back(fmt::format("not read by any layer, so not written: {}{}", fmt::join(idle, ", "), more));
 }
 
 format::TensorSource Job::source_of(size_t index) {
@@ -149,6 +169,19 @@ Result<std::optional<text::TokenizerData>> Job::folder_tokenizer() {
   return data;
 }
 
+/// How one vector, or the labels, are made of a text's rows.
+Status Job::set_pooling(format::GgufWriter& writer) {
+  constexpr uint32_t kRank = 4;
+  const auto prefix = translation_.config["general.architecture"].get<std::string>();
+  LAMINA_ASSIGN(std::optional<uint32_t> type, pooling_of_folder(model_->files().path(), report_.notes));
+  if (model_->head().labels()) {
+    writer.set(prefix + ".classifier.output_labels", label_names(model_->files().config(), model_->head().outputs()));
+    type = kRank;
+  }
+  if (type) writer.set(prefix + ".pooling_type", *type);
+  return {};
+}
+
 Status Job::write_gguf() {
   format::GgufWriter writer;
   const format::Gguf* gguf = model_->files().gguf();
@@ -158,13 +191,11 @@ Status Job::write_gguf() {
     LAMINA_CHECK_OK(set_config(writer, translation_.config, translation_.real_keys));
     const fs::path folder = fs::weakly_canonical(model_->files().path());
     writer.set("general.name", folder.filename().string());
+    LAMINA_CHECK_OK(set_general(writer, model_->files().config()));
     LAMINA_ASSIGN(const auto tokenizer, folder_tokenizer());
     LAMINA_ASSIGN(const auto chat_template, models::chat_template_source(model_->files()));
     if (tokenizer) set_tokenizer(writer, *tokenizer, chat_template);
-    std::error_code ignored;
-    if (fs::exists(folder / "modules.json", ignored)) {
-      report_.notes.emplace_back("pooling and prompts (modules.json) have no place in a GGUF file");
-    }
+    LAMINA_CHECK_OK(set_pooling(writer));
   }
   set_file_type(writer, tensors_);
   if (!report_.recipe.empty()) writer.set(kRecipeKey, report_.recipe);
@@ -197,6 +228,27 @@ Status Job::copy_side_files() const {
   return {};
 }
 
+/// What the folder keeps of the file beside its settings.
+Status Job::describe_gguf(const format::Gguf& gguf) {
+  json general = general_metadata(gguf);
+  if (!general.empty()) translation_.config[kGeneralKey] = std::move(general);
+  const std::string prefix = model_->files().config().value("general.architecture", "");
+  const json pooling = model_->files().config().value(prefix + ".pooling_type", json());
+  for (const SideFile& file : pooling_files(pooling.is_number_integer() ? pooling.get<int64_t>() : 0)) {
+    std::error_code code;
+    fs::create_directories((place_->folder() / file.name).parent_path(), code);
+    LAMINA_CHECK_OK(write_text(file.name, file.text));
+  }
+  if (!model_->head().labels()) return {};
+  const std::string key = prefix + ".classifier.output_labels";
+  std::vector<std::string> names = label_names({}, model_->head().outputs());
+  if (gguf.find(key) != nullptr) {
+    LAMINA_ASSIGN(names, gguf.get<std::vector<std::string>>(key));
+  }
+  set_labels(translation_.config, names);
+  return {};
+}
+
 Status Job::write_folder() {
   format::SafetensorsWriter writer;
   writer.set_metadata("format", "pt");
@@ -205,10 +257,7 @@ Status Job::write_folder() {
   if (gguf == nullptr) {
     LAMINA_CHECK_OK(copy_side_files());
   } else {
-    for (const auto& [key, value] : gguf->metadata()) {
-      const auto text = value.as<std::string_view>();
-      if (text && key.starts_with("general.")) writer.set_metadata(key, *text);
-    }
+    LAMINA_CHECK_OK(describe_gguf(*gguf));
     text::TokenizerData tokenizer;
     if (gguf->find("tokenizer.ggml.model") != nullptr) {
       LAMINA_ASSIGN(tokenizer, models::read_tokenizer_data(*gguf));

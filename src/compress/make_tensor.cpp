@@ -2,8 +2,11 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <list>
 
 #include "codec/encode.h"
+#include "codec/mxfp4.h"
 #include "compress/output_tensor.h"
 
 namespace lamina::compress {
@@ -11,74 +14,154 @@ namespace lamina::compress {
 using core::ErrorCode;
 using core::fail;
 using core::Status;
+using Change = OutputTensor::Change;
+using Half = OutputTensor::Half;
 
 namespace {
 
 constexpr int64_t kPieceBytes = int64_t{8} << 20;
 constexpr int64_t kCopyBytes = int64_t{32} << 20;
 
+/// The logarithm whose power is -x to the last bit where a float32 near by is that, else the nearest.
+float logarithm_of(float x) {
+  constexpr int kSteps = 3;
+  constexpr float kEnd = std::numeric_limits<float>::infinity();
+  const float near = std::log(-x);
+  for (const float end : {-kEnd, kEnd}) {
+    float candidate = near;
+    for (int i = 0; i <= kSteps; ++i, candidate = std::nextafter(candidate, end)) {
+      if (-std::exp(candidate) == x) return candidate;
+    }
+  }
+  return near;
+}
+
 /// Makes rows of one tensor; shared by all threads, each with its own buffers.
 class RowMaker {
  public:
-  explicit RowMaker(const OutputTensor& tensor)
-      : tensor_(tensor),
-        from_(*codec::codec_of(*tensor.sources.front().view.format)),
-        to_(*codec::codec_of(*tensor.shape.format)),
-        copies_(&from_ == &to_ && tensor.sources.front().offset == 0) {}
+  explicit RowMaker(const OutputTensor& tensor) : tensor_(tensor), to_(tensor.codec()) {
+    copies_ = std::ranges::all_of(tensor.sources, [this](const OutputTensor::Source& source) {
+      return &source.codec() == &to_ && source.offset == 0 && source.change == Change::kNone;
+    });
+  }
 
   struct Buffers {
     std::vector<float> numbers;
     std::vector<float> decoded;
+    std::vector<std::byte> whole;  ///< a row before it is halved
   };
   Buffers buffers() const {
     const auto count = static_cast<size_t>(copies_ ? 0 : tensor_.inputs);
-    return {std::vector<float>(count), std::vector<float>(count)};
+    const bool whole = tensor_.half == Half::kWhole;
+    return {std::vector<float>(count), std::vector<float>(count),
+            std::vector<std::byte>(whole ? 0 : static_cast<size_t>(to_.format.row_bytes(tensor_.inputs)))};
   }
-  int64_t row_bytes() const { return to_.format.row_bytes(tensor_.inputs); }
-  /// Whether rows may change their numbers, so that they must be finite and their error counts.
-  bool rounds() const { return !copies_; }
+  /// Of what is stored.
+  int64_t row_bytes() const {
+    const int64_t bytes = to_.format.row_bytes(tensor_.inputs);
+    const int64_t blocks = tensor_.half == Half::kWhole ? 0 : tensor_.inputs / codec::BlockMxfp4::kElements;
+    return tensor_.half == Half::kWhole ? bytes : tensor_.half == Half::kPairs ? bytes - blocks : blocks;
+  }
 
   /// Row `index` of the matrix in the target's format; fills its squared error.
   codec::RowFault make(int64_t index, Buffers& buffers, std::byte* out, double& error) const;
+  /// The numbers of row `index`.
+  void numbers(int64_t index, float* out) const {
+    const OutputTensor::Row& row = tensor_.rows[static_cast<size_t>(index)];
+    read(tensor_.sources[static_cast<size_t>(row.source)], row.row, out);
+  }
 
  private:
+  codec::RowFault make_whole(int64_t index, Buffers& buffers, std::byte* out, double& error) const;
+  void copy(const OutputTensor::Source& source, int64_t row, std::byte* out) const;
   void read(const OutputTensor::Source& source, int64_t row, float* out) const;
 
   const OutputTensor& tensor_;
-  const codec::Codec& from_;
   const codec::Codec& to_;
-  bool copies_;
+  bool copies_ = false;
 };
+
+/// The inverse of join_mxfp4(): fills 16 bytes of pairs and returns the exponent.
+uint8_t split_block(const codec::BlockMxfp4& block, uint8_t* pairs) {
+  const auto number = [&block](int i) { return i < 16 ? block.qs[i] & 15 : block.qs[i - 16] >> 4; };
+  for (int i = 0; i < 16; ++i) pairs[i] = static_cast<uint8_t>(number(2 * i) | number(2 * i + 1) << 4);
+  return block.e;
+}
+
+/// The row's blocks of MXFP4 out of pairs and exponents.
+void join_row(const OutputTensor::Source& source, int64_t row, int64_t inputs, std::byte* out) {
+  const int64_t blocks = inputs / codec::BlockMxfp4::kElements;
+  const auto* pairs = reinterpret_cast<const uint8_t*>(source.view.row(row));
+  const auto* exponents = reinterpret_cast<const uint8_t*>(source.scales) + row * blocks;
+  for (int64_t i = 0; i < blocks; ++i) {
+    const codec::BlockMxfp4 block = codec::join_mxfp4(exponents[i], pairs + 16 * i);
+    std::memcpy(out + static_cast<size_t>(i) * sizeof(block), &block, sizeof(block));
+  }
+}
 
 void RowMaker::read(const OutputTensor::Source& source, int64_t row, float* out) const {
   const core::TensorView& view = source.view;
-  if (!source.input_first) {
-    from_.decode(view.row(row), tensor_.inputs, out);
+  const codec::Codec& from = source.codec();
+  if (source.scales != nullptr) {
+    std::vector<std::byte> joined(static_cast<size_t>(from.format.row_bytes(tensor_.inputs)));
+    join_row(source, row, tensor_.inputs, joined.data());
+    from.decode(joined.data(), tensor_.inputs, out);
+  } else if (!source.input_first) {
+    from.decode(view.row(row), tensor_.inputs, out);
   } else {
     const int64_t size = view.format->block_bytes;
-    for (int64_t i = 0; i < tensor_.inputs; ++i) from_.decode(view.row(i) + row * size, 1, out + i);
+    for (int64_t i = 0; i < tensor_.inputs; ++i) from.decode(view.row(i) + row * size, 1, out + i);
+  }
+  if (source.change == Change::kLogarithm) {
+    for (int64_t i = 0; i < tensor_.inputs; ++i) out[i] = logarithm_of(out[i]);
+  } else if (source.change == Change::kPower) {
+    for (int64_t i = 0; i < tensor_.inputs; ++i) out[i] = -std::exp(out[i]);
   }
   if (source.offset == 0) return;
   for (int64_t i = 0; i < tensor_.inputs; ++i) out[i] += source.offset;
 }
 
-codec::RowFault RowMaker::make(int64_t index, Buffers& buffers, std::byte* out, double& error) const {
-  const OutputTensor::Row& row = tensor_.rows[static_cast<size_t>(index)];
-  const OutputTensor::Source& source = tensor_.sources[static_cast<size_t>(row.source)];
-  error = 0;
-  if (!copies_) {
-    read(source, row.row, buffers.numbers.data());
-    return codec::encode_row(to_, buffers.numbers.data(), tensor_.inputs, out, buffers.decoded.data(), error);
-  }
+void RowMaker::copy(const OutputTensor::Source& source, int64_t row, std::byte* out) const {
+  if (source.scales != nullptr) return join_row(source, row, tensor_.inputs, out);
   if (!source.input_first) {
-    std::memcpy(out, source.view.row(row.row), static_cast<size_t>(row_bytes()));
-    return {};
+    std::memcpy(out, source.view.row(row), static_cast<size_t>(to_.format.row_bytes(tensor_.inputs)));
+    return;
   }
   const auto size = static_cast<size_t>(source.view.format->block_bytes);
   for (int64_t i = 0; i < tensor_.inputs; ++i) {
-    std::memcpy(out + static_cast<size_t>(i) * size, source.view.row(i) + static_cast<size_t>(row.row) * size, size);
+    std::memcpy(out + static_cast<size_t>(i) * size, source.view.row(i) + static_cast<size_t>(row) * size, size);
   }
-  return {};
+}
+
+codec::RowFault RowMaker::make_whole(int64_t index, Buffers& buffers, std::byte* out, double& error) const {
+  const OutputTensor::Row& row = tensor_.rows[static_cast<size_t>(index)];
+  const OutputTensor::Source& source = tensor_.sources[static_cast<size_t>(row.source)];
+  error = 0;
+  if (copies_) {
+    copy(source, row.row, out);
+    return {};
+  }
+  read(source, row.row, buffers.numbers.data());
+  return codec::encode_row(to_, buffers.numbers.data(), tensor_.inputs, out, buffers.decoded.data(), error);
+}
+
+codec::RowFault RowMaker::make(int64_t index, Buffers& buffers, std::byte* out, double& error) const {
+  if (tensor_.half == Half::kWhole) return make_whole(index, buffers, out, error);
+  const codec::RowFault fault = make_whole(index, buffers, buffers.whole.data(), error);
+  auto* bytes = reinterpret_cast<uint8_t*>(out);
+  const int64_t blocks = tensor_.inputs / codec::BlockMxfp4::kElements;
+  for (int64_t i = 0; i < blocks; ++i) {
+    codec::BlockMxfp4 block{};
+    uint8_t pairs[16];
+    std::memcpy(&block, buffers.whole.data() + static_cast<size_t>(i) * sizeof(block), sizeof(block));
+    const uint8_t exponent = split_block(block, pairs);
+    if (tensor_.half == Half::kExponents) {
+      bytes[i] = exponent;
+    } else {
+      std::memcpy(bytes + i * 16, pairs, sizeof(pairs));
+    }
+  }
+  return fault;
 }
 
 /// The fault of the lowest row, whichever thread finds it.
@@ -97,10 +180,29 @@ struct FirstFault {
   }
 };
 
+/// Sources in blocks whose columns are wanted, decoded.
+class TurnedSources {
+ public:
+  explicit TurnedSources(OutputTensor& tensor) {
+    for (OutputTensor::Source& source : tensor.sources) {
+      if (!source.input_first || source.view.format->block_elements == 1) continue;
+      std::vector<float>& numbers = numbers_.emplace_back(static_cast<size_t>(source.view.elements()));
+      const int64_t columns = source.view.columns();
+      for (int64_t row = 0; row < source.view.rows(); ++row)
+        source.codec().decode(source.view.row(row), columns, numbers.data() + row * columns);
+      source.view.format = &codec::find_codec("f32")->format;
+      source.view.data = reinterpret_cast<const std::byte*>(numbers.data());
+    }
+  }
+
+ private:
+  std::list<std::vector<float>> numbers_;
+};
+
 class TensorMaker {
  public:
   TensorMaker(const OutputTensor& tensor, const format::ModelFiles& files, core::ThreadPool& pool)
-      : tensor_(tensor), files_(files), pool_(pool) {}
+      : tensor_(tensor), turned_(tensor_), files_(files), pool_(pool) {}
 
   Status copy(const format::PutBytes& put) const;
   Status make_rows(const format::PutBytes& put);
@@ -115,7 +217,8 @@ class TensorMaker {
   Status fill(const RowMaker& maker, int64_t first, int64_t count, std::byte* out);
   void release(int64_t first, int64_t count) const;
 
-  const OutputTensor& tensor_;
+  OutputTensor tensor_;
+  TurnedSources turned_;
   const format::ModelFiles& files_;
   core::ThreadPool& pool_;
   std::vector<double> errors_;
@@ -151,7 +254,7 @@ Status TensorMaker::fill(const RowMaker& maker, int64_t first, int64_t count, st
 void TensorMaker::release(int64_t first, int64_t count) const {
   const auto begin = tensor_.rows.begin() + first;
   const OutputTensor::Source& source = tensor_.sources[static_cast<size_t>(begin->source)];
-  if (source.input_first || tensor_.inputs == 1) return;
+  if (source.input_first || source.scales != nullptr || tensor_.inputs == 1) return;
   for (int64_t i = 0; i < count; ++i) {
     if (begin[i].source != begin->source || begin[i].row != begin->row + i) return;
   }
@@ -177,38 +280,55 @@ Status TensorMaker::make_rows(const format::PutBytes& put) {
   return {};
 }
 
-/// Rows become columns: the whole tensor is made in memory.
+/// Rows become columns: each matrix is made in memory.
 Status TensorMaker::make_turned(const format::PutBytes& put) {
   const RowMaker maker(tensor_);
-  const auto total = std::ssize(tensor_.rows);
+  const int64_t total = std::ssize(tensor_.rows) / tensor_.matrices;
   const auto size = static_cast<size_t>(tensor_.shape.format->block_bytes);
   errors_.assign(tensor_.rows.size(), 0);
   std::vector<std::byte> rows(static_cast<size_t>(total * maker.row_bytes()));
-  LAMINA_CHECK_OK(fill(maker, 0, total, rows.data()));
   std::vector<std::byte> turned(rows.size());
-  pool_.run([&](int index, int threads) {
-    const core::Range range = core::split_range(tensor_.inputs, 1, index, threads);
-    for (int64_t i = range.begin; i < range.end; ++i) {
-      for (int64_t row = 0; row < total; ++row) {
-        std::memcpy(turned.data() + static_cast<size_t>(i * total + row) * size,
-                    rows.data() + static_cast<size_t>(row * tensor_.inputs + i) * size, size);
+  for (int64_t matrix = 0; matrix < tensor_.matrices; ++matrix) {
+    LAMINA_CHECK_OK(fill(maker, matrix * total, total, rows.data()));
+    pool_.run([&](int index, int threads) {
+      const core::Range range = core::split_range(tensor_.inputs, 1, index, threads);
+      for (int64_t i = range.begin; i < range.end; ++i) {
+        for (int64_t row = 0; row < total; ++row) {
+          std::memcpy(turned.data() + static_cast<size_t>(i * total + row) * size,
+                      rows.data() + static_cast<size_t>(row * tensor_.inputs + i) * size, size);
+        }
       }
-    }
-  });
-  return put(turned);
+    });
+    LAMINA_CHECK_OK(put(turned));
+  }
+  return {};
 }
 
 int64_t source_bytes(const OutputTensor& tensor) {
   if (tensor.rows.empty()) return tensor.sources.empty() ? 0 : tensor.sources.front().view.bytes();
-  return tensor.sources.front().view.format->row_bytes(tensor.inputs * std::ssize(tensor.rows));
+  return tensor.sources.front().codec().format.row_bytes(tensor.inputs * std::ssize(tensor.rows));
 }
 
 }  // namespace
 
+bool holds_exactly(const OutputTensor& tensor, const codec::Codec& codec) {
+  const RowMaker maker(tensor);
+  std::vector<float> numbers(static_cast<size_t>(tensor.inputs));
+  std::vector<float> decoded(numbers.size());
+  std::vector<std::byte> encoded(static_cast<size_t>(codec.format.row_bytes(tensor.inputs)));
+  for (int64_t i = 0; i < std::ssize(tensor.rows); ++i) {
+    maker.numbers(i, numbers.data());
+    codec.encode(numbers.data(), tensor.inputs, encoded.data());
+    codec.decode(encoded.data(), tensor.inputs, decoded.data());
+    if (std::memcmp(numbers.data(), decoded.data(), numbers.size() * sizeof(float)) != 0) return false;
+  }
+  return true;
+}
+
 Status make_tensor(const OutputTensor& tensor, const format::ModelFiles& files, core::ThreadPool& pool,
                    const format::PutBytes& put, TensorReport& report) {
   report = {.name = tensor.name, .after = std::string(tensor.shape.format->name), .note = tensor.note};
-  report.before = tensor.sources.empty() ? report.after : tensor.sources.front().view.format->name;
+  report.before = tensor.sources.empty() ? report.after : tensor.sources.front().codec().format.name;
   report.bytes = tensor.shape.bytes();
   report.bytes_before = source_bytes(tensor);
   if (!tensor.literal.empty()) return put(std::as_bytes(std::span(tensor.literal)));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 
+#include "format/checked.h"
 #include "models/vocabulary.h"
 #include "text/tokenizer_convert.h"
 
@@ -93,6 +94,86 @@ Status set_config(format::GgufWriter& writer, const json& config, const std::set
     }
   }
   return {};
+}
+
+namespace {
+
+/// A number, text or truth value; null for others.
+json plain_value(const format::GgufValue& value) {
+  if (const auto text = value.as<std::string_view>()) return format::repaired_utf8(*text);
+  if (const auto flag = value.as<bool>()) return *flag;
+  if (value.type() == format::GgufType::kFloat32) {
+    // The digits of a float32, not those of the double that it becomes.
+    const auto number = static_cast<float>(*value.as<double>());
+    return std::isfinite(number) ? json(std::stod(fmt::format("{}", number))) : json();
+  }
+  if (value.type() == format::GgufType::kFloat64) return *value.as<double>();
+  if (const auto number = value.as<uint64_t>()) return *number;
+  if (const auto number = value.as<int64_t>()) return *number;
+  return {};
+}
+
+template <typename T>
+json list_of(const format::GgufValue& value) {
+  const auto items = value.as<std::vector<T>>();
+  return items ? json(*items) : json();
+}
+
+json list_value(const format::GgufValue& value) {
+  if (const auto texts = value.as<std::vector<std::string_view>>()) {
+    json list = json::array();
+    for (const std::string_view text : *texts) list.push_back(format::repaired_utf8(text));
+    return list;
+  }
+  for (json list : {list_of<bool>(value), list_of<int64_t>(value), list_of<double>(value)}) {
+    if (!list.is_null()) return list;
+  }
+  return {};
+}
+
+constexpr std::array<std::string_view, 4> kOwn{"general.architecture", "general.alignment", "general.file_type",
+                                               "general.quantization_version"};
+
+}  // namespace
+
+json general_metadata(const format::Gguf& gguf) {
+  json all = json::object();
+  for (const format::GgufEntry& entry : gguf.metadata()) {
+    if (!entry.key.starts_with("general.") || std::ranges::find(kOwn, entry.key) != kOwn.end()) continue;
+    json value = entry.value.is_array() ? list_value(entry.value) : plain_value(entry.value);
+    if (!value.is_null()) all[std::string(entry.key)] = std::move(value);
+  }
+  return all;
+}
+
+Status set_general(format::GgufWriter& writer, const json& config) {
+  const json kept = config.value(kGeneralKey, json());
+  if (!kept.is_object()) return {};
+  std::set<std::string> real_keys;
+  json known = json::object();
+  for (const auto& [key, value] : kept.items()) {
+    if (!key.starts_with("general.") || std::ranges::find(kOwn, key) != kOwn.end()) continue;
+    if (value.is_number_float()) real_keys.insert(key);
+    known[key] = value;
+  }
+  return set_config(writer, known, real_keys);
+}
+
+std::vector<std::string> label_names(const json& config, int64_t count) {
+  const json names = config.value("id2label", json());
+  std::vector<std::string> labels;
+  for (int64_t i = 0; i < count; ++i) {
+    const json name = names.is_object() ? names.value(std::to_string(i), json()) : json();
+    labels.push_back(name.is_string() ? name.get<std::string>() : fmt::format("LABEL_{}", i));
+  }
+  return labels;
+}
+
+void set_labels(json& config, const std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    config["id2label"][std::to_string(i)] = names[i];
+    config["label2id"][names[i]] = i;
+  }
 }
 
 void set_tokenizer(format::GgufWriter& writer, const text::TokenizerData& data,

@@ -50,8 +50,11 @@ Status check_out(const fs::path& out, const fs::path& source, bool force) {
     return fail(ErrorCode::kInvalid, place, "names one file of weights; a .gguf file or a folder expected");
   const bool gguf = out.extension() == ".gguf";
   const bool exists = fs::exists(fs::symlink_status(out, code));
-  if ((exists || (gguf && !parts_of(out).empty())) && !force)
-    return fail(ErrorCode::kInvalid, place, "exists; --force would replace it");
+  const std::vector<fs::path> parts = gguf ? parts_of(out) : std::vector<fs::path>();
+  const bool own = std::ranges::any_of(parts, [&](const fs::path& part) { return fs::equivalent(part, source, code); });
+  if (own)
+    return fail(ErrorCode::kInvalid, place, "would replace the parts of the model that is read; another name expected");
+  if ((exists || !parts.empty()) && !force) return fail(ErrorCode::kInvalid, place, "exists; --force would replace it");
   if (!exists) return {};
   if (gguf == fs::is_directory(out, code))
     return fail(ErrorCode::kInvalid, place, "is {}; another name expected", gguf ? "a folder" : "a file");

@@ -28,27 +28,42 @@ struct TensorReport {
 
 /// A tensor to be written: rows gathered from tensors of the source, in another format perhaps.
 struct OutputTensor {
+  /// What a number becomes.
+  enum class Change { kNone, kLogarithm, kPower };  ///< log(-x), -exp(x)
   struct Source {
-    core::TensorView view{};   ///< of the file; a vector counts as a matrix of one column
-    bool input_first = false;  ///< rows of the matrix are columns here
-    float offset = 0;          ///< added to each number
+    core::TensorView view{};            ///< of the file; a vector counts as a matrix of one column
+    const std::byte* scales = nullptr;  ///< exponents of MXFP4 whose pairs of numbers the view has
+    bool input_first = false;           ///< rows of the matrix are columns here
+    float offset = 0;                   ///< added to each number
+    Change change = Change::kNone;
+
+    /// The codec of the numbers.
+    const codec::Codec& codec() const;
   };
   struct Row {
     int32_t source = -1;
     int64_t row = 0;
   };
+  /// MXFP4 in two tensors of bytes: the pairs of numbers, or the exponents.
+  enum class Half { kWhole, kPairs, kExponents };
+
   std::string name{};
   core::TensorView shape{};  ///< format, rank and shape; no data
   int64_t inputs = 1;        ///< numbers in a row of the matrix
   std::vector<Source> sources{};
   std::vector<Row> rows{};   ///< of the matrix, in order; empty: the first source as it lies in the file
-  bool input_first = false;  ///< the matrix is stored [inputs, rows]
+  bool input_first = false;  ///< each matrix is stored [inputs, rows]
+  int64_t matrices = 1;      ///< that the tensor stacks
+  Half half = Half::kWhole;
   std::vector<float> literal{};
   std::string note{};
   bool matrix = false;
   int layer = -1;
   std::string role{};
   std::string key{};
+
+  /// The format of rows before they are halved.
+  const codec::Codec& codec() const;
 };
 
 /// The format that a matrix is to have, or null to leave it; an error where pieces of one tensor disagree is the
@@ -56,13 +71,18 @@ struct OutputTensor {
 using ChooseCodec = std::function<const codec::Codec*(const Piece&)>;
 
 /// Puts the pieces together, each tensor of the target once, in the order of the pieces. Norms and biases become f32 in
-/// GGUF, as its readers expect. kUnsupported: rows that nothing fills, formats that the container cannot turn or hold.
+/// GGUF, as its readers expect; in a folder they get the 16 bits of its matrices where these hold all their numbers.
+/// Matrices in blocks are stored with their outputs first whatever the family does. kUnsupported: rows that nothing
+/// fills, formats that the container cannot hold.
 core::Result<std::vector<OutputTensor>> assemble(const models::Model& model, std::span<const Piece> pieces,
                                                  format::Container container, const ChooseCodec& choose);
 
 /// Every tensor of the source as it is, but for the codecs that `choose` names.
 core::Result<std::vector<OutputTensor>> keep_names(const models::Model& model, std::span<const Piece> pieces,
                                                    const ChooseCodec& choose);
+
+/// Whether every number of the tensor stays what it is in that codec.
+bool holds_exactly(const OutputTensor& tensor, const codec::Codec& codec);
 
 /// Gives the tensor's bytes to `put`, a few megabytes at a time, made on all threads, and gives the file's pages back.
 /// kInvalid: a number that is not finite, or too large for the format, with tensor and row.

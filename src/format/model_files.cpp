@@ -94,7 +94,17 @@ Result<fs::path> weights_of(const fs::path& folder) {
   }
   const auto files = files_ending_in(folder, ".safetensors");
   if (files.size() == 1) return folder / files[0];
-  if (files.empty()) return fail(ErrorCode::kNotFound, folder.string(), "has config.json, but no .safetensors file");
+  if (files.empty()) {
+    for (const char* ending : {".bin", ".pt", ".pth", ".ckpt"}) {
+      const auto pickles = files_ending_in(folder, ending);
+      if (pickles.empty()) continue;
+      return fail(ErrorCode::kUnsupported, folder.string(),
+                  "has its weights in {}, a pickle, which can run any program when it is read; load it where you trust "
+                  "it and save it as model.safetensors (save_pretrained does)",
+                  joined(pickles));
+    }
+    return fail(ErrorCode::kNotFound, folder.string(), "has config.json, but no .safetensors file");
+  }
   return fail(ErrorCode::kInvalid, folder.string(),
               "has several .safetensors files and no model.safetensors.index.json: {}", joined(files));
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/rope_factors.h"
 #include "kernels/variant.h"
 
 namespace lamina::kernels {
@@ -29,21 +30,10 @@ Status scale_linear(const RopeOptions& options, Draft& draft) {
   return {};
 }
 
-/// Long waves are stretched by `factor`, short ones kept, those between blended.
+/// By divisors, so that a file which keeps these and one which keeps the rule turn alike to the last bit.
 Status scale_llama3(const RopeOptions& options, Draft& draft) {
-  const double low = options.low_freq_factor;
-  const double high = options.high_freq_factor;
-  if (!(options.original_context > 0 && low > 0 && high > low)) {
-    return core::fail(ErrorCode::kInvalid, "rope scaling llama3",
-                      "original context {}, low {} and high {} frequency factor; a positive context and 0 < low < high "
-                      "expected",
-                      options.original_context, low, high);
-  }
-  for (double& f : draft.inverse) {
-    const double turns = options.original_context * f / (2 * std::numbers::pi);
-    const double keep = std::clamp((turns - low) / (high - low), 0.0, 1.0);
-    f = (1 - keep) * f / options.factor + keep * f;
-  }
+  LAMINA_ASSIGN(const std::vector<float> factors, llama3_factors(options));
+  for (size_t i = 0; i < draft.inverse.size(); ++i) draft.inverse[i] /= static_cast<double>(factors[i]);
   return {};
 }
 
@@ -127,12 +117,40 @@ Status check(const RopeOptions& options) {
   return check_factors(options.long_factors, options.rotary / 2);
 }
 
+std::vector<double> inverse_frequencies(const RopeOptions& options) {
+  std::vector<double> inverse;
+  for (int64_t i = 0; i < options.rotary / 2; ++i) {
+    const double exponent = static_cast<double>(2 * i) / static_cast<double>(options.rotary);
+    inverse.push_back(1.0 / std::pow(options.base, exponent));
+  }
+  return inverse;
+}
+
 const RopeVariant& chosen() {
   static const RopeVariant& row = strongest_row(rope_variants());
   return row;
 }
 
 }  // namespace
+
+/// Long waves are stretched by `factor`, short ones kept, those between blended.
+core::Result<std::vector<float>> llama3_factors(const RopeOptions& options) {
+  const double low = options.low_freq_factor;
+  const double high = options.high_freq_factor;
+  if (!(options.original_context > 0 && low > 0 && high > low)) {
+    return core::fail(ErrorCode::kInvalid, "rope scaling llama3",
+                      "original context {}, low {} and high {} frequency factor; a positive context and 0 < low < high "
+                      "expected",
+                      options.original_context, low, high);
+  }
+  std::vector<float> factors;
+  for (const double f : inverse_frequencies(options)) {
+    const double turns = options.original_context * f / (2 * std::numbers::pi);
+    const double keep = std::clamp((turns - low) / (high - low), 0.0, 1.0);
+    factors.push_back(static_cast<float>(1 / ((1 - keep) / options.factor + keep)));
+  }
+  return factors;
+}
 
 core::Result<RopeFrequencies> rope_frequencies(const RopeOptions& options) {
   LAMINA_CHECK_OK(check(options));
@@ -144,10 +162,7 @@ core::Result<RopeFrequencies> rope_frequencies(const RopeOptions& options) {
                       options.scaling);
   }
   Draft draft;
-  for (int64_t i = 0; i < options.rotary / 2; ++i) {
-    const double exponent = static_cast<double>(2 * i) / static_cast<double>(options.rotary);
-    draft.inverse.push_back(1.0 / std::pow(options.base, exponent));
-  }
+  draft.inverse = inverse_frequencies(options);
   LAMINA_CHECK_OK(scaling->scale(options, draft));
   RopeFrequencies result;
   for (size_t i = 0; i < draft.inverse.size(); ++i) {

@@ -68,8 +68,11 @@ core::Status Embedding::read_tables(Record& record, Weights& weights, int64_t wi
   LAMINA_ASSIGN(std::optional<Record> types, record.optional_child("types"));
   if (types) {
     LAMINA_ASSIGN(const std::string name, types->text("weight"));
+    LAMINA_ASSIGN(const bool optional, types->flag("optional"));
     LAMINA_CHECK_OK(types->done());
-    LAMINA_ASSIGN(type_table_, weights.table(name, width));
+    if (!optional || weights.has(name)) {
+      LAMINA_ASSIGN(type_table_, weights.table(name, width));
+    }
   }
   return {};
 }

@@ -279,6 +279,9 @@ Result<Weights::Wanted> Weights::read_wanted(Record& record, int64_t outputs, in
   LAMINA_ASSIGN(wanted.name, record.text("weight"));
   LAMINA_ASSIGN(wanted.bias, record.optional_text("bias"));
   LAMINA_ASSIGN(wanted.rows, read_rows(record, outputs));
+  // Numbers in blocks lie along the inputs, so such a matrix is stored outputs first, whatever its family does.
+  const core::TensorView* stored = files_.find(file_name(wanted.name));
+  if (stored != nullptr && stored->format->block_elements > 1) wanted.rows.input_first = false;
   wanted.inputs = inputs;
   wanted.outputs = outputs;
   wanted.key = record.key();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -45,6 +46,7 @@ struct ConfigSource {
   const nlohmann::json& config;
   std::string place;                                   ///< starts every message
   std::function<bool(const std::string& name)> has{};  ///< whether the file has that tensor; empty: it is not known
+  std::map<std::string, nlohmann::json> known{};       ///< settings whose values are not in the configuration
 };
 
 /// Evaluates `architecture` on the configuration of `files`.

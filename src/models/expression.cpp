@@ -53,6 +53,16 @@ constexpr std::array kOperators{
     Operator{"%", 7, [](double a, double b) { return std::fmod(a, b); }},
 };
 
+/// The largest number of a list; what is no list is itself.
+json largest(const json& list) {
+  if (!list.is_array()) return list;
+  json most;
+  for (const json& item : list) {
+    if (item.is_number() && (most.is_null() || item.get<double>() > most.get<double>())) most = item.get<double>();
+  }
+  return most;
+}
+
 struct Function {
   std::string_view name;
   size_t arguments;
@@ -214,6 +224,7 @@ class Evaluator {
       values.push_back(std::move(value));
     }
     if (word == "contains" && values.size() == 2) return live ? json(contains(values[0], values[1])) : json();
+    if (word == "largest" && values.size() == 1) return live ? largest(values[0]) : json();
     std::vector<double> arguments;
     for (const json& value : values) {
       if (live && !value.is_number()) return error(fmt::format("{}() needs numbers, not {}", word, value.dump()));

@@ -40,7 +40,8 @@ Resolver::Resolver(const Architecture& architecture, const ConfigSource& source)
       config_(source.config),
       container_(source.container),
       place_(source.place),
-      has_(source.has) {
+      has_(source.has),
+      values_(source.known) {
   if (container_ == Container::kGguf) prefix_ = config_.value("general.architecture", "");
 }
 

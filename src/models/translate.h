@@ -1,8 +1,10 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "core/result.h"
 #include "format/model_files.h"
@@ -16,12 +18,17 @@ struct Translation {
   nlohmann::json config;                 ///< config.json, or GGUF metadata as one flat object
   std::set<std::string> real_keys;       ///< GGUF keys whose numbers are float32 whatever their value
   ResolvedModel resolved;                ///< of `family` on `config`
+  std::optional<size_t> head;            ///< which of its heads is the source's; none: the source has none
+  std::optional<ResolvedModel> encoder;  ///< of an encoder-decoder
+  std::set<std::string> said;            ///< tensors of the source whose numbers the configuration now says
+  std::vector<std::string> notes;        ///< what a user should know
 };
 
 /// What the configuration cannot say and the tensors do.
 struct TensorFacts {
   bool tied = false;  ///< the head is the embedding's table
   int64_t vocabulary = 0;
+  std::optional<size_t> head{};  ///< which of the family's heads the file has
 };
 
 /// Writes the settings of `files`, a model of `architecture`, under the keys of `target`, which must not be the

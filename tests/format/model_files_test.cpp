@@ -110,6 +110,9 @@ TEST(ModelFiles, SaysWhatAFolderLacks) {
   EXPECT_THAT(error_of(folder.path()), HasSubstr("must be a JSON object"));
   write_file(folder / "config.json", "{}");
   EXPECT_THAT(error_of(folder.path()), HasSubstr("no .safetensors file"));
+  write_file(folder / "pytorch_model.bin", "\x80\x02}q");
+  EXPECT_THAT(error_of(folder.path()), HasSubstr("pytorch_model.bin, a pickle"));
+  EXPECT_THAT(error_of(folder.path()), HasSubstr("save it as model.safetensors"));
   copy_golden("package.safetensors", folder / "a.safetensors");
   EXPECT_EQ(error_of(folder.path()), "") << "the only one";
   copy_golden("package.safetensors", folder / "b.safetensors");

@@ -36,6 +36,9 @@ TEST(Expression, FindsValuesInLists) {
   EXPECT_EQ(value_of("contains(list, layer)"), true);
   EXPECT_EQ(value_of("contains(list, 2)"), false);
   EXPECT_EQ(value_of("!contains(nothing, 2)"), true);
+  EXPECT_EQ(value_of("largest(list) == largest(largest(list))"), true);
+  EXPECT_EQ(value_of("largest(heads)"), 9.0);
+  EXPECT_EQ(value_of("largest(nothing) ?? 3"), 3.0);
   EXPECT_FALSE(evaluate("contains(list)", lookup));
   EXPECT_FALSE(evaluate("sqrt(list)", lookup));
 }
