@@ -34,7 +34,6 @@ METHODS = {
     "isupper": "", "join": "L", "ljust": "NS", "lower": "", "lstrip": "s", "partition": "S", "removeprefix": "S", "removesuffix": "S", "replace": "SSn",
     "rfind": "Sn", "rindex": "S", "rjust": "NS", "rpartition": "S", "rsplit": "sn", "rstrip": "s", "split": "sn", "splitlines": "n", "startswith": "Snn",
     "strip": "s", "swapcase": "", "title": "", "upper": "", "zfill": "N", "get": "SS", "items": "", "keys": "", "values": "", "copy": "", "nosuchmethod": "",
-    "is_integer": "", "bit_length": "",
 }  # fmt: skip
 OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]
 
@@ -95,7 +94,7 @@ class Draw:
             lambda: f"{self.list()}|{self.pick(['selectattr', 'rejectattr'])}({self.attribute()}, {self.quoted_test(test)})|list",
             lambda: f"{self.text()}|replace({short()}, {short()}{self.pick(['', ', ' + small()])})",
             lambda: f"{self.text()}|indent({self.some(lambda: self.pick(['0', '2', chr(39) + '>> ' + chr(39), 'none', '-1']), flag, flag)})",
-            lambda: f"{self.text()}|truncate({self.some(lambda: self.pick(['1', '3', '5', '8', '255', '0', '-1']), flag, short, small)})",
+            lambda: f"{self.text()}|truncate({self.some(lambda: self.pick(['1', '3', '5', '8', '255', '0', '-1']), flag, short, lambda: self.pick(WHOLE))})",
             lambda: f"{self.text()}|{self.pick(['center', 'trim', 'wordcount', 'title', 'attr', 'format', 'int', 'float'])}({self.some(lambda: self.pick(SMALL + SHORT))})",
             lambda: f"{self.value()}|int({self.some(small, lambda: self.pick(['0', '2', '8', '10', '16', '36', '37', '1']))})",
             lambda: f"{self.number()}|round({self.some(small, lambda: self.pick([chr(39) + m + chr(39) for m in ('common', 'ceil', 'floor', 'x')]))})",
