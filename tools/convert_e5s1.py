@@ -133,7 +133,6 @@ def write_settings(folder, header):
         "layer_norm_eps": 1e-12 if abs(header["epsilon"] - 1e-12) < 1e-18 else header["epsilon"],
         "hidden_act": "gelu",
         "pad_token_id": header["pad"],
-        "tokenizer_class": "XLMRobertaTokenizer",
     }
     modules = ["Transformer", "Pooling", "Normalize"]
     paths = ["", "1_Pooling", "2_Normalize"]
@@ -147,7 +146,8 @@ def write_settings(folder, header):
         "sentence_bert_config.json": {"max_seq_length": header["positions"], "do_lower_case": False},
         "config_sentence_transformers.json": {"prompts": {"query": "query: ", "passage": "passage: "}},
         "tokenizer_config.json": {
-            "tokenizer_class": "XLMRobertaTokenizerFast",
+            # The class that takes tokenizer.json as it is; that of XLM-R makes a tokenizer of its own.
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": "<s>",
             "cls_token": "<s>",
             "eos_token": "</s>",

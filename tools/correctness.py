@@ -92,6 +92,7 @@ def embeddings(report):
     for row in report["models"]:
         told = ", ".join(f"{text} {row[key]:.7g}" if key == "worst_cosine" else f"{text} {number(row[key])}"
                          for key, text in names.items() if row.get(key) is not None)
+        told = told or ("refused" if row.get("refused") else "NOT refused")
         rows.append([f"`{row['model']}`", row["task"], row["activations"], str(row["texts"]), str(row["longest"]), told])
     rows += [[f"`{name}`", "not there", "", "", "", ""] for name in report["missing"]]
     return table(["Model", "Task", "Activations", "Texts", "Longest, in tokens", "Figures"], rows), report["failed"]
