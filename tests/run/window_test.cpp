@@ -185,10 +185,11 @@ TEST(RealMemoryPlan, GemmaKeepsAFifthOfALongContext) {
 TEST(WindowCost, AWindowIsReadOnceItIsFull) {
   ModelRun run = ModelRun::open(golden_folder() / "gemma3/model.gguf", {.context = kContext, .recipe = "kv:f16"});
   const RouteCost cost = route_cost(*run.runner);
-  // Seven layers, one key-value head of 8 and 8 halves; every sixth sees all, the others 9 positions.
-  EXPECT_EQ(cost.position_bytes, 32);
-  EXPECT_EQ(cost.cache_bytes(4), 7 * 4 * 32);
-  EXPECT_EQ(cost.cache_bytes(100), 100 * 32 + 6 * 9 * 32);
+  // Seven layers, one key-value head of 8 halves and of 8 in rows of 16; every sixth sees all, the others 9 positions.
+  const int64_t position = (8 + 16) * 2;
+  EXPECT_EQ(cost.position_bytes, position);
+  EXPECT_EQ(cost.cache_bytes(4), 7 * 4 * position);
+  EXPECT_EQ(cost.cache_bytes(100), (100 + 6 * 9) * position);
 }
 
 }  // namespace
