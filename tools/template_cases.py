@@ -458,6 +458,10 @@ def expressions():
         dict(a=1, b=2)|dict({'a': 1}, b=2)|dict([('a', 1)])|dict()|dict.fromkeys(['a','b'], 0)|namespace(a=1).a|namespace({'a': 1}).a|namespace(a=1).b|namespace(a=1)['a']|range(3)|list|range(1, 4)|list|range(10, 0, -3)|list|range(0)|list|range(3)|length|range(3)[1]|range(1000000)|range('a')|range()
         strftime_now('%Y-%m-%d')|strftime_now('%d %b %Y')|strftime_now('%A, %B %e, %Y %H:%M:%S %j %p %I %y %a %U %W %V %G %u %w %%')|strftime_now('%-d.%-m.')|strftime_now('%D %F %T %R %c %x %X')|raise_exception('boom ' ~ n)|raise_exception(1, 2)|nofunc()|n()|s.nomethod()|d.nomethod()|no.x()
         joiner('-')()|cycler('a','b').next()|cycler()|loop is defined|caller is defined|[x for x in l]|1 2|a b|{'a':1}.a|{'a':1, 'a':2}|{}['a']|[1,2,][0]|(1)|((1,2),3)|foo=1|1 +|1|{{|)|]|l[|l[]|d.|'abc|"a'b"|'a"b'|none|True|False|None|true|{'a':{'b':[1,(2,)]}}
+        u.casefold()|'Straße'.istitle()|'A1 b'.istitle()|u.isprintable()|'a\\n'.isprintable()|'año_1'.isidentifier()|'1a'.isidentifier()|'½Ⅷ三'.isnumeric()|'ⅷⅧ'.swapcase()|'ᾳ'.upper()|'ᾳ'.title()
+        '%5%' % ()|'%.5d' % -3|'%+08.3i' % 7|'%#10.5x' % 255|'%#.3g' % 1.0|'%a' % u|'%f' % missing|'{:>08}'.format('ab')|'{:08}'.format('ab')|'{:+}'.format('a')|'{:,}'.format('a')|'{:.2}'.format(5)|'{:.3}'.format(1.0)|'{:.2}'.format(100.0)
+        '{:#010x}'.format(255)|'{:_}'.format(1234567)|'{:_b}'.format(1023)|'{!a}'.format(u)|'{:c}'.format(8364)|'{:=5}'.format('a')|-0.5|filesizeformat|[] is filter|{} is test|l|sort(none)|lines.splitlines(1.5)
+        [1, 2]|truncate(5)|namespace(a=1, b='x')|1e16|round(none)|'12'|int(0, 99)|d|int(3, 1)|'<b>'|safe|list|(html|safe)|first|('<'|safe).join(['>', 1])|-0.4|round(0, 'ceil')
         n|nofilter|n is notest|e and missing.x|t or missing.x|t and missing|missing == no|missing == missing2|[missing, 1]|missing|length|missing|list|missing|default('x')|no|default('x')|no|default('x', true)|missing|d('y')|missing.x|default('z')|missing + 1|-missing|missing ~ 'a'|missing < 1|missing()|missing|int|missing|upper|missing|first|missing|join|'a' in missing|s is string is true""".split("\n"):
         yield from split_line(line)
 
@@ -559,6 +563,13 @@ z
 {% for x in l %}{% for y in w %}{% if y == 'A' %}{% break %}{% endif %}{{ x }}{{ y }}{{ loop.index }} {% endfor %}{{ loop.index }}{% endfor %}
 {% for x in l %}{% break %}{% else %}e{% endfor %}
 {% break %}
+{% for x in [] %}{{ x|nofilter }}{% endfor %}
+{% if e %}{{ x|nofilter }}{% endif %}
+{% if e %}{% for x in l %}{{ x is notest }}{% endfor %}{% endif %}
+{{ (n|nofilter) if e else 2 }}
+{% if e %}{% set x | nofilter %}a{% endset %}{% endif %}
+{% macro m() %}{{ 1|nofilter }}{% endmacro %}
+{% for y in l %}{% for x in [] recursive %}a{% else %}{% break %}{% endfor %}{% endfor %}
 {% for x in [[1, [2]], [3]] recursive %}{{ loop.depth }}{% if x is iterable %}({{ loop(x) }}){% else %}{{ x }}{% endif %}{% endfor %}
 {% for x in l %}{{ loop(l) }}{% endfor %}
 {% set x = 1 %}{% for i in l %}{% set x = i %}{% endfor %}{{ x }}

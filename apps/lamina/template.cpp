@@ -34,6 +34,7 @@ Status render_template(const TemplateOptions& options) {
   input.tools = std::move(parsed->tools);
   input.extra = std::move(parsed->extra);
   input.add_generation_prompt = parsed->add_generation_prompt.value_or(false);
+  input.continue_field = std::move(parsed->continue_field);
   input.bos_token = tokenizer.token(tokenizer.bos());
   input.eos_token = tokenizer.token(tokenizer.eos());
   LAMINA_ASSIGN(const std::string rendered, chat_template.render(input));
@@ -57,7 +58,7 @@ void add_template(CLI::App& app, int& exit_status) {
   command->add_option("MODEL", options->model, "a model, or a folder with tokenizer files")->required();
   command
       ->add_option("--messages", options->messages,
-                   "JSON: a list of messages, or {messages, tools, add_generation_prompt, ...}")
+                   "JSON: a list of messages, or {messages, tools, add_generation_prompt, continue_final_message, ...}")
       ->required();
   add_json_option(*command, options->json);
   command->callback([options, &exit_status] { exit_status = exit_status_of(render_template(*options)); });

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "text/chat_template_edit.h"
 #include "text/jinja_eval.h"
 #include "text/jinja_lexer.h"
 #include "text/jinja_parser.h"
@@ -29,9 +30,9 @@ jinja::Value checked_text(const std::string& text, std::string_view name) {
   return jinja::Value::text(text);
 }
 
-Arguments make_arguments(const ChatTemplateInput& input) {
+Arguments make_arguments(const ChatTemplateInput& input, const nlohmann::ordered_json& messages) {
   Arguments arguments;
-  arguments.emplace_back("messages", jinja::from_json(input.messages));
+  arguments.emplace_back("messages", jinja::from_json(messages));
   arguments.emplace_back("tools", jinja::from_json(input.tools));
   arguments.emplace_back("documents", jinja::Value());
   arguments.emplace_back("add_generation_prompt", jinja::Value(input.add_generation_prompt));
@@ -69,8 +70,11 @@ core::Result<ChatTemplate> ChatTemplate::compile(std::string source) {
 
 core::Result<std::string> ChatTemplate::render(const ChatTemplateInput& input, const TemplateLimits& limits) const {
   Arguments arguments;
+  std::string partial;
   try {
-    arguments = make_arguments(input);
+    LAMINA_ASSIGN(const EditedMessages edited, edit_messages(input, source_));
+    arguments = make_arguments(input, edited.messages ? *edited.messages : input.messages);
+    partial = edited.partial;
   } catch (const jinja::Failure& failure) {
     return core::fail(failure.code, "chat template arguments", "{}", failure.message);
   } catch (const std::bad_alloc&) {
@@ -78,7 +82,9 @@ core::Result<std::string> ChatTemplate::render(const ChatTemplateInput& input, c
   }
   jinja::Evaluator evaluator(limits, input.now_unix);
   try {
-    return evaluator.render(program_->body, arguments);
+    std::string text = evaluator.render(program_->body, arguments);
+    if (input.continue_field.empty()) return text;
+    return cut_behind(std::move(text), partial);
   } catch (const jinja::Failure& failure) {
     return to_error(failure, evaluator.line());
   } catch (const std::bad_alloc&) {

@@ -94,6 +94,14 @@ core::Status check_messages(const Json& messages) {
   return {};
 }
 
+/// The field that `continue_final_message` names, or the reason why it names none.
+core::Result<std::string> continue_field(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>() ? std::string("content") : std::string();
+  if (value.is_string()) return value.get<std::string>();
+  return core::fail(core::ErrorCode::kInvalid, "continue_final_message",
+                    "true, false or the name of a field expected, not {}", value.type_name());
+}
+
 core::Status check_tools(const Json& tools) {
   if (tools.is_null()) return {};
   if (!tools.is_array()) {
@@ -127,6 +135,8 @@ core::Result<ChatMessages> parse_messages(std::string_view json) {
           return core::fail(core::ErrorCode::kInvalid, name, "true or false expected, not {}", value.type_name());
         }
         result.add_generation_prompt = value.get<bool>();
+      } else if (name == "continue_final_message") {
+        LAMINA_ASSIGN(result.continue_field, continue_field(value));
       } else {
         result.extra[name] = std::move(value);
       }

@@ -156,7 +156,7 @@ Value do_sort(Call& call) {
     for (const Getter& getter : getters) key.push_back(fold_case(call.ev, getter(item), case_sensitive));
     rows.push_back({call.ev.list(std::move(key)), std::move(item)});
   }
-  sort_keyed(call.ev, rows, call.flag(0));
+  sort_keyed(call.ev, rows, call.strict_flag(0));
   return items_of(call.ev, rows);
 }
 
@@ -169,7 +169,7 @@ Value do_dictsort(Call& call) {
     rows.push_back(
         {fold_case(call.ev, by == "key" ? key : value, call.flag(0)), call.ev.list({key, value}, Flavour::kTuple)});
   }
-  sort_keyed(call.ev, rows, call.flag(2));
+  sort_keyed(call.ev, rows, call.strict_flag(2));
   return items_of(call.ev, rows);
 }
 

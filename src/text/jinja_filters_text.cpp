@@ -111,17 +111,18 @@ Value do_indent(Call& call) {
 }
 
 Value do_truncate(Call& call) {
-  if (!call.self.is_text()) raise("truncate expects a string, not {}", call.self.type_name());
-  const int64_t length = call.integer(0, 255);
-  const std::string_view end = call.text(2, "...");
-  const auto end_length = static_cast<int64_t>(count_points(end));
+  const int64_t limit = call.integer(0, 255);
+  const auto end_length = length(call.value(2, Value::text("...")));
+  const auto size = length(call.self);
   const int64_t leeway = call.given(3) ? call.integer(3) : 5;
-  if (length < end_length) raise("expected length >= {}, got {}", end_length, length);
+  if (!end_length || !size) raise("truncate expects a string, not {}", call.self.type_name());
+  if (limit < *end_length) raise("expected length >= {}, got {}", *end_length, limit);
   if (leeway < 0) raise("expected leeway >= 0, got {}", leeway);
-  const auto size = static_cast<int64_t>(call.self.text().length);
-  if (size <= length || size - length <= leeway) return call.self;
+  if (*size <= limit || *size - limit <= leeway) return call.self;
+  if (!call.self.is_text()) raise("truncate expects a string, not {}", call.self.type_name());
+  const std::string_view end = call.text(2, "...");
   std::string_view text = call.self.view();
-  text = text.substr(0, point_offset(text, static_cast<size_t>(length - end_length)));
+  text = text.substr(0, point_offset(text, static_cast<size_t>(limit - *end_length)));
   if (!call.flag(1)) text = text.substr(0, text.rfind(' '));
   return call.ev.text(std::string(text) + std::string(end), call.self.is_safe());
 }
@@ -259,10 +260,9 @@ std::optional<int64_t> parse_integer(std::string_view text, int base) {
 
 Value do_int(Call& call) {
   if (call.self.is_undefined()) raise("{}", call.self.undefined_message());
-  const int64_t base = call.integer(1, 10);
-  if (base != 0 && (base < 2 || base > 36)) raise("int() base must be >= 2 and <= 36, or 0");
   if (call.self.is_index()) return Value(call.self.integer());
-  if (call.self.is_text()) {
+  const int64_t base = call.self.is_text() && call.has(1) && !call.at(1).is_index() ? 1 : call.integer(1, 10);
+  if (call.self.is_text() && (base == 0 || (base >= 2 && base <= 36))) {
     if (const auto value = parse_integer(call.self.view(), static_cast<int>(base))) return Value(*value);
   }
   const auto real = parse_real(call.self);
@@ -289,7 +289,8 @@ double round_half_even(double value, int digits) {
 
 Value do_round(Call& call) {
   const std::string_view method = call.text(1, "common");
-  const int64_t digits = call.integer(0, 0);
+  const bool whole = call.has(0) && call.at(0).is_none() && method == "common";  // Python's round(x, None)
+  const int64_t digits = whole ? 0 : call.integer(0, 0);
   if (method != "common" && method != "ceil" && method != "floor") raise("method must be common, ceil or floor");
   if (call.self.is_undefined()) raise("{}", call.self.undefined_message());
   if (!call.self.is_number()) raise("type {} doesn't define __round__ method", call.self.type_name());
@@ -297,12 +298,14 @@ Value do_round(Call& call) {
   if (method == "common") {
     if (call.self.is_index() && digits >= 0) return Value(call.self.integer());
     const double value = round_half_even(call.self.real(), static_cast<int>(digits));
-    if (call.self.is_index() && std::abs(value) >= 9.2e18) raise_limit("an integer exceeds 64 bits");
-    return call.self.is_index() ? Value(static_cast<int64_t>(value)) : Value(value);
+    if (whole && !std::isfinite(value)) raise("cannot convert float to integer");
+    if ((whole || call.self.is_index()) && std::abs(value) >= 9.2e18) raise_limit("an integer exceeds 64 bits");
+    return whole || call.self.is_index() ? Value(static_cast<int64_t>(value)) : Value(value);
   }
   const double scale = std::pow(10.0, static_cast<double>(digits));
   const double scaled = call.self.real() * scale;
-  return Value((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+  // Python's ceil() and floor() are integers, which have no -0.
+  return Value(((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) + 0.0) / scale);
 }
 
 Value do_abs(Call& call) {
@@ -318,7 +321,8 @@ Value do_filesizeformat(Call& call) {
   const bool binary = call.flag(0);
   const double base = binary ? 1024 : 1000;
   if (*bytes == 1) return call.ev.text("1 Byte");
-  if (*bytes < base) return call.ev.text(fmt::format("{:.0f} Bytes", std::trunc(*bytes)));
+  // Adding 0 turns -0 into 0.
+  if (*bytes < base) return call.ev.text(fmt::format("{:.0f} Bytes", std::trunc(*bytes) + 0.0));
   double unit = base;
   size_t i = 0;
   while (i + 1 < kPrefixes.size() && *bytes >= unit * base) {
@@ -326,7 +330,7 @@ Value do_filesizeformat(Call& call) {
     ++i;
   }
   const char prefix = binary ? static_cast<char>(std::toupper(kPrefixes[i])) : kPrefixes[i];
-  return call.ev.text(fmt::format("{:.1f} {}{}", *bytes / unit, prefix, binary ? "iB" : "B"));
+  return call.ev.text(fmt::format("{:.1f} {}{}", base * *bytes / (unit * base), prefix, binary ? "iB" : "B"));
 }
 
 constexpr std::array kFilters = {

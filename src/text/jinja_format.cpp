@@ -18,7 +18,9 @@ struct Spec {
   char align = 0;  ///< < > ^ =, or 0: the type's default
   char sign = '-';
   bool alternate = false;
-  bool thousands = false;
+  bool zero = false;   ///< numbers are filled with zeros behind their sign
+  char thousands = 0;  ///< , or _ between groups of digits
+  bool signs = false;  ///< a sign was asked for by name
   int64_t width = 0;
   int precision = -1;
   char type = 0;
@@ -46,69 +48,75 @@ std::string pad(Evaluator& ev, const Spec& spec, std::string_view sign, std::str
   return out.take();
 }
 
-std::string group_thousands(const std::string& digits) {
-  const size_t whole = std::min(digits.find_first_not_of("0123456789"), digits.size());
+std::string group_digits(const std::string& digits, char mark, size_t size) {
+  const size_t whole = std::min(digits.find_first_not_of("0123456789abcdefABCDEF"), digits.size());
   std::string out;
   for (size_t i = 0; i < whole; ++i) {
-    if (i != 0 && (whole - i) % 3 == 0) out += ',';
+    if (i != 0 && (whole - i) % size == 0) out += mark;
     out += digits[i];
   }
   return out + digits.substr(whole);
 }
 
+bool is_any_of(char c, std::string_view set) {
+  return c != 0 && set.find(c) != std::string_view::npos;
+}
+
 std::string integer_digits(const Spec& spec, uint64_t magnitude) {
-  switch (spec.type) {
-    case 'x':
-      return fmt::format("{}{:x}", spec.alternate ? "0x" : "", magnitude);
-    case 'X':
-      return fmt::format("{}{:X}", spec.alternate ? "0X" : "", magnitude);
-    case 'o':
-      return fmt::format("{}{:o}", spec.alternate ? "0o" : "", magnitude);
-    case 'b':
-      return fmt::format("{}{:b}", spec.alternate ? "0b" : "", magnitude);
-    default:
-      return std::to_string(magnitude);
+  std::string digits = spec.type == 'x'   ? fmt::format("{:x}", magnitude)
+                       : spec.type == 'X' ? fmt::format("{:X}", magnitude)
+                       : spec.type == 'o' ? fmt::format("{:o}", magnitude)
+                       : spec.type == 'b' ? fmt::format("{:b}", magnitude)
+                                          : std::to_string(magnitude);
+  const size_t least = static_cast<size_t>(std::max(spec.precision, 0));
+  return digits.size() < least ? std::string(least - digits.size(), '0') + digits : digits;
+}
+
+/// What str.format() makes of a float with a precision and without a type: as "g", but with a digit behind the point.
+std::string general_digits(double magnitude, int precision) {
+  const std::string scientific = fmt::format("{:.{}e}", magnitude, precision - 1);
+  const size_t mark = scientific.find('e');
+  const int exponent = std::stoi(scientific.substr(mark + 1));
+  if (exponent < -4 || exponent >= precision - 1) {
+    std::string mantissa = scientific.substr(0, mark);
+    if (mantissa.find('.') != std::string::npos) mantissa.resize(mantissa.find_last_not_of('0') + 1);
+    if (mantissa.ends_with('.')) mantissa.pop_back();
+    return mantissa + scientific.substr(mark);
   }
+  const std::string digits = fmt::format("{:.{}g}", magnitude, precision);
+  return digits.find('.') == std::string::npos ? digits + ".0" : digits;
 }
 
 std::string real_digits(const Spec& spec, double magnitude) {
-  if (std::isnan(magnitude) || std::isinf(magnitude)) {
-    const bool big = spec.type == 'F' || spec.type == 'E' || spec.type == 'G';
-    return std::isnan(magnitude) ? (big ? "NAN" : "nan") : (big ? "INF" : "inf");
-  }
+  const bool capital = is_any_of(spec.type, "FEG");
+  if (std::isnan(magnitude)) return capital ? "NAN" : "nan";
+  if (std::isinf(magnitude)) return capital ? "INF" : "inf";
+  if (spec.type == 0 && spec.precision < 0) return print_real(magnitude);
   const int precision = spec.precision < 0 ? 6 : spec.precision;
-  switch (spec.type) {
-    case 'e':
-      return fmt::format("{:.{}e}", magnitude, precision);
-    case 'E':
-      return fmt::format("{:.{}E}", magnitude, precision);
-    case 'g':
-      return fmt::format("{:.{}g}", magnitude, std::max(precision, 1));
-    case 'G':
-      return fmt::format("{:.{}G}", magnitude, std::max(precision, 1));
-    case '%':
-      return fmt::format("{:.{}f}%", magnitude * 100, precision);
-    case 0:
-      if (spec.precision < 0) return print_real(magnitude);
-      return fmt::format("{:.{}g}", magnitude, std::max(precision, 1));
-    default:
-      return fmt::format("{:.{}f}", magnitude, precision);
-  }
+  const bool general = is_any_of(spec.type, "gGn") || spec.type == 0;
+  if (spec.type == 0 && !spec.alternate) return general_digits(magnitude, std::max(precision, 1));
+  std::string form = spec.alternate ? "{:#.{}" : "{:.{}";
+  form += general ? (capital ? 'G' : 'g') : spec.type == 'e' || spec.type == 'E' ? spec.type : 'f';
+  form += '}';
+  const double number = spec.type == '%' ? magnitude * 100 : magnitude;
+  const int digits = general ? std::max(precision, 1) : precision;
+  return fmt::format(fmt::runtime(form), number, digits) + (spec.type == '%' ? "%" : "");
 }
 
 std::string format_number(Evaluator& ev, const Spec& spec, const Value& value) {
-  const bool real = value.is_real() || std::string_view("eEfFgG%").find(spec.type) < 7;
+  const bool real = value.is_real() || is_any_of(spec.type, "eEfFgG%");
   const bool negative = real ? std::signbit(value.real()) && !std::isnan(value.real()) : value.integer() < 0;
+  std::string sign = negative ? "-" : spec.sign == '+' ? "+" : spec.sign == ' ' ? " " : "";
   std::string digits;
   if (real) {
     digits = real_digits(spec, std::abs(value.real()));
   } else {
     const auto bits = static_cast<uint64_t>(value.integer());
     digits = integer_digits(spec, negative ? 0 - bits : bits);
+    if (spec.alternate && is_any_of(spec.type, "xXob")) sign += {'0', spec.type};
   }
-  if (spec.thousands) digits = group_thousands(digits);
-  const std::string sign = negative ? "-" : spec.sign == '+' ? "+" : spec.sign == ' ' ? " " : "";
-  return pad(ev, spec, sign, digits, spec.align != 0 ? spec.align : '>');
+  if (spec.thousands != 0) digits = group_digits(digits, spec.thousands, is_any_of(spec.type, "xXob") ? 4 : 3);
+  return pad(ev, spec, sign, digits, spec.align != 0 ? spec.align : spec.zero ? '=' : '>');
 }
 
 std::string format_text(Evaluator& ev, const Spec& spec, std::string_view text, char align) {
@@ -167,6 +175,10 @@ class Percent {
 
   void convert() {
     ++at_;
+    if (peek() == '%') {
+      ++at_;
+      return out_.append('%');
+    }
     Spec spec;
     bool mapped = false;
     Value value;
@@ -203,7 +215,7 @@ class Percent {
     while (peek() == 'l' || peek() == 'h' || peek() == 'L') ++at_;
     spec.type = peek();
     ++at_;
-    if (spec.type == '%') return out_.append('%');
+    if (!is_any_of(spec.type, "sracdiuxXoeEfFgG")) raise("unsupported format character '{}'", spec.type);
     if (!mapped) value = take();
     used_ += mapped;
     spec.align = left ? '<' : '>';
@@ -211,14 +223,16 @@ class Percent {
   }
 
   void emit(Spec spec, const Value& value, bool zero) {
-    const auto is = [&](std::string_view types) { return types.find(spec.type) != std::string_view::npos; };
+    const auto is = [&](std::string_view types) { return is_any_of(spec.type, types); };
     if (is("sra")) {
-      std::string text = spec.type == 's' ? ev_.print(value) : repr(value, ev_.text_limit());
+      std::string text = spec.type == 's'   ? ev_.print(value)
+                         : spec.type == 'r' ? repr(value, ev_.text_limit())
+                                            : ascii_repr(value, ev_.text_limit());
       if (safe_ && !value.is_safe()) text = escape_html(text, ev_.text_limit());
       return out_.append(format_text(ev_, spec, text, spec.align));
     }
     if (spec.type == 'c') return emit_character(spec, value);
-    if (!is("diuxXoeEfFgG")) raise("unsupported format character '{}'", spec.type);
+    if (value.is_undefined()) raise("{}", value.undefined_message());
     if (!value.is_number()) raise("%{} format: a real number is required, not {}", spec.type, value.type_name());
     if (zero) {
       spec.fill = "0";
@@ -296,8 +310,10 @@ class Braces {
     std::string_view rest = body.substr(split);
     if (rest.starts_with("!")) {
       if (rest.size() < 2 || (rest.size() > 2 && rest[2] != ':')) raise("expected ':' after conversion specifier");
-      if (rest[1] == 'r' || rest[1] == 'a') {
+      if (rest[1] == 'r') {
         value = ev_.text(repr(value, ev_.text_limit()));
+      } else if (rest[1] == 'a') {
+        value = ev_.text(ascii_repr(value, ev_.text_limit()));
       } else if (rest[1] == 's') {
         value = ev_.text(ev_.print(value));
       } else {
@@ -357,21 +373,24 @@ class Braces {
     const auto is_align = [](char c) { return c == '<' || c == '>' || c == '^' || c == '='; };
     size_t after = 0;
     if (!text.empty()) next_point(text, after);
-    if (after > 0 && after < text.size() && is_align(text[after])) {
+    const bool filled = after > 0 && after < text.size() && is_align(text[after]);
+    if (filled) {
       spec.fill = text.substr(0, after);
       spec.align = text[after];
       at = after + 1;
     } else if (is_align(peek())) {
       spec.align = text[at++];
     }
-    if (peek() == '+' || peek() == '-' || peek() == ' ') spec.sign = text[at++];
+    spec.signs = peek() == '+' || peek() == '-' || peek() == ' ';
+    if (spec.signs) spec.sign = text[at++];
     if (peek() == '#') spec.alternate = text[at++] == '#';
-    if (peek() == '0') {
+    if (peek() == '0' && !filled) {
       ++at;
-      if (spec.align == 0) spec.align = '=', spec.fill = "0";
+      spec.fill = "0";
+      spec.zero = true;
     }
     spec.width = parse_number(text, at);
-    if (peek() == ',') spec.thousands = text[at++] == ',';
+    if (peek() == ',' || peek() == '_') spec.thousands = text[at++];
     if (peek() == '.') {
       ++at;
       const int64_t precision = parse_number(text, at);
@@ -383,18 +402,39 @@ class Braces {
     return spec;
   }
 
+  static void check_spec(const Value& value, const Spec& spec) {
+    if (!value.is_text() && !value.is_number()) raise("unsupported format string passed to {}", value.type_name());
+    const std::string_view types = value.is_text() ? "s" : value.is_real() ? "eEfFgGn%" : "bcdoxXneEfFgG%";
+    if (spec.type != 0 && !is_any_of(spec.type, types)) {
+      raise("unknown format code '{}' for object of type '{}'", spec.type, value.type_name());
+    }
+    const bool ungrouped = value.is_text() || is_any_of(spec.type, spec.thousands == ',' ? "cnbxXo" : "cn");
+    if (spec.thousands != 0 && ungrouped) raise("'{}' between digits is for numbers in base 10", spec.thousands);
+    if (value.is_text()) {
+      if (spec.signs) raise("a sign or space is not allowed in the format of a string");
+      if (spec.alternate) raise("alternate form (#) is not allowed in the format of a string");
+      if (spec.align == '=') raise("'=' alignment is not allowed in the format of a string");
+    } else if (value.is_index() && spec.precision >= 0 && !is_any_of(spec.type, "eEfFgG%")) {
+      raise("precision is not allowed in the format of an integer");
+    } else if (spec.type == 'c' && (spec.signs || spec.alternate)) {
+      raise("a sign or alternate form (#) is not allowed with 'c'");
+    }
+  }
+
+  std::string format_character(const Value& value, const Spec& spec) {
+    const int64_t point = value.integer();
+    if (point < 0 || point > 0x10FFFF || (point >= 0xD800 && point <= 0xDFFF)) raise("{} is no character", point);
+    std::string text;
+    append_point(text, static_cast<int32_t>(point));
+    return pad(ev_, spec, "", text, spec.align != 0 ? spec.align : spec.zero ? '=' : '>');
+  }
+
   std::string apply(const Value& value, const std::string& text) {
     if (text.empty()) return ev_.print(value);
     const Spec spec = parse_spec(text);
-    if (value.is_text()) {
-      if (spec.type != 0 && spec.type != 's') raise("unknown format code '{}' for object of type 'str'", spec.type);
-      return format_text(ev_, spec, value.view(), spec.align != 0 ? spec.align : '<');
-    }
-    if (!value.is_number()) raise("unsupported format string passed to {}", value.type_name());
-    const std::string_view types = value.is_real() ? "eEfFgG%" : "bdoxXneEfFgG%";
-    if (spec.type != 0 && types.find(spec.type) == std::string_view::npos) {
-      raise("unknown format code '{}' for object of type '{}'", spec.type, value.type_name());
-    }
+    check_spec(value, spec);
+    if (value.is_text()) return format_text(ev_, spec, value.view(), spec.align != 0 ? spec.align : '<');
+    if (spec.type == 'c') return format_character(value, spec);
     return format_number(ev_, spec, value);
   }
 

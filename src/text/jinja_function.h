@@ -23,6 +23,8 @@ struct Invocation {
   /// True if the argument was given and is not none.
   bool given(size_t i) const { return has(i) && !at(i).is_none(); }
   bool flag(size_t i, bool fallback = false) const { return has(i) ? at(i).truthy() : fallback; }
+  /// A flag of one of Python's own functions: an integer, where Jinja2's take any value.
+  bool strict_flag(size_t i) const { return integer(i) != 0; }
   /// An integer argument; raises for other types.
   int64_t integer(size_t i, int64_t fallback = 0) const;
   /// A string argument; raises for other types.

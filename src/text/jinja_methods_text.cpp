@@ -116,7 +116,7 @@ Value do_rsplit(Call& call) {
 }
 
 Value do_splitlines(Call& call) {
-  return pieces(call, split_lines(call.self.view(), call.flag(0)));
+  return pieces(call, split_lines(call.self.view(), call.strict_flag(0)));
 }
 
 Value do_partition(Call& call, bool last) {
@@ -150,9 +150,10 @@ Value do_join(Call& call) {
   bool first = true;
   for (const Value& item : iterate(call.ev, call.at(0))) {
     if (!first) out.append(call.self.view());
-    if (!item.is_text()) raise("sequence item: expected str instance, {} found", item.type_name());
-    const bool escape = call.self.is_safe() && !item.is_safe();
-    out.append(escape ? escape_html(item.view(), call.ev.text_limit()) : std::string(item.view()));
+    const bool safe = call.self.is_safe();  // a safe separator takes anything, and escapes it
+    if (!safe && !item.is_text()) raise("sequence item: expected str instance, {} found", item.type_name());
+    const std::string text = call.ev.print(item);
+    out.append(safe && !item.is_safe() ? escape_html(text, call.ev.text_limit()) : text);
     first = false;
   }
   return result(call, out.take());
@@ -248,6 +249,9 @@ Value do_upper(Call& call) {
 Value do_lower(Call& call) {
   return result(call, to_lower(call.self.view()));
 }
+Value do_casefold(Call& call) {
+  return result(call, to_folded(call.self.view()));
+}
 Value do_title(Call& call) {
   return result(call, to_title(call.self.view()));
 }
@@ -331,6 +335,34 @@ Value do_iscased(Call& call) {
   return Value(apply_test(call.ev, upper ? "upper" : "lower", call.self, {}));
 }
 
+// str.istitle(): capitals only behind what has no case, small letters only behind what has one.
+Value do_istitle(Call& call) {
+  const std::string_view text = call.self.view();
+  bool any = false, inside = false;
+  for (size_t at = 0; at < text.size();) {
+    const int32_t point = next_point(text, at);
+    const bool capital = is_upper(point) || is_title(point);
+    if (capital ? inside : is_lower(point) && !inside) return Value(false);
+    inside = capital || is_lower(point);
+    any |= inside;
+  }
+  return Value(any);
+}
+
+Value do_isprintable(Call& call) {
+  return call.self.view().empty() ? Value(true) : do_all<is_printable>(call);
+}
+
+Value do_isidentifier(Call& call) {
+  const std::string_view text = call.self.view();
+  for (size_t at = 0; at < text.size();) {
+    const bool first = at == 0;
+    const int32_t point = next_point(text, at);
+    if (!(first ? begins_identifier(point) : continues_identifier(point))) return Value(false);
+  }
+  return Value(!text.empty());
+}
+
 Value do_format(Call& call) {
   return format_braces(call.ev, call.self, call.rest);
 }
@@ -357,7 +389,7 @@ constexpr std::array kMethods = {
     Function{"removesuffix", "suffix", do_removesuffix},
     Function{"upper", "", do_upper},
     Function{"lower", "", do_lower},
-    Function{"casefold", "", do_lower},
+    Function{"casefold", "", do_casefold},
     Function{"title", "", do_title},
     Function{"capitalize", "", do_capitalize},
     Function{"swapcase", "", do_swapcase},
@@ -370,9 +402,12 @@ constexpr std::array kMethods = {
     Function{"isalpha", "", do_all<is_alpha>},
     Function{"isdigit", "", do_all<is_digit>},
     Function{"isdecimal", "", do_all<is_decimal>},
-    Function{"isnumeric", "", do_all<is_digit>},
+    Function{"isnumeric", "", do_all<is_numeric>},
     Function{"isalnum", "", do_all<is_alnum>},
     Function{"isascii", "", do_isascii},
+    Function{"istitle", "", do_istitle},
+    Function{"isprintable", "", do_isprintable},
+    Function{"isidentifier", "", do_isidentifier},
     Function{"isupper", "", do_iscased<true>},
     Function{"islower", "", do_iscased<false>},
     Function{"format", "*", do_format},

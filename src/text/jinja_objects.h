@@ -16,7 +16,7 @@ namespace lamina::text::jinja {
 class Bound : public Object {
  public:
   Bound(const Function& function, Value self) : function_(function), self_(std::move(self)) {}
-  std::string type_name() const override { return "builtin_function_or_method"; }
+  std::string type_name() const override { return self_.is_none() ? "function" : "builtin_function_or_method"; }
   std::string describe() const override { return "<function " + std::string(function_.name) + ">"; }
   int depth() const override { return self_.depth() + 1; }
   bool callable() const override { return true; }
@@ -34,6 +34,7 @@ class Bound : public Object {
 class Namespace : public Object {
  public:
   std::string type_name() const override { return "TemplateNamespace"; }
+  const Dict* shown() const override { return &values_; }
   std::optional<Value> attribute(Evaluator& ev, std::string_view name) override;
   /// Raises for names that start with an underscore.
   void set(std::string_view name, Value value);

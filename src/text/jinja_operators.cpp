@@ -357,7 +357,7 @@ std::vector<Value> iterate(Evaluator& ev, const Value& value) {
     for (size_t at = 0; at < bytes.size();) {
       const size_t start = at;
       next_point(bytes, at);
-      items.push_back(ev.text(bytes.substr(start, at - start), value.is_safe()));
+      items.push_back(ev.text(bytes.substr(start, at - start)));
     }
   } else if (value.is_dict()) {
     for (const auto& [key, item] : value.dict().entries) items.push_back(key);

@@ -6,6 +6,22 @@
 #include "text/jinja_parser_depth.h"
 
 namespace lamina::text::jinja {
+namespace {
+
+/// Sets a flag for a scope.
+class Restore {
+ public:
+  Restore(bool& flag, bool value) : flag_(flag), before_(std::exchange(flag, value)) {}
+  ~Restore() { flag_ = before_; }
+  Restore(const Restore&) = delete;
+  Restore& operator=(const Restore&) = delete;
+
+ private:
+  bool& flag_;
+  bool before_;
+};
+
+}  // namespace
 
 const Token& Parser::next() {
   const Token& token = tokens_[at_];
@@ -52,7 +68,13 @@ void Parser::fail(const std::string& message, int line) const {
 }
 
 Body Parser::parse() {
-  return parse_until({}, {});
+  Body body = parse_until({}, {});
+  if (!unknown_.empty()) fail(fmt::format("no {} named '{}'", unknown_[0].kind, unknown_[0].name), unknown_[0].line);
+  return body;
+}
+
+void Parser::check_known(std::string_view kind, std::string_view name, int line) {
+  if (!may_be_unknown_) unknown_.push_back({kind, std::string(name), line});
 }
 
 // Statements up to a tag of `ends`, whose name becomes the current token.
@@ -124,6 +146,7 @@ StatementPtr Parser::parse_statement() {
 
 StatementPtr Parser::parse_if() {
   auto node = std::make_unique<If>();
+  const Restore restore(may_be_unknown_, true);
   while (true) {
     next();  // if, elif
     ExpressionPtr condition = parse_tuple(false, false);
@@ -145,9 +168,14 @@ StatementPtr Parser::parse_for() {
   if (skip_name("if")) node->filter = parse_expression();
   node->recursive = skip_name("recursive");
   ++loops_;
+  const Restore restore(may_be_unknown_, false);
   node->body = parse_block({"endfor", "else"}, "for");
   --loops_;
+  // A recursive loop is a function, which no jump leaves.
+  const int loops = loops_;
+  if (node->recursive) loops_ = 0;
   if (skip_name("else")) node->otherwise = parse_block({"endfor"}, "for");
+  loops_ = loops;
   next();
   return node;
 }
@@ -163,6 +191,7 @@ StatementPtr Parser::parse_set() {
   }
   auto node = std::make_unique<SetBlock>();
   node->target = std::move(target);
+  const Restore restore(may_be_unknown_, false);
   if (now().is_operator("|")) node->filters = parse_filters_of_block();
   node->body = parse_block({"endset"}, "set");
   next();
@@ -193,6 +222,7 @@ void Parser::parse_signature(Callable& callable) {
 
 void Parser::parse_callable_body(Callable& callable, Names ends, std::string_view tag) {
   const int loops = std::exchange(loops_, 0);
+  const Restore restore(may_be_unknown_, false);
   uses_.emplace_back();
   callable.body = parse_block(ends, tag);
   callable.uses_caller = uses_.back().caller;
@@ -233,6 +263,7 @@ StatementPtr Parser::parse_call_block() {
 
 StatementPtr Parser::parse_filter_block() {
   auto node = std::make_unique<FilterBlock>();
+  const Restore restore(may_be_unknown_, false);
   next();
   node->filters = parse_filters_of_block();
   node->body = parse_block({"endfilter"}, "filter");
@@ -242,6 +273,7 @@ StatementPtr Parser::parse_filter_block() {
 
 StatementPtr Parser::parse_with() {
   auto node = std::make_unique<Scoped>();
+  const Restore restore(may_be_unknown_, false);
   next();
   while (now().kind != TokenKind::kBlockEnd) {
     if (!node->bindings.empty()) expect_operator(",");
@@ -259,6 +291,7 @@ StatementPtr Parser::parse_generation() {
   auto node = std::make_unique<Scoped>();
   next();
   // The reference implements this tag as a call block, which no jump leaves.
+  const Restore restore(may_be_unknown_, false);
   const int loops = std::exchange(loops_, 0);
   node->body = parse_block({"endgeneration"}, "generation");
   loops_ = loops;

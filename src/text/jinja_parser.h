@@ -24,6 +24,12 @@ class Parser {
   struct Uses {
     bool caller = false, varargs = false, kwargs = false;
   };
+  /// A filter or test without its row.
+  struct Unknown {
+    std::string_view kind;
+    std::string name;
+    int line = 0;
+  };
   class Deeper;
 
   // Tokens.
@@ -58,6 +64,9 @@ class Parser {
   Target parse_target(bool with_namespace, bool until_in);
   Target parse_target_part(bool with_namespace);
   ExpressionPtr parse_filters_of_block();
+
+  // Remembers a filter or test that is not known; the whole template must parse before it is an error.
+  void check_known(std::string_view kind, std::string_view name, int line);
 
   // Expressions, loosest first.
   ExpressionPtr parse_expression() { return parse_conditional(); }
@@ -96,6 +105,8 @@ class Parser {
   size_t at_ = 0;
   int depth_ = 0;
   int loops_ = 0;
+  bool may_be_unknown_ = false;   ///< inside an if: a name that is not known is an error only when it is reached
+  std::vector<Unknown> unknown_;  ///< filters and tests that nobody knows
   std::vector<Uses> uses_;
 };
 

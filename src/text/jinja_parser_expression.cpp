@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "text/jinja_function.h"
 #include "text/jinja_parser.h"
 #include "text/jinja_parser_depth.h"
 
@@ -58,6 +59,7 @@ ExpressionPtr Parser::parse_tuple(bool with_condition, bool parenthesized, std::
 ExpressionPtr Parser::parse_conditional() {
   const Deeper deeper(depth_, now().line);
   const int line = now().line;
+  const size_t unknown = unknown_.size();
   ExpressionPtr left = parse_or();
   while (skip_name("if")) {
     auto node = std::make_unique<Conditional>();
@@ -69,6 +71,7 @@ ExpressionPtr Parser::parse_conditional() {
     grow(*node, node->condition);
     grow(*node, node->no);
     left = std::move(node);
+    unknown_.resize(unknown);
   }
   return left;
 }
@@ -412,6 +415,7 @@ ExpressionPtr Parser::parse_filter(ExpressionPtr node) {
   filter->line = now().line;
   filter->input = std::move(node);
   filter->name = parse_dotted_name();
+  if (find_filter(filter->name) == nullptr) check_known("filter", filter->name, filter->line);
   if (now().is_operator("(")) filter->arguments = parse_arguments();
   grow(*filter, filter->input);
   grow(*filter, filter->arguments);
@@ -424,6 +428,7 @@ ExpressionPtr Parser::parse_test(ExpressionPtr node) {
   test->negated = skip_name("not");
   test->input = std::move(node);
   test->name = parse_dotted_name();
+  if (find_test(test->name) == nullptr) check_known("test", test->name, test->line);
   const Token& token = now();
   const bool literal = token.kind == TokenKind::kString || token.kind == TokenKind::kInteger ||
                        token.kind == TokenKind::kReal || token.is_operator("[") || token.is_operator("{");

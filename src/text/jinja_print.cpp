@@ -10,23 +10,26 @@
 namespace lamina::text::jinja {
 namespace {
 
-void write_repr(const Value& value, BoundedText& out);
+/// Namespaces may hold each other in chains and circles; lists and dictionaries cannot be this deep.
+constexpr int kMaxReprDepth = 2 * kMaxValueDepth;
 
-void write_items(const Value& value, BoundedText& out) {
+void write_repr(const Value& value, BoundedText& out, int level);
+
+void write_items(const Value& value, BoundedText& out, int level) {
   bool first = true;
   for (const Value& item : value.items()) {
     if (!first) out.append(", ");
     first = false;
-    write_repr(item, out);
+    write_repr(item, out, level + 1);
   }
 }
 
-void write_sequence(const Value& value, BoundedText& out) {
+void write_sequence(const Value& value, BoundedText& out, int level) {
   const Sequence& sequence = value.sequence();
   switch (sequence.flavour) {
     case Flavour::kTuple:
       out.append('(');
-      write_items(value, out);
+      write_items(value, out, level);
       out.append(sequence.items.size() == 1 ? ",)" : ")");
       return;
     case Flavour::kRange:
@@ -39,17 +42,31 @@ void write_sequence(const Value& value, BoundedText& out) {
       return;
     case Flavour::kList:
       out.append('[');
-      write_items(value, out);
+      write_items(value, out, level);
       out.append(']');
       return;
     default:
       out.append(value.type_name() + "([");
-      write_items(value, out);
+      write_items(value, out, level);
       out.append("])");
   }
 }
 
-void write_repr(const Value& value, BoundedText& out) {
+void write_dict(const Dict& dict, BoundedText& out, int level) {
+  out.append('{');
+  bool first = true;
+  for (const auto& [key, item] : dict.entries) {
+    if (!first) out.append(", ");
+    first = false;
+    write_repr(key, out, level + 1);
+    out.append(": ");
+    write_repr(item, out, level + 1);
+  }
+  out.append('}');
+}
+
+void write_repr(const Value& value, BoundedText& out, int level) {
+  if (level > kMaxReprDepth) raise_limit("values nested deeper than {}", kMaxReprDepth);
   if (value.is_text()) {
     out.append(value.is_safe() ? "Markup(" + quote(value.view()) + ")" : quote(value.view()));
   } else if (value.is_undefined()) {
@@ -63,20 +80,15 @@ void write_repr(const Value& value, BoundedText& out) {
   } else if (value.is_real()) {
     out.append(print_real(value.real()));
   } else if (value.is_object()) {
-    out.append(value.object().describe());
+    const Dict* shown = value.object().shown();
+    if (shown == nullptr) return out.append(value.object().describe());
+    out.append("<Namespace ");
+    write_dict(*shown, out, level);
+    out.append('>');
   } else if (value.is_sequence()) {
-    write_sequence(value, out);
+    write_sequence(value, out, level);
   } else {
-    out.append('{');
-    bool first = true;
-    for (const auto& [key, item] : value.dict().entries) {
-      if (!first) out.append(", ");
-      first = false;
-      write_repr(key, out);
-      out.append(": ");
-      write_repr(item, out);
-    }
-    out.append('}');
+    write_dict(value.dict(), out, level);
   }
 }
 
@@ -270,7 +282,24 @@ std::string quote(std::string_view text) {
 
 std::string repr(const Value& value, int64_t limit) {
   BoundedText out(limit);
-  write_repr(value, out);
+  write_repr(value, out, 0);
+  return out.take();
+}
+
+std::string ascii_repr(const Value& value, int64_t limit) {
+  const std::string text = repr(value, limit);
+  BoundedText out(limit);
+  for (size_t at = 0; at < text.size();) {
+    const int32_t point = next_point(text, at);
+    const auto bits = static_cast<uint32_t>(point);
+    if (point < 0x80) {
+      out.append(static_cast<char>(point));
+    } else {
+      out.append(point < 0x100     ? fmt::format("\\x{:02x}", bits)
+                 : point < 0x10000 ? fmt::format("\\u{:04x}", bits)
+                                   : fmt::format("\\U{:08x}", bits));
+    }
+  }
   return out.take();
 }
 

@@ -45,6 +45,8 @@ std::string print_real(double value);
 std::string quote(std::string_view text);
 /// Python's repr(), at most `limit` bytes.
 std::string repr(const Value& value, int64_t limit = 4096);
+/// Python's ascii(): repr() with what is not ASCII as escapes.
+std::string ascii_repr(const Value& value, int64_t limit = 4096);
 /// Python's str(), at most `limit` bytes.
 std::string str(const Value& value, int64_t limit);
 /// Python's json.dumps(), at most `limit` bytes. Raises for what JSON cannot hold.

@@ -99,11 +99,16 @@ Value test_sequence(Call& call) {
   return answer(length(call.self).has_value() && !view);
 }
 
+// The name of a filter or test; a list or dictionary cannot be looked up.
+std::string sought_name(Call& call) {
+  if (!call.self.is_text()) hash_key(call.self);
+  return call.self.is_text() ? std::string(call.self.view()) : std::string();
+}
 Value test_filter(Call& call) {
-  return answer(find_filter(call.ev.print(call.self)) != nullptr);
+  return answer(find_filter(sought_name(call)) != nullptr);
 }
 Value test_test(Call& call) {
-  return answer(find_test(call.ev.print(call.self)) != nullptr);
+  return answer(find_test(sought_name(call)) != nullptr);
 }
 
 Value test_eq(Call& call) {

@@ -34,8 +34,14 @@ bool is_alpha(int32_t point);
 bool is_decimal(int32_t point);
 /// str.isdigit(): decimals and superscript digits.
 bool is_digit(int32_t point);
+/// str.isnumeric(): anything with a numeric value.
+bool is_numeric(int32_t point);
+/// What str.isidentifier() accepts at the first place, and behind it.
+bool begins_identifier(int32_t point);
+bool continues_identifier(int32_t point);
 /// str.isalnum(): letters and anything with a numeric value.
 bool is_alnum(int32_t point);
+/// Letters and what Unicode counts with them: Roman numerals, circled and raised letters.
 bool is_upper(int32_t point);
 bool is_lower(int32_t point);
 bool is_title(int32_t point);
@@ -43,6 +49,8 @@ bool is_title(int32_t point);
 /// Case mappings of whole strings, with the common multi-character ones (Unicode SpecialCasing).
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);
+/// str.casefold().
+std::string to_folded(std::string_view text);
 /// str.title(): the first letter of each run of cased letters in title case.
 std::string to_title(std::string_view text);
 /// str.capitalize().

@@ -157,6 +157,8 @@ class Object : public std::enable_shared_from_this<Object> {
   virtual std::string type_name() const = 0;
   /// What printing it shows.
   virtual std::string describe() const { return "<" + type_name() + ">"; }
+  /// What a namespace shows of itself; null for other things.
+  virtual const Dict* shown() const { return nullptr; }
   /// The value of the attribute, or nothing.
   virtual std::optional<Value> attribute(Evaluator& ev, std::string_view name);
   /// Nesting of the values that it destroys with itself.

@@ -81,6 +81,62 @@ TEST_F(Golden, ChatsMatchJinja2) {
   }
 }
 
+ChatTemplateInput partial(const Json& messages, const std::string& field = "content") {
+  ChatTemplateInput input;
+  input.messages = messages;
+  input.continue_field = field;
+  return input;
+}
+
+TEST_F(Template, APartialMessageEndsTheText) {
+  const std::string plain = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}";
+  const std::string trimmed = "{% for m in messages %}<{{ m.role }}>{{ m.content|trim }}</>{% endfor %}";
+  const auto said = [](const Json& content) {
+    return Json{{{"role", "user"}, {"content", "count"}}, {{"role", "assistant"}, {"content", content}}};
+  };
+  EXPECT_EQ(render(plain, partial(said("one \n"))), "<user>count</><assistant>one \n");
+  EXPECT_EQ(render(trimmed, partial(said(" one \n"))), "<user>count</><assistant>one");
+  EXPECT_EQ(render(plain, partial(said(""))), "<user>count</><assistant>");
+  const std::string parts = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}.{% endfor %}";
+  EXPECT_EQ(
+      render(parts, partial({{{"role", "user"}, {"content", {{{"type", "text"}, {"text", "a"}}, {{"type", "x"}}}}}})),
+      "a");
+  EXPECT_EQ(render("{{ messages[0].content }}", partial(said("x"))),
+            "ERROR continue_final_message: the chat template changes or leaves out the last message");
+  EXPECT_EQ(render("{{ messages }}", partial(said("x"))),
+            "ERROR continue_final_message: the chat template does not read 'content'");
+  EXPECT_EQ(render(plain, partial(said(nullptr))),
+            "ERROR continue_final_message: the last message has no 'content' to be continued");
+  EXPECT_EQ(render(plain, partial(Json::array())), "ERROR continue_final_message: there is no message to be continued");
+  ChatTemplateInput both = partial(said("x"));
+  both.add_generation_prompt = true;
+  EXPECT_EQ(render(plain, both),
+            "ERROR continue_final_message: excludes add_generation_prompt, which opens a new message");
+}
+
+TEST_F(Template, ReasoningHasTheNamesThatTemplatesRead) {
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    ChatTemplateInput input;
+    input.messages = Json{{{"role", "assistant"}, {"content", "4"}, {name, "2+2"}}};
+    EXPECT_EQ(render("{{ messages[0].thinking }}|{{ messages[0].reasoning_content }}", input), "2+2|2+2") << name;
+    input.continue_field = "reasoning_content";
+    EXPECT_EQ(render("<{{ messages[0].thinking }}>{{ messages[0].content }}", input), "<2+2") << name;
+  }
+}
+
+TEST_F(Template, UnknownNamesAreRefusedBeforeTheyAreReached) {
+  EXPECT_EQ(render("{% for x in [] %}\n{{ x|nope }}{% endfor %}"),
+            "ERROR chat template, line 2: no filter named 'nope'");
+  EXPECT_EQ(render("{% macro m() %}{{ 1 is nope }}{% endmacro %}"),
+            "ERROR chat template, line 1: no test named 'nope'");
+  EXPECT_EQ(render("{% if false %}{{ 1|nope }}{% endif %}{{ 1|nope if false else 2 }}"), "2");
+}
+
+TEST_F(Template, NamespacesThatHoldThemselvesAreNotPrintedForEver) {
+  EXPECT_TRUE(
+      render("{% set n = namespace(a=1) %}{% set n.b = [n] %}{{ n }}").starts_with("ERROR chat template, line 1"));
+}
+
 TEST_F(Template, ErrorsNameTheLineAndWhatIsUnknown) {
   EXPECT_EQ(render("a\n{{ 1|nope }}"), "ERROR chat template, line 2: no filter named 'nope'");
   EXPECT_EQ(render("a\n\n{{ 1 is nope }}"), "ERROR chat template, line 3: no test named 'nope'");
@@ -187,6 +243,9 @@ TEST(ParseMessages, AcceptsListsAndObjects) {
   ASSERT_TRUE(object.has_value()) << object.error().text();
   EXPECT_EQ(object->tools.size(), 1u);
   EXPECT_EQ(object->add_generation_prompt, true);
+  EXPECT_EQ(parse_messages(R"({"messages": [], "continue_final_message": true})")->continue_field, "content");
+  EXPECT_EQ(parse_messages(R"({"messages": [], "continue_final_message": false})")->continue_field, "");
+  EXPECT_EQ(parse_messages(R"({"messages": [], "continue_final_message": "thinking"})")->continue_field, "thinking");
   EXPECT_EQ(object->extra.dump(), R"({"enable_thinking":false})");
 }
 
@@ -205,6 +264,8 @@ TEST(ParseMessages, SaysWhatIsWrongAndWhere) {
             "messages[0].content[0]: a string field 'type' expected, as in {\"type\": \"text\"}");
   EXPECT_EQ(error(R"([{"role": "user"}])"),
             "messages[0]: 'content' is missing (only messages with tool_calls need none)");
+  EXPECT_EQ(error(R"({"messages": [], "continue_final_message": 3})"),
+            "continue_final_message: true, false or the name of a field expected, not number");
   EXPECT_EQ(error(R"({"messages": [], "tools": 3})"), "tools: a list or null expected, not number");
   EXPECT_EQ(error(std::string(1000, '[')), "messages: nested deeper than 64");
   EXPECT_NE(error("[{]"), "");
