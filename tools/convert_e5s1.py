@@ -5,7 +5,7 @@
 
 Writes config.json, model.safetensors (float32: every Q4_0 number is exact in it) and the modules of sentence vectors
 (mean, then length 1; prompts "query: " and "passage: "). The tokenizer.json of intfloat/multilingual-e5-small belongs
-beside them; its pieces are those of the file. Needs numpy.
+beside them; its pieces are those of the file. Needs the standard library only.
 """
 
 import argparse
@@ -13,8 +13,6 @@ import json
 import struct
 import sys
 from pathlib import Path
-
-import numpy as np
 
 from safetensors_file import write_safetensors
 
@@ -68,13 +66,28 @@ def read_header(reader):
     return header
 
 
-def decode(kind, data, count):
-    """Float32 numbers of a tensor: stored so, or in blocks of a half-precision scale and 32 nibbles, low ones first."""
+LOW = bytes(byte & 15 for byte in range(256))
+HIGH = bytes(byte >> 4 for byte in range(256))
+ROW = 4096  # blocks that are decoded at a time
+WIDTH = 18  # bytes of a block: a half-precision scale and 32 nibbles, low ones first
+
+
+def decode(kind, data, tables):
+    """Float32 numbers of a tensor as pieces of bytes: stored so, or in blocks. `tables` keeps what a scale makes of the
+    16 nibbles."""
     if kind == 0:
-        return np.frombuffer(data, "<f4", count)
-    blocks = np.frombuffer(data, np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)]), count // 32)
-    nibbles = np.concatenate([blocks["nibbles"] & 15, blocks["nibbles"] >> 4], axis=1).astype(np.float32) - 8
-    return (nibbles * blocks["scale"].astype(np.float32)[:, None]).reshape(-1)
+        yield data
+        return
+    for begin in range(0, len(data), ROW * WIDTH):
+        row = []
+        for at in range(begin, min(begin + ROW * WIDTH, len(data)), WIDTH):
+            scale = bytes(data[at : at + 2])
+            if scale not in tables:
+                (number,) = struct.unpack("<e", scale)
+                tables[scale] = [struct.pack("<f", number * (nibble - 8)) for nibble in range(16)]
+            nibbles = bytes(data[at + 2 : at + WIDTH])
+            row += map(tables[scale].__getitem__, nibbles.translate(LOW) + nibbles.translate(HIGH))
+        yield b"".join(row)
 
 
 def folder_name(name):
@@ -95,12 +108,14 @@ def shape_of(name, count, header):
 
 
 def read_tensors(reader, header):
-    tensors = []
+    tensors, tables = [], {}
     for _ in range(reader.take("i")):
         name = folder_name(reader.text(reader.take("H")))
         kind, count, offset, size = reader.take("BIQQ")
-        numbers = decode(kind, reader.data[offset : offset + size], count)
-        tensors.append((name, "F32", shape_of(name, count, header), np.ascontiguousarray(numbers, "<f4")))
+        if kind not in (0, 1) or size != (4 * count if kind == 0 else count // 32 * WIDTH) or offset + size > len(reader.data):
+            raise ValueError(f"{name}: {size} bytes of type {kind} from {offset} on for {count} numbers")
+        pieces = decode(kind, memoryview(reader.data)[offset : offset + size], tables)
+        tensors.append((name, "F32", shape_of(name, count, header), pieces))
     return tensors
 
 
@@ -118,7 +133,6 @@ def write_settings(folder, header):
         "layer_norm_eps": 1e-12 if abs(header["epsilon"] - 1e-12) < 1e-18 else header["epsilon"],
         "hidden_act": "gelu",
         "pad_token_id": header["pad"],
-        "tokenizer_class": "XLMRobertaTokenizer",
     }
     modules = ["Transformer", "Pooling", "Normalize"]
     paths = ["", "1_Pooling", "2_Normalize"]
@@ -132,7 +146,8 @@ def write_settings(folder, header):
         "sentence_bert_config.json": {"max_seq_length": header["positions"], "do_lower_case": False},
         "config_sentence_transformers.json": {"prompts": {"query": "query: ", "passage": "passage: "}},
         "tokenizer_config.json": {
-            "tokenizer_class": "XLMRobertaTokenizerFast",
+            # The class that takes tokenizer.json as it is; that of XLM-R makes a tokenizer of its own.
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": "<s>",
             "cls_token": "<s>",
             "eos_token": "</s>",
@@ -164,7 +179,7 @@ def main():
     options.folder.mkdir(parents=True, exist_ok=True)
     write_settings(options.folder, header)
     write_safetensors(options.folder / "model.safetensors", tensors)
-    print(f"{options.folder}: {len(tensors)} tensors, {sum(t[3].size for t in tensors)} numbers")
+    print(f"{options.folder}: {len(tensors)} tensors")
     return 0
 
 

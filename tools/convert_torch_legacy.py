@@ -113,12 +113,12 @@ def main():
     try:
         with open(options.source, "rb") as file:
             state = read_state(file)
-        tensors = [(name, tensor.storage.type, tensor.shape, tensor.numbers()) for name, tensor in state.items()]
+        tensors = [(name, tensor.storage.type, tensor.shape, [tensor.numbers()]) for name, tensor in state.items()]
     except (ValueError, KeyError, pickle.UnpicklingError, EOFError, struct.error) as error:
         print(f"{options.source}: {error}", file=sys.stderr)
         return 1
     write_safetensors(options.target, tensors)
-    print(f"{options.target}: {len(tensors)} tensors, {sum(len(t[3]) for t in tensors)} bytes")
+    print(f"{options.target}: {len(tensors)} tensors, {sum(len(t[3][0]) for t in tensors)} bytes")
     return 0
 
 

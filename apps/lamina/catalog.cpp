@@ -20,7 +20,7 @@ void read_file(const json& from, CatalogFile& file) {
   from.at("name").get_to(file.name);
   from.at("bytes").get_to(file.bytes);
   from.at("sha256").get_to(file.sha256);
-  for (const json& part : from.at("parts")) {
+  for (const json& part : from.value("parts", json::array())) {
     file.parts.push_back({part.at("package"), part.at("version"), part.at("member")});
   }
 }
@@ -31,18 +31,32 @@ void read_model(const json& from, CatalogModel& model) {
   from.at("licence").get_to(model.licence);
   model.note = from.value("note", "");
   for (const json& file : from.at("files")) read_file(file, model.files.emplace_back());
+  for (const json& file : from.value("sources", json::array())) read_file(file, model.sources.emplace_back());
+  model.convert = from.value("convert", std::vector<std::string>{});
+}
+
+Status check_file(const CatalogModel& model, const CatalogFile& file, bool needs_parts) {
+  LAMINA_CHECK_OK(check_file_name(file.name));
+  const bool hex = file.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (file.bytes < 1 || (needs_parts && file.parts.empty()) || file.sha256.size() != 64 || !hex) {
+    return fail(ErrorCode::kCorrupt, model.name + "/" + file.name, "needs bytes, parts and a SHA-256 in small letters");
+  }
+  return {};
 }
 
 Status check_model(const CatalogModel& model) {
   LAMINA_CHECK_OK(check_file_name(model.name));
   if (model.files.empty()) return fail(ErrorCode::kCorrupt, model.name, "the catalogue lists no file for it");
   for (const CatalogFile& file : model.files) {
-    LAMINA_CHECK_OK(check_file_name(file.name));
-    const bool hex = file.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
-    if (file.bytes < 1 || file.parts.empty() || file.sha256.size() != 64 || !hex) {
-      return fail(ErrorCode::kCorrupt, model.name + "/" + file.name,
-                  "needs bytes, parts and a SHA-256 in small letters");
-    }
+    LAMINA_CHECK_OK(check_file(model, file, model.convert.empty()));
+  }
+  for (const CatalogFile& file : model.sources) {
+    LAMINA_CHECK_OK(check_file(model, file, true));
+  }
+  const std::vector<ConverterFile> known = converter_files();
+  const auto named = [&](const ConverterFile& file) { return file.name == model.convert.front(); };
+  if (!model.convert.empty() && std::none_of(known.begin(), known.end(), named)) {
+    return fail(ErrorCode::kCorrupt, model.name, "no converter is named {}", model.convert.front());
   }
   return {};
 }
@@ -52,6 +66,14 @@ Status check_model(const CatalogModel& model) {
 int64_t CatalogModel::bytes() const {
   int64_t sum = 0;
   for (const CatalogFile& file : files) sum += file.bytes;
+  return sum;
+}
+
+int64_t CatalogModel::bytes_on_disk() const {
+  // Archives are about as large as what comes out of them.
+  int64_t sum = bytes();
+  for (const CatalogFile& file : sources) sum += 2 * file.bytes;
+  for (const CatalogFile& file : files) sum += file.parts.empty() ? 0 : file.bytes;
   return sum;
 }
 

@@ -16,7 +16,7 @@ struct CatalogPart {
   std::string member;
 };
 
-/// A file of a model: its parts joined in order.
+/// A file of a model: its parts joined in order. Without parts: one that the model's converter writes.
 struct CatalogFile {
   std::string name;
   int64_t bytes = 0;
@@ -30,9 +30,26 @@ struct CatalogModel {
   std::string licence;
   std::string note;
   std::vector<CatalogFile> files;
+  /// Files in a foreign container, fetched for the converter and not kept.
+  std::vector<CatalogFile> sources;
+  /// The name of a converter and its arguments, run in the model's folder with the sources in kSourceFolder; or empty.
+  std::vector<std::string> convert;
 
+  /// Of the files, without the sources.
   int64_t bytes() const;
+  /// Of what is fetched and written together.
+  int64_t bytes_on_disk() const;
 };
+
+/// Where a converter finds the sources, below the model's folder.
+inline constexpr const char* kSourceFolder = ".sources";
+
+/// A script of tools/ that travels inside the program: the converters and what they import.
+struct ConverterFile {
+  std::string_view name;
+  std::string_view text;
+};
+std::vector<ConverterFile> converter_files();
 
 /// The catalogue as text, from catalog.json.
 std::string_view catalog_text();

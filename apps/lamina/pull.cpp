@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -110,8 +111,8 @@ Status check_result(const CatalogFile& file, const fs::path& path) {
   return fail(ErrorCode::kCorrupt, file.name, "SHA-256 {} expected, {} came", file.sha256, digest);
 }
 
-Status make_file(const CatalogFile& file, const Stage& stage, Progress& progress) {
-  const fs::path path = stage.folder() / file.name;
+Status make_file(const CatalogFile& file, const fs::path& folder, const Stage& stage, Progress& progress) {
+  const fs::path path = folder / file.name;
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   for (const CatalogPart& part : file.parts) {
@@ -119,6 +120,42 @@ Status make_file(const CatalogFile& file, const Stage& stage, Progress& progress
     LAMINA_CHECK_OK(append_member(archive, part.member, path, stage));
   }
   return check_result(file, path);
+}
+
+/// Runs the model's converter on the sources; what it must write is in the catalogue, with size and digest.
+Status convert_sources(const CatalogModel& model, const Stage& stage) {
+  const fs::path scripts = stage.folder() / ".packages" / "scripts";
+  std::error_code error;
+  fs::create_directories(scripts, error);
+  if (error) return fail(ErrorCode::kIo, scripts.string(), "cannot be made: {}", error.message());
+  for (const ConverterFile& file : converter_files()) {
+    std::ofstream out(scripts / file.name);
+    out << file.text;
+    if (!out.flush()) return fail(ErrorCode::kIo, (scripts / file.name).string(), "cannot be written");
+  }
+  ProcessRequest request;
+  request.command = {"python3", "-E", "-s", "-B", (scripts / model.convert.front()).string()};
+  request.command.insert(request.command.end(), model.convert.begin() + 1, model.convert.end());
+  request.folder = stage.folder();
+  request.output = request.log = stage.folder() / ".packages" / "log";
+  if (auto done = run_process(request); !done) {
+    return fail(done.error().code, model.name, "cannot be converted: {}", done.error().text());
+  }
+  for (const CatalogFile& file : model.files) {
+    if (file.parts.empty()) LAMINA_CHECK_OK(check_result(file, stage.folder() / file.name));
+  }
+  return {};
+}
+
+Status make_files(const CatalogModel& model, const Stage& stage, Progress& progress) {
+  for (const CatalogFile& file : model.files) {
+    if (!file.parts.empty()) LAMINA_CHECK_OK(make_file(file, stage.folder(), stage, progress));
+  }
+  if (model.convert.empty()) return {};
+  for (const CatalogFile& file : model.sources) {
+    LAMINA_CHECK_OK(make_file(file, stage.folder() / kSourceFolder, stage, progress));
+  }
+  return convert_sources(model, stage);
 }
 
 Manifest wanted_manifest(const CatalogModel& model) {
@@ -214,14 +251,15 @@ Result<Manifest> pull_from_catalog(const CatalogModel& model, const fs::path& ro
   LAMINA_ASSIGN(const Stage stage, Stage::open(root, model.name, waiting));
   if (is_complete(target, manifest)) return manifest;
   LAMINA_CHECK_OK(stage.clear());
-  LAMINA_CHECK_OK(check_space(stage.folder(), 2 * model.bytes()));
+  LAMINA_CHECK_OK(check_space(stage.folder(), model.bytes_on_disk()));
   if (!model.note.empty()) note(fmt::format("{}: {}", model.name, model.note));
   {
     Progress progress(model.name, model.bytes());
-    for (const CatalogFile& file : model.files) LAMINA_CHECK_OK(make_file(file, stage, progress));
+    LAMINA_CHECK_OK(make_files(model, stage, progress));
   }
   std::error_code error;
   fs::remove_all(stage.folder() / ".packages", error);
+  fs::remove_all(stage.folder() / kSourceFolder, error);
   LAMINA_CHECK_OK(stage.publish(manifest));
   return manifest;
 }

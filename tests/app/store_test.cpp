@@ -166,6 +166,16 @@ TEST(Catalog, RefusesBrokenEntries) {
   EXPECT_FALSE(parse(model("a", "xyz", 1)));
   EXPECT_FALSE(parse(model("a", hash, 0)));
   EXPECT_FALSE(parse(model("a", hash, 1) + "," + model("a", hash, 1)));
+  const auto converted = [&](const std::string& script, const std::string& source) {
+    return fmt::format(R"({{"name":"m","about":"","licence":"MIT","convert":["{}"],"sources":[{}],)"
+                       R"("files":[{{"name":"made","bytes":1,"sha256":"{}"}}]}})",
+                       script, source, hash);
+  };
+  const std::string source = fmt::format(
+      R"({{"name":"s","bytes":1,"sha256":"{}","parts":[{{"package":"p","version":"1","member":"x"}}]}})", hash);
+  EXPECT_TRUE(parse(converted("convert_whisper.py", source)));
+  EXPECT_FALSE(parse(converted("convert_nothing.py", source)));
+  EXPECT_FALSE(parse(converted("convert_whisper.py", R"({"name":"s","bytes":1,"sha256":")" + hash + "\"}")));
   EXPECT_FALSE(parse_catalog("{"));
   EXPECT_FALSE(parse_catalog("{}"));
 }

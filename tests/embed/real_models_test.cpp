@@ -69,7 +69,7 @@ TEST(RealEmbed, SentencesOfMiniLmLieAsTheReferenceSays) {
 TEST(RealEmbed, PassagesOfE5LieAsTheReferenceSays) {
   const Path path = run::stored_model("e5-small-multi");
   if (!std::filesystem::exists(path / "model.safetensors"))
-    GTEST_SKIP() << "needs e5-small-multi of the store, converted by tools/convert_e5s1.py";
+    GTEST_SKIP() << "needs the model e5-small-multi of the store";
   const OpenedModel opened(path, 512, 4, 512);
   const auto tokenizer = models::load_tokenizer(opened.model->files()).value();
   const std::string query = "query: how much protein should a female eat";
@@ -105,8 +105,7 @@ TEST(RealEmbed, SpladeExpandsAQueryIntoTheWordsOfTheReference) {
 
 TEST(RealEmbed, AlbertFillsAReactionAsTheReferenceDoes) {
   const Path path = run::stored_model("albert-rxn");
-  if (!std::filesystem::exists(path / "model.safetensors"))
-    GTEST_SKIP() << "needs albert-rxn of the store, converted by tools/convert_torch_legacy.py";
+  if (!std::filesystem::exists(path / "model.safetensors")) GTEST_SKIP() << "needs the model albert-rxn of the store";
   std::map<std::string, int32_t> vocabulary;
   std::ifstream file(path / "vocab.txt");
   for (std::string line; std::getline(file, line);) vocabulary.emplace(line, static_cast<int32_t>(vocabulary.size()));

@@ -1,4 +1,4 @@
-"""Torch streams, made by hand as PyTorch before 1.6 wrote them, turned into safetensors files."""
+"""Files in foreign containers, made by hand, turned into safetensors files."""
 
 import collections
 import json
@@ -10,7 +10,8 @@ import sys
 import tempfile
 import unittest
 
-PROGRAM = pathlib.Path(__file__).resolve().parents[2] / "tools/convert_torch_legacy.py"
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+PROGRAM = TOOLS / "convert_torch_legacy.py"
 
 
 class Named:
@@ -122,6 +123,69 @@ class ConvertTest(unittest.TestCase):
         self.refuse("contiguous rows expected")
         self.source.write_bytes(b"PK\x03\x04")
         self.assertEqual(self.convert().returncode, 1)
+
+
+def read_tensors(path):
+    """The tensors of a safetensors file: name to (type, shape, bytes)."""
+    data = path.read_bytes()
+    (size,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + size])
+    header.pop("__metadata__")
+    return {
+        name: (row["dtype"], row["shape"], data[8 + size + row["data_offsets"][0] : 8 + size + row["data_offsets"][1]])
+        for name, row in header.items()
+    }
+
+
+class E5s1Test(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def convert(self, tensors, size=None):
+        head = b"E5S1" + struct.pack("<I7if6iQ", 1, 32, 1, 2, 64, 2, 8, 1, 1e-12, 32, 0, 0, 2, 1, 3, 0) + struct.pack("<I", 0)
+        head += struct.pack("<iI", 0, 0) + struct.pack("<i", len(tensors))
+        rows = sum(2 + len(name) + 21 for name, *_ in tensors)
+        table, blob = b"", b""
+        for name, kind, count, data in tensors:
+            offset = len(head) + rows + len(blob)
+            table += struct.pack("<H", len(name)) + name.encode() + struct.pack("<BIQQ", kind, count, offset, size or len(data))
+            blob += data
+        source = self.folder / "in.bin"
+        source.write_bytes(head + table + blob)
+        command = [sys.executable, str(TOOLS / "convert_e5s1.py"), str(source), str(self.folder)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    def test_blocks_become_their_numbers(self):
+        words = struct.pack("<e", 0.5) + bytes(range(16)) + struct.pack("<e", -2.0) + bytes([0xF0] * 16)
+        norm = struct.pack("<32f", *range(32))
+        done = self.convert([("emb.word", 1, 64, words), ("emb.ln.w", 0, 32, norm), ("l0.fo.w", 1, 64, words)])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = read_tensors(self.folder / "model.safetensors")
+        wanted = [0.5 * (i - 8) for i in range(16)] + [-4.0] * 16 + [16.0] * 16 + [-14.0] * 16
+        self.assertEqual(found["embeddings.word_embeddings.weight"], ("F32", [2, 32], struct.pack("<64f", *wanted)))
+        self.assertEqual(found["embeddings.LayerNorm.weight"], ("F32", [32], norm))
+        self.assertEqual(found["encoder.layer.0.output.dense.weight"][1], [1, 64])
+        self.assertEqual(json.loads((self.folder / "config.json").read_text())["hidden_size"], 32)
+
+    def test_a_tensor_outside_of_the_file_is_refused(self):
+        done = self.convert([("emb.ln.w", 0, 32, bytes(128))], size=4096)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("embeddings.LayerNorm.weight: 4096 bytes", done.stderr)
+
+
+class WhisperTest(unittest.TestCase):
+    def test_other_files_are_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(folder) / "model.bin"
+            for data, words in ((b"", "ends within"), (struct.pack("<IH", 5, 12) + b"WhisperSpec\0" + bytes(8), "version 6")):
+                source.write_bytes(data)
+                command = [sys.executable, str(TOOLS / "convert_whisper.py"), str(source), folder]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(words, done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
 
 
 if __name__ == "__main__":
