@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
 
-    correctness.py [--build DIR] [--page FILE]
+    correctness.py [--build DIR] [--page FILE]                          families and real models
+    correctness.py --templates F --embed F                              the sections of these reports, and no other
 
 The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. Models that
-are not in the store are skipped, and the page says so.
+are not in the store are skipped, and the page says so. The other sections need reference libraries: each is written from
+the report that a tool leaves (parity_templates.py --json F, parity_embed.py --json F), when it is given.
 """
 
 import argparse
@@ -82,6 +84,30 @@ def real(build):
     return table(["Model and claim", "Figures"], rows), faults
 
 
+def embeddings(report):
+    """One row per model, task and kind of activations."""
+    names = {"worst_cosine": "worst cosine", "worst_difference": "worst difference", "largest": "largest number",
+             "order_kept": "same order"}
+    rows = []
+    for row in report["models"]:
+        told = ", ".join(f"{text} {row[key]:.7g}" if key == "worst_cosine" else f"{text} {number(row[key])}"
+                         for key, text in names.items() if row.get(key) is not None)
+        told = told or ("refused" if row.get("refused") else "NOT refused")
+        rows.append([f"`{row['model']}`", row["task"], row["activations"], str(row["texts"]), str(row["longest"]), told])
+    rows += [[f"`{name}`", "not there", "", "", "", ""] for name in report["missing"]]
+    return table(["Model", "Task", "Activations", "Texts", "Longest, in tokens", "Figures"], rows), report["failed"]
+
+
+def templates(report):
+    """One row per template, then the snippets."""
+    rows = [[f"`{row['template']}`", str(row["cases"]), str(row["errors"]), str(row["differing"])] for row in report["templates"]]
+    return table(["Template", "Conversations", "Refused by both", "Differing"], rows), sum(int(row[3]) for row in rows)
+
+
+# Sections written from a report: the option, the section's name and what makes its text of the report.
+REPORTS = {"templates": ("templates", templates), "embed": ("embeddings", embeddings)}
+
+
 def fill(text, name, body):
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
     if not pattern.search(text):
@@ -93,11 +119,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/correctness.md")
+    for option, (section, _) in REPORTS.items():
+        parser.add_argument(f"--{option}", type=pathlib.Path, metavar="F", help=f"report that fills the section {section}")
     arguments = parser.parse_args()
     os.environ.setdefault("LAMINA_TEST_MODELS", str(ROOT.parent / "shared/models"))
+    given = {option: getattr(arguments, option) for option in REPORTS if getattr(arguments, option)}
+    if given:
+        makers = {REPORTS[option][0]: (REPORTS[option][1], json.loads(path.read_text())) for option, path in given.items()}
+    else:
+        makers = {"families": (families, arguments.build), "real": (real, arguments.build)}
     text, faults = arguments.page.read_text(), 0
-    for name, make in {"families": families, "real": real}.items():
-        body, failed = make(arguments.build)
+    for name, (make, source) in makers.items():
+        body, failed = make(source)
         text, faults = fill(text, name, body), faults + failed
     arguments.page.write_text(text)
     print(f"{arguments.page}: {faults} comparisons failed")

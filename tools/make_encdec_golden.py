@@ -11,11 +11,9 @@ encoder_hidden.npy and hidden.npy float32 [layers + 1, tokens of all texts, hidd
 layer) and logits.npy float32 [decoder tokens of all texts, vocabulary]. Each pair runs alone. See docs/references.md.
 """
 
-import argparse
 import json
 import re
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +23,8 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
+from golden_main import golden_main, golden_parser
 from golden_weights import Draw, round_to_bf16
-from make_golden import compare
 
 STORE = Path(__file__).resolve().parent.parent / "tests" / "golden" / "encdec"
 LENGTHS = ((39, 27), (1, 5), (12, 9))
@@ -266,25 +264,8 @@ def make_case(case, root):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=STORE)
-    parser.add_argument("--only", help="name of one case")
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(2)
-    transformers.utils.logging.disable_progress_bar()
-    chosen = [case for case in CASES if options.only in (None, case.name)]
-    if not chosen:
-        parser.error(f"no case named {options.only}; there are: {', '.join(case.name for case in CASES)}")
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch) if options.check else options.out
-        for case in chosen:
-            make_case(case, root)
-            print(case.name)
-        problems = compare(options.out, root) if options.check else []
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
+    parser = golden_parser(__doc__, STORE)
+    return golden_main(parser, parser.parse_args(), CASES, make_case)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,9 @@ Each case is a folder: config.json and model.safetensors (Hugging Face layout), 
 a row for each token, or for each text of a classifier. Each text runs alone, without padding. See docs/references.md.
 """
 
-import argparse
 import json
 import re
 import sys
-import tempfile
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +22,8 @@ from safetensors.torch import save_file
 
 from encoder_cases import CASES
 from encoder_gguf import write_gguf
+from golden_main import golden_main, golden_parser
 from golden_weights import Draw, round_to_bf16
-from make_golden import compare
 
 STORE = Path(__file__).resolve().parent.parent / "tests" / "golden" / "encoders"
 LENGTHS = (7, 1, 13, 2, 17)
@@ -114,25 +111,8 @@ def make_case(case, root):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=STORE)
-    parser.add_argument("--only", default="*", help="name of one case, or a pattern such as mpnet*")
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(2)
-    transformers.utils.logging.disable_progress_bar()
-    chosen = [case for case in CASES if fnmatch(case.name, options.only)]
-    if not chosen:
-        parser.error(f"no case named {options.only}; there are: {', '.join(case.name for case in CASES)}")
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch) if options.check else options.out
-        for case in chosen:
-            make_case(case, root)
-            print(case.name)
-        problems = compare(options.out, root) if options.check else []
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
+    parser = golden_parser(__doc__, STORE)
+    return golden_main(parser, parser.parse_args(), CASES, make_case)
 
 
 if __name__ == "__main__":

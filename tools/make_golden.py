@@ -11,11 +11,9 @@ Each case is a folder: config.json and model.safetensors (Hugging Face layout), 
 output, then the residual stream after each layer, before the final norm) and truth.json. See docs/references.md.
 """
 
-import argparse
 import copy
 import json
 import sys
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from safetensors.torch import save_file
 from golden_cases import CASES
 from golden_families import make_family_case
 from golden_family_cases import FAMILY_CASES, FamilyCase
+from golden_main import golden_main, golden_parser
 from golden_tokenizer import make_tokenizer
 from golden_weights import Draw, draw_k_quant, draw_parameter, round_to_bf16
 from gguf_names import from_pairs, gguf_name, rotary_heads, to_pairs
@@ -218,23 +217,6 @@ def make_case(case, root):
     return report
 
 
-def compare(stored, made):
-    """Lists what differs: models must be equal byte for byte, truths within 1e-4 of their root mean square."""
-    problems = []
-    for path in sorted(file for file in made.rglob("*") if file.is_file() and file.name != "truth.json"):
-        old = stored / path.relative_to(made)
-        if not old.exists():
-            problems.append(f"{old}: missing")
-        elif path.suffix != ".npy" or path.name == "tokens.npy":
-            if old.read_bytes() != path.read_bytes():
-                problems.append(f"{old}: bytes differ")
-        else:
-            expected, got = np.load(old), np.load(path)
-            if expected.shape != got.shape or np.abs(expected - got).max() > 1e-4 * np.sqrt(np.mean(expected**2)):
-                problems.append(f"{old}: values differ")
-    return problems
-
-
 def case_of(name, path):
     """A case that a config.json alone describes."""
     config = json.loads(path.read_text())
@@ -248,36 +230,23 @@ def stored_cases(known):
     return [case_of(folder.name, folder / "config.json") for folder in folders]
 
 
+def make_and_report(case, root):
+    report = (make_family_case if isinstance(case, FamilyCase) else make_case)(case, root)
+    return f"{case.name:12} logits rms {report['logits_rms']:.3g}, float32 error {report['logits_error_max']:.2g}"
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=STORE)
-    parser.add_argument("--only", help="name of one case")
-    parser.add_argument("--check", action="store_true")
+    parser = golden_parser(__doc__, STORE)
     parser.add_argument("--config", type=Path, help="config.json of a tiny model, of any family that the library knows")
     parser.add_argument("--name", help="the folder that --config makes")
     options = parser.parse_args()
     if (options.config is None) != (options.name is None):
         parser.error("--config and --name go together")
-    torch.set_num_threads(2)
-    transformers.utils.logging.disable_progress_bar()
     cases = [*CASES, *FAMILY_CASES]
     cases += stored_cases({case.name for case in cases})
     if options.config:
         cases = [case_of(options.name, options.config)]
-    chosen = [case for case in cases if options.only in (None, case.name)]
-    if not chosen:
-        parser.error(f"no case named {options.only}; there are: {', '.join(case.name for case in cases)}")
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch) if options.check else options.out
-        for case in chosen:
-            report = (make_family_case if isinstance(case, FamilyCase) else make_case)(case, root)
-            print(
-                f"{case.name:12} logits rms {report['logits_rms']:.3g}, float32 error {report['logits_error_max']:.2g}"
-            )
-        problems = compare(options.out, root) if options.check else []
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
+    return golden_main(parser, options, cases, make_and_report)
 
 
 if __name__ == "__main__":
