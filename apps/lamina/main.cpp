@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <iostream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/cpu.h"
 #include "core/log.h"
@@ -38,9 +40,25 @@ int report_usage(const CLI::App& app, const CLI::ParseError& error, const std::s
   return lamina::app::report({lamina::core::ErrorCode::kInvalid, "call", fmt::format("{}; see `{}`", message, help)});
 }
 
+/// The arguments, last one first. CLI11 would take the next argument as the value of "--query=", which is empty.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  std::vector<std::string> arguments;
+  bool options = true;
+  for (int i = 1; i < argc; ++i) {
+    std::string argument = argv[i];
+    options = options && argument != "--";
+    const bool empty = options && argument.starts_with("--") && argument.find('=') == argument.size() - 1;
+    if (empty) argument.pop_back();
+    arguments.push_back(std::move(argument));
+    if (empty) arguments.emplace_back();
+  }
+  std::ranges::reverse(arguments);
+  return arguments;
+}
+
 int parse(CLI::App& app, int argc, char** argv) {
   try {
-    app.parse(argc, argv);
+    app.parse(arguments_of(argc, argv));
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {

@@ -5,11 +5,12 @@
 #include "run/encoder_decoder_runs.h"
 #include "run/engine.h"
 #include "run/golden_files.h"
+#include "support/source_dir.h"
 
 namespace lamina::run {
 namespace {
 
-const std::filesystem::path kTruth = std::filesystem::path(LAMINA_SOURCE_DIR) / "tests/golden/real/whisper-base";
+const std::filesystem::path kTruth = source_dir() / "tests/golden/real/whisper-base";
 constexpr double kRelative = 1e-4;
 constexpr size_t kPrompt = 4;        // tokens that say start, language, task and no time stamps
 constexpr size_t kLogits = 256;      // of each row in the truth
