@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
 
-    correctness.py [--build DIR] [--page FILE]
+    correctness.py [--build DIR] [--page FILE] [--tokenizers FILE] [--only SECTION...]
 
 The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. Models that
-are not in the store are skipped, and the page says so.
+are not in the store are skipped, and the page says so. The figures of tokenizers are those that
+`tools/parity_tokenizers.py --json FILE` kept; without --tokenizers that table stays as it is.
 """
 
 import argparse
@@ -82,6 +83,29 @@ def real(build):
     return table(["Model and claim", "Figures"], rows), faults
 
 
+def bytes_of(count):
+    return f"{count / 1e6:.1f} MB"
+
+
+def tokenizers(path):
+    """One row per family that parity_tokenizers.py compared; those that show one component each share one row."""
+    found = json.loads(path.read_text())
+    body, faults = [], 0
+    parts = [row for row in found["families"] if row["kind"] == "component"]
+    whole = {key: sum(row[key] for row in parts) for key in ("bytes", "hard", "differing", "texts")}
+    bad = [row for row in parts if row["differing"]]
+    whole |= {"family": f"{len(parts)} normalizers, pre-tokenizers and classes over all code points", "forms": ["json"]}
+    whole |= {"worst": bad[0]["worst"]} if bad else {}
+    rows = sorted((r for r in found["families"] if r not in parts), key=lambda row: (row["kind"], row["family"]))
+    for row in rows + ([whole] if parts else []):
+        faults += row["differing"] != 0
+        name = f"`{row['family']}`, {row['kind']}" if "kind" in row else row["family"]
+        worst = json.dumps(row["worst"]).replace("|", "\\|") if "worst" in row else "none"
+        body.append([name, " and ".join(row["forms"]), bytes_of(row["bytes"]), f"{row['hard']:,}", str(row["differing"]), worst])
+    titles = ["Family", "Read from", "Text", "Hard strings", "Differing", "Worst case"]
+    return f"The `tokenizers` package {found['tokenizers']}:\n\n" + table(titles, body), faults
+
+
 def fill(text, name, body):
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
     if not pattern.search(text):
@@ -93,11 +117,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/correctness.md")
+    parser.add_argument("--tokenizers", type=pathlib.Path, metavar="FILE", help="what parity_tokenizers.py --json kept")
+    parser.add_argument("--only", nargs="+", choices=["families", "real", "tokenizers"], default=["families", "real", "tokenizers"])
     arguments = parser.parse_args()
     os.environ.setdefault("LAMINA_TEST_MODELS", str(ROOT.parent / "shared/models"))
     text, faults = arguments.page.read_text(), 0
-    for name, make in {"families": families, "real": real}.items():
-        body, failed = make(arguments.build)
+    makers = {"families": lambda: families(arguments.build), "real": lambda: real(arguments.build)}
+    if arguments.tokenizers:
+        makers["tokenizers"] = lambda: tokenizers(arguments.tokenizers)
+    for name in (name for name in makers if name in arguments.only):
+        body, failed = makers[name]()
         text, faults = fill(text, name, body), faults + failed
     arguments.page.write_text(text)
     print(f"{arguments.page}: {faults} comparisons failed")
