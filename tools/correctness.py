@@ -2,11 +2,11 @@
 """Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
 
     correctness.py [--build DIR] [--page FILE]                          families and real models
-    correctness.py --templates F --embed F                              the sections of these reports, and no other
+    correctness.py --tokenizers F --templates F --embed F                       the sections of these reports, and no other
 
 The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. Models that
 are not in the store are skipped, and the page says so. The other sections need reference libraries: each is written from
-the report that a tool leaves (parity_templates.py --json F, parity_embed.py --json F), when it is given.
+the report that a tool leaves (parity_tokenizers.py, parity_templates.py and parity_embed.py, --json F), when it is given.
 """
 
 import argparse
@@ -84,6 +84,28 @@ def real(build):
     return table(["Model and claim", "Figures"], rows), faults
 
 
+def bytes_of(count):
+    return f"{count / 1e6:.1f} MB"
+
+
+def tokenizers(found):
+    """One row per family that parity_tokenizers.py compared; those that show one component each share one row."""
+    body, faults = [], 0
+    parts = [row for row in found["families"] if row["kind"] == "component"]
+    whole = {key: sum(row[key] for row in parts) for key in ("bytes", "hard", "differing", "texts")}
+    bad = [row for row in parts if row["differing"]]
+    whole |= {"family": f"{len(parts)} normalizers, pre-tokenizers and classes over all code points", "forms": ["json"]}
+    whole |= {"worst": bad[0]["worst"]} if bad else {}
+    rows = sorted((r for r in found["families"] if r not in parts), key=lambda row: (row["kind"], row["family"]))
+    for row in rows + ([whole] if parts else []):
+        faults += row["differing"] != 0
+        name = f"`{row['family']}`, {row['kind']}" if "kind" in row else row["family"]
+        worst = json.dumps(row["worst"]).replace("|", "\\|") if "worst" in row else "none"
+        body.append([name, " and ".join(row["forms"]), bytes_of(row["bytes"]), f"{row['hard']:,}", str(row["differing"]), worst])
+    titles = ["Family", "Read from", "Text", "Hard strings", "Differing", "Worst case"]
+    return f"The `tokenizers` package {found['tokenizers']}:\n\n" + table(titles, body), faults
+
+
 def embeddings(report):
     """One row per model, task and kind of activations."""
     names = {"worst_cosine": "worst cosine", "worst_difference": "worst difference", "largest": "largest number",
@@ -105,7 +127,7 @@ def templates(report):
 
 
 # Sections written from a report: the option, the section's name and what makes its text of the report.
-REPORTS = {"templates": ("templates", templates), "embed": ("embeddings", embeddings)}
+REPORTS = {"tokenizers": ("tokenizers", tokenizers), "templates": ("templates", templates), "embed": ("embeddings", embeddings)}
 
 
 def fill(text, name, body):

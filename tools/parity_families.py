@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import struct
 
-import gguf
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+import parity_gguf
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
 O200K_TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # The published pre-tokenizers by the name that GGUF files give them: patterns, and whether NFC comes first.
 PUBLISHED = {
@@ -38,9 +41,15 @@ PUBLISHED = {
         [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"], False
     ),
     "falcon": ([r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"], False),
-    "bloom": (["" r" ?[^(\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"], False),
+    "bloom": ([BLOOM], False),
+    "viking": ([BLOOM, r"\p{N}"], False),
+    "default": ([r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], False),
 }  # fmt: skip
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+# The store's models and those that are trained for the tests.
+STORED = ["smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b", "minilm-l6", "e5-small-multi", "splade-tiny", "whisper-base"]
+TRAINED = ["dense"]
 
 
 @dataclasses.dataclass
@@ -49,7 +58,7 @@ class Family:
     tokenizer: Tokenizer
     paths: dict  # how the engine reads it -> where from
     special: bool = False  # compare with the tokens around the text
-    real: bool = False  # of a model at hand
+    kind: str = "trained here"
     points: bool = False  # sees every code point
 
 
@@ -58,11 +67,6 @@ def save(tokenizer, folder, name):
     place.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(place / "tokenizer.json"))
     return place
-
-
-def field(reader, name, default=None):
-    found = reader.fields.get(name)
-    return default if found is None else found.contents()
 
 
 def byte_level(model, pre):
@@ -76,71 +80,58 @@ def byte_level(model, pre):
     return tokenizer
 
 
-def from_gguf(path):
-    """A tokenizer made from a GGUF file's vocabulary, without this engine."""
-    reader = gguf.GGUFReader(str(path))
-    tokens, types = field(reader, "tokenizer.ggml.tokens"), field(reader, "tokenizer.ggml.token_type")
-    vocabulary = {token: id for id, token in enumerate(tokens)}
-    if field(reader, "tokenizer.ggml.model") == "gpt2":
-        merges = [tuple(m.split(" ")) for m in field(reader, "tokenizer.ggml.merges")]
-        pre = {"smollm": "starcoder"}.get(field(reader, "tokenizer.ggml.pre"), field(reader, "tokenizer.ggml.pre"))
-        tokenizer = byte_level(models.BPE(vocabulary, merges), pre)
-    else:
-        from transformers.convert_slow_tokenizer import generate_merges
-
-        scores = field(reader, "tokenizer.ggml.scores")
-        skip = {t for t, kind in zip(tokens, types) if kind in (2, 3, 6)}
-        merges = generate_merges(vocabulary, zip(tokens, scores), skip)
-        tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-        steps = [normalizers.Replace(" ", "\u2581")]
-        if field(reader, "tokenizer.ggml.add_space_prefix", True):
-            steps.insert(0, normalizers.Prepend("\u2581"))
-        tokenizer.normalizer = normalizers.Sequence(steps)
-        tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t, kind in zip(tokens, types) if kind in (2, 3)])
-    tokenizer.add_tokens([AddedToken(t, normalized=False) for t, kind in zip(tokens, types) if kind == 4])
-    return tokenizer
-
-
-def write_gguf(tokenizer, pre, path):
-    """The vocabulary as a GGUF file without tensors."""
-    spec = json.loads(tokenizer.to_str())
-    special = {t["content"] for t in spec["added_tokens"]}
-    tokens = [t for t, _ in sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])]
-    writer = gguf.GGUFWriter(str(path), "llama")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types([3 if t in special else 1 for t in tokens])
-    writer.add_token_merges([" ".join(m) for m in spec["model"]["merges"]])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
-    return path
-
-
 def published(pre, folder, texts):
     tokenizer = byte_level(models.BPE(ignore_merges=pre in ("llama-bpe", "tekken")), pre)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=3000, initial_alphabet=alphabet, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    paths = {"json": save(tokenizer, folder, pre), "gguf": write_gguf(tokenizer, pre, folder / f"{pre}.gguf")}
+    paths = {"json": save(tokenizer, folder, pre), "gguf": parity_gguf.write_byte_level(tokenizer, pre, folder / f"{pre}.gguf")}
     return Family(pre, tokenizer, paths)
 
 
-def word_piece(folder, texts):
+def word_piece(name, folder, texts):
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase="cased" not in name)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=3000, special_tokens=names, show_progress=False))
-    return Family("wordpiece", tokenizer, {"json": save(tokenizer, folder, "wordpiece")})
+    gguf = parity_gguf.write_word_piece(tokenizer, folder / f"{name}.gguf")
+    return Family(name, tokenizer, {"json": save(tokenizer, folder, name), "gguf": gguf})
 
 
-def unigram(folder, texts, fallback):
-    """T5's kind; with byte tokens, Llama's."""
+def sentence_piece(name, folder, texts):
+    """Llama 2's kind. The merges of the trainer only give the scores: of those both forms make their merges."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    names = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=names, limit_alphabet=1000, show_progress=False)
+    # A trainer without pre-tokenizer takes each text for one word.
+    tokenizer.train_from_iterator([word for text in texts[:300] for word in text.split(" ")], trainer)
+    spec = json.loads(tokenizer.to_str())
+    spec["added_tokens"] = [t for t in spec["added_tokens"] if not t["content"].startswith("<0x")]
+    gguf = parity_gguf.write_sentence_piece(Tokenizer.from_str(json.dumps(spec)), folder / f"{name}.gguf")
+    tokenizer = parity_gguf.read(gguf, byte_level)
+    return Family(name, tokenizer, {"json": save(tokenizer, folder, name), "gguf": gguf})
+
+
+def charsmap():
+    """The character map of a stored model; none if the store has no such model."""
+    for entry in stored_models():
+        place = pathlib.Path(entry.partition("=")[2]) / "tokenizer.json"
+        normalizer = (json.loads(place.read_text())["normalizer"] or {}) if place.exists() else {}
+        for step in normalizer.get("normalizers", [normalizer]):
+            if step.get("type") == "Precompiled":
+                return step
+    return None
+
+
+def unigram(name, folder, texts):
+    """With NMT's clean-up and NFKC (`unigram`), with byte tokens (`-bytes`), with T5's character map (`-charsmap`)."""
     tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    steps = [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+    if name == "unigram":
+        steps = [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     names = ["<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(vocab_size=2000, special_tokens=names, unk_token="<unk>", show_progress=False)
@@ -149,12 +140,19 @@ def unigram(folder, texts, fallback):
     # Text must not become a control token; a low score sees to it in the package.
     for piece in spec["model"]["vocab"][: len(names)]:
         piece[1] = -60.0
-    if fallback:
+    if name == "unigram-bytes":
         spec["model"]["vocab"] += [[f"<0x{b:02X}>", -50.0] for b in range(256)]
         spec["model"]["byte_fallback"] = True
-    name = "unigram-bytes" if fallback else "unigram"
+    if name == "unigram-charsmap":
+        spec["normalizer"]["normalizers"].insert(0, charsmap())
+    # A GGUF file has scores of 32 bits.
+    for piece in spec["model"]["vocab"]:
+        piece[1] = struct.unpack("f", struct.pack("f", piece[1]))[0]
     tokenizer = Tokenizer.from_str(json.dumps(spec))
-    return Family(name, tokenizer, {"json": save(tokenizer, folder, name)})
+    paths = {"json": save(tokenizer, folder, name)}
+    if name != "unigram":
+        paths["gguf"] = parity_gguf.write_unigram(tokenizer, folder / f"{name}.gguf")
+    return Family(name, tokenizer, paths)
 
 
 def component(name, normalizer, pre, folder):
@@ -165,7 +163,7 @@ def component(name, normalizer, pre, folder):
         tokenizer.normalizer = normalizer
     last = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre, last]) if pre else last
-    return Family(name, tokenizer, {"json": save(tokenizer, folder, name)}, points=True)
+    return Family(name, tokenizer, {"json": save(tokenizer, folder, name)}, kind="component", points=True)
 
 
 def code_point_texts():
@@ -198,26 +196,41 @@ def components():
     return rows
 
 
+def stored_models():
+    """NAME=PATH of the models at hand."""
+    store = pathlib.Path(os.environ.get("LAMINA_HOME", pathlib.Path.home() / ".cache/lamina")) / "models"
+    trained = pathlib.Path(os.environ.get("LAMINA_TEST_MODELS", ROOT.parent / "shared/models"))
+    out = []
+    for place in [store / name for name in STORED] + [trained / name for name in TRAINED]:
+        found = [place] if (place / "tokenizer.json").exists() else sorted(place.glob("*.gguf"))
+        out += [f"{place.name}={found[0]}"] if found else []
+    return out
+
+
+def real(name, path, folder):
+    place = pathlib.Path(path)
+    if place.is_dir():
+        return Family(name, Tokenizer.from_file(str(place / "tokenizer.json")), {"json": place}, special=True, kind="model")
+    tokenizer = parity_gguf.read(place, byte_level)
+    return Family(name, tokenizer, {"gguf": place, "json": save(tokenizer, folder, name)}, kind="model")
+
+
 def families(named, folder, texts, only):
-    """Yields the families whose name holds `only`."""
+    """Yields the families whose name holds one of `only`."""
+    wanted = lambda name: any(part in name for part in only)  # noqa: E731
     for entry in named:
         name, _, path = entry.partition("=")
-        if only not in name:
-            continue
-        place = pathlib.Path(path)
-        if place.is_dir() and (place / "tokenizer.json").exists():
-            yield Family(name, Tokenizer.from_file(str(place / "tokenizer.json")), {"json": place}, special=True, real=True)
-        else:
-            tokenizer = from_gguf(place)
-            yield Family(name, tokenizer, {"gguf": place, "json": save(tokenizer, folder, name)}, real=True)
+        if wanted(name):
+            yield real(name, path, folder)
     for name, (normalizer, pre) in components().items():
-        if only in name:
+        if wanted(name):
             yield component(name, normalizer, pre, folder)
-    for pre in PUBLISHED:
-        if only in pre:
-            yield published(pre, folder, texts)
-    if only in "wordpiece":
-        yield word_piece(folder, texts)
-    for fallback in (False, True):
-        if only in "unigram-bytes":
-            yield unigram(folder, texts, fallback)
+    for pre in filter(wanted, PUBLISHED):
+        yield published(pre, folder, texts)
+    for name in filter(wanted, ["wordpiece", "wordpiece-cased"]):
+        yield word_piece(name, folder, texts)
+    if wanted("sentencepiece"):
+        yield sentence_piece("sentencepiece", folder, texts)
+    for name in filter(wanted, ["unigram", "unigram-bytes", "unigram-charsmap"]):
+        if name != "unigram-charsmap" or charsmap():
+            yield unigram(name, folder, texts)

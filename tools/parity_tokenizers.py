@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Compares `lamina tokenize` with the `tokenizers` package, family by family, on long texts and on hard random strings.
 
-Families: every model given by --model NAME=PATH (a GGUF file or a folder with tokenizer.json), one BPE trained here for
-each published way of cutting text into words (read by the engine from tokenizer.json and from GGUF), a WordPiece, two
-Unigrams, and one for each normalizer and pre-tokenizer that sees every code point. Prints per family the bytes compared,
-the differing texts and the worst case; exits with 1 if any text differs.
+Families: the models of the store and of $LAMINA_TEST_MODELS, and those given by --model NAME=PATH (a GGUF file or a
+folder with tokenizer.json); one BPE trained here for each published way of cutting text into words, SentencePiece BPE,
+WordPiece and Unigram of several kinds, each read by the engine from tokenizer.json and, where it can say the same, from
+GGUF; and one for each normalizer and pre-tokenizer that sees every code point. Prints per family the bytes compared, the
+differing texts and the worst case; exits with 1 if any text differs. With --json FILE the rows are also kept there, new
+ones in place of old ones of the same name, so that a long run can be done in parts (--only) and
+tools/correctness.py --tokenizers FILE can write them into the docs.
 """
 
 import argparse
+import functools
 import gzip
 import json
 import os
@@ -21,6 +25,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
 import parity_families
+import tokenizers
 from tokenizers import Tokenizer
 
 CHUNK = 3000
@@ -35,31 +40,32 @@ HARD = (
 ).split("|")
 
 
-def documents(roots, size):
-    """About `size` bytes of text in pieces, taken evenly from all files below the roots."""
+def documents(roots, size, emoji=True):
+    """At least `size` bytes of text in pieces, where there are so many, taken evenly from all files below the roots."""
     files = sorted(p for root in roots for p in pathlib.Path(root).rglob("*") if p.is_file())
     wanted = [p for p in files if p.name.endswith((".txt", ".rst.gz", ".txt.gz", ".rst", ".md", ".py", ".1.gz", ".7.gz", ".8.gz"))]
     rng = random.Random(5)
     rng.shuffle(wanted)
-    share, out, total = max(20_000, size // max(1, min(len(wanted), 400))), [], 0
+    out, total, share = [], 0, max(20_000, size // max(1, min(len(wanted), 400)))
     for path in wanted:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = data[:share].decode("utf-8", errors="ignore").replace("\0", "")
         out += [text[i : i + CHUNK] for i in range(0, len(text), CHUNK)]
-        total += min(len(data), share)
+        total += len(text.encode())
         if total >= size:
             break
-    emoji = [chr(c) for c in range(0x1F300, 0x1FAFF)]
-    for _ in range(60):
-        out.append("".join(rng.choice(emoji) + rng.choice(["", " ", "\u200d", "\ufe0f", "a", "\x07"]) for _ in range(200)))
+    if emoji:
+        signs = [chr(c) for c in range(0x1F300, 0x1FAFF)]
+        for _ in range(60):
+            out.append("".join(rng.choice(signs) + rng.choice(["", " ", "\u200d", "\ufe0f", "a", "\x07"]) for _ in range(200)))
     return out
 
 
-def hard_strings(count, tokens):
-    """Random strings of hard characters and of the family's own special tokens."""
+@functools.cache
+def hard_parts(count):
+    """The parts of random strings; a number stands for one of a family's own tokens."""
     rng = random.Random(17)
-    tokens = [t for t in tokens if t] or ["<s>"]
-    out = ["", " ", "\n", "a" * 30000, " " * 20000, "\u00e9" * 9000, "1" * 9000, "\U0001f600" * 4000, "e\u0301\u0327" * 3000, "=" * 8192]
+    out = []
     while len(out) < count:
         parts = []
         for _ in range(rng.choice([1, 2, 3, 5, 8, 13])):
@@ -67,15 +73,25 @@ def hard_strings(count, tokens):
             if draw < 0.55:
                 parts.append(rng.choice(HARD))
             elif draw < 0.65:
-                parts.append(rng.choice(tokens))
+                parts.append(rng.randrange(1 << 20))
             elif draw < 0.85:
                 point = rng.choice([0x250, 0x800, 0x3100, 0xFFFF, 0x1FFFF, 0x10FFFF])
-                parts.append("".join(chr(rng.randrange(1, point)) for _ in range(rng.randrange(1, 4))))
+                points = [rng.randrange(1, point) for _ in range(rng.randrange(1, 4))]
+                # Lone surrogates are no text.
+                parts.append("".join(chr(c) for c in points if not 0xD800 <= c < 0xE000))
             else:
                 parts.append(rng.choice(HARD) * rng.randrange(2, 40))
-        out.append("".join(parts))
-    # Lone surrogates are no text.
-    return ["".join(c for c in text if not 0xD800 <= ord(c) < 0xE000) for text in out]
+        out.append(parts)
+    return out
+
+
+def hard_strings(count, tokens):
+    """Random strings of hard characters and of the family's own special tokens, and some long ones."""
+    tokens = [t for t in tokens if t] or ["<s>"]
+    out = ["", " ", "\n", "a" * 30000, " " * 20000, "\u00e9" * 9000, "1" * 9000, "\U0001f600" * 4000, "e\u0301\u0327" * 3000, "=" * 8192]
+    for parts in hard_parts(count - len(out)):
+        out.append("".join(p if isinstance(p, str) else tokens[p % len(tokens)] for p in parts))
+    return out
 
 
 def run_engine(lamina, model, texts, special):
@@ -106,8 +122,9 @@ def compare(lamina, family, texts):
     reference.no_padding()
     # A text with both a zero byte and a line end cannot be handed over.
     texts = [t if "\0" not in t else t.replace("\n", "\r") for t in texts]
-    wanted = [e.ids for e in reference.encode_batch(texts, add_special_tokens=family.special)]
-    row = {"family": family.name, "texts": len(texts), "bytes": sum(len(t.encode()) for t in texts), "differing": 0, "forms": []}
+    wanted = [e.ids for e in reference.encode_batch_fast(texts, add_special_tokens=family.special)]
+    row = {"family": family.name, "kind": family.kind, "texts": len(texts), "bytes": sum(len(t.encode()) for t in texts),
+           "differing": 0, "forms": []}  # fmt: skip
     for form, path in family.paths.items():
         got = run_engine(lamina, path, texts, family.special)
         bad = [i for i in range(len(texts)) if got[i] != wanted[i]]
@@ -122,37 +139,51 @@ def compare(lamina, family, texts):
     return row
 
 
+def keep(path, row):
+    """Puts the row into the file, in place of an older one of its family."""
+    found = json.loads(path.read_text()) if path.exists() else {"families": []}
+    found["tokenizers"] = tokenizers.__version__
+    found["families"] = [old for old in found["families"] if old["family"] != row["family"]] + [row]
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def compare_family(options, family, corpus):
+    if family.points:
+        texts, hard = parity_families.code_point_texts(), 0
+    else:
+        added = [t.content for t in Tokenizer.get_added_tokens_decoder(family.tokenizer).values()]
+        strings = hard_strings(options.random, added)
+        texts, hard = corpus + strings, len(strings)
+    try:
+        return compare(options.lamina, family, texts) | {"hard": hard}
+    except RuntimeError as error:
+        return {"family": family.name, "kind": family.kind, "texts": 0, "bytes": 0, "hard": 0, "differing": 1, "forms": [],
+                "worst": {"error": str(error)}}  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lamina", default="build/lamina")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=PATH", help="a GGUF file or a folder; repeatable")
     parser.add_argument("--texts", action="append", default=[], metavar="FOLDER", help="where texts lie; repeatable")
-    parser.add_argument("--megabytes", type=float, default=10, help="of text for each model; trained families get a quarter")
-    parser.add_argument("--random", type=int, default=100_000, help="hard random strings for each model; others get a quarter")
-    parser.add_argument("--only", default="", help="families whose name holds this")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--megabytes", type=float, default=10, help="of text for each family")
+    parser.add_argument("--random", type=int, default=100_000, help="hard random strings for each family")
+    parser.add_argument("--only", default="", help="families whose name holds this, or one of several parted by commas")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="keep the rows there")
     options = parser.parse_args()
-    rows = []
+    failed = False
     with tempfile.TemporaryDirectory() as folder:
         corpus = documents(options.texts or ["docs", "src", "tools"], int(options.megabytes * 1e6))
-        for family in parity_families.families(options.model, pathlib.Path(folder), corpus[: len(corpus) // 8 + 1], options.only):
-            if family.points:
-                texts = parity_families.code_point_texts()
-            else:
-                added = [t.content for t in Tokenizer.get_added_tokens_decoder(family.tokenizer).values()]
-                share = 1 if family.real else 4
-                texts = corpus[:: share] + hard_strings(options.random // share, added)
-            try:
-                row = compare(options.lamina, family, texts)
-            except RuntimeError as error:
-                row = {"family": family.name, "texts": 0, "bytes": 0, "differing": 1, "forms": [], "worst": {"error": str(error)}}
-            rows.append(row)
-            if not options.json:
-                print(f"{row['family']:24} {row['bytes']:>11} bytes {row['texts']:>7} texts {'+'.join(row['forms']):10} "
-                      f"{row['differing']} differ {row.get('worst', '')}", flush=True)  # fmt: skip
-    if options.json:
-        print(json.dumps({"families": rows}))
-    sys.exit(1 if any(row["differing"] for row in rows) else 0)
+        models = parity_families.stored_models() + options.model
+        train = corpus[: len(corpus) // 8 + 1]
+        for family in parity_families.families(models, pathlib.Path(folder), train, options.only.split(",")):
+            row = compare_family(options, family, corpus)
+            failed |= row["differing"] != 0
+            if options.json:
+                keep(options.json, row)
+            print(f"{row['family']:24} {row['bytes']:>11} bytes {row['texts']:>7} texts {'+'.join(row['forms']):10} "
+                  f"{row['differing']} differ {row.get('worst', '')}", flush=True)  # fmt: skip
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,26 +39,64 @@ class BpeModel final : public TokenModel {
   static core::Result<std::unique_ptr<TokenModel>> make(const std::vector<std::pair<std::string, int32_t>>& vocabulary,
                                                         const std::vector<BpeMerge>& merges, BpeOptions options);
 
+  /// SentencePiece's kind: any neighbours join whose union is a token, that of the highest score first. The ranks are
+  /// those of `merges_from_scores`, found when they are asked for. `joins[id]` tells the tokens that take part.
+  static core::Result<std::unique_ptr<TokenModel>> make_scored(
+      const std::vector<std::pair<std::string, int32_t>>& vocabulary, std::span<const float> scores,
+      std::vector<bool> joins, BpeOptions options);
+
   core::Status encode(std::string_view word, std::vector<int32_t>& ids) const override;
 
+ protected:
+  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
+
  private:
+  /// A token of the word so far, and the bytes that it stands for.
+  struct Symbol {
+    int32_t id = -1;
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    bool joins = true;  ///< by its text; what stands for an unknown character does not
+  };
+
+  /// When a pair is joined, lowest first, and what it becomes; by default never.
+  struct Found {
+    uint64_t rank = UINT64_MAX;
+    uint64_t rank_among_equals = 0;
+    int32_t merged = -1;
+    bool comes_before(const Found& other) const {
+      return rank != other.rank ? rank < other.rank : rank_among_equals < other.rank_among_equals;
+    }
+  };
+
+  struct Candidate;
+
   BpeModel() = default;
 
+  core::Status index(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
   void index_bytes(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
+  void index_cuts(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
+  size_t next_cut(std::string_view word, size_t begin) const;
   void encode_merging(std::string_view word, std::vector<int32_t>& ids) const;
-  void initial_symbols(std::string_view word, std::vector<int32_t>& symbols) const;
-  void add_character(std::string_view character, int32_t& pending_unknown, std::vector<int32_t>& symbols) const;
-  void merge_short(std::vector<int32_t>& symbols) const;
-  void merge_long(std::vector<int32_t>& symbols) const;
+  bool initial_symbols(std::string_view word, std::vector<Symbol>& symbols) const;
+  bool add_character(std::string_view character, Symbol place, Symbol& pending, std::vector<Symbol>& symbols) const;
+  Found find(std::string_view word, const Symbol& left, const Symbol& right) const;
+  Found find_scored(std::string_view word, const Symbol& left, const Symbol& right) const;
+  void merge_short(std::string_view word, std::vector<Symbol>& symbols) const;
+  void merge_long(std::string_view word, std::vector<Symbol>& symbols) const;
 
   BpeOptions options_;
-  StringMap tokens_;  ///< as text meets them: raw bytes or UTF-8
-  FlatMap merges_;    ///< left << 32 | right -> rank << 32 | merged
+  StringMap tokens_;              ///< as text meets them: raw bytes or UTF-8
+  FlatMap merges_;                ///< left << 32 | right -> rank << 32 | merged
+  std::vector<uint32_t> scores_;  ///< by id, when merges go by scores: the lower the earlier
+  std::vector<bool> joins_;       ///< by id, beside `scores_`
   /// By id: whether the merges turn the token's own text into that token; found out when first asked, by whichever
   /// thread asks.
   std::unique_ptr<std::atomic<uint8_t>[]> whole_;
   std::array<int32_t, 256> byte_;  ///< raw_bytes: the token of a byte; byte_fallback: of "<0xNN>"; -1 if none
   bool all_bytes_ = false;
+  bool cuts_ = false;                 ///< words may be cut before a metaspace ...
+  std::vector<char32_t> never_cuts_;  ///< ... but behind these characters, sorted
 };
 
 }  // namespace lamina::text

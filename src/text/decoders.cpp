@@ -189,6 +189,9 @@ core::Status add_metaspace(const json& spec, std::string_view place, DecodePlan&
   LAMINA_ASSIGN(std::string replacement, string_field(spec, "replacement", "\u2581", place));
   LAMINA_ASSIGN(const bool prefix, bool_field(spec, "add_prefix_space", true, place));
   LAMINA_ASSIGN(const std::string scheme, string_field(spec, "prepend_scheme", prefix ? "always" : "never", place));
+  if (scheme != "always" && scheme != "first" && scheme != "never") {
+    return core::fail(core::ErrorCode::kUnsupported, place, "unknown prepend_scheme \"{}\"", scheme);
+  }
   plan.steps.push_back(std::make_unique<MetaspaceStep>(std::move(replacement), scheme != "never"));
   return {};
 }
@@ -196,6 +199,7 @@ core::Status add_metaspace(const json& spec, std::string_view place, DecodePlan&
 core::Status add_replace(const json& spec, std::string_view place, DecodePlan& plan) {
   LAMINA_ASSIGN(Pattern pattern, make_pattern(member(spec, "pattern"), place));
   LAMINA_ASSIGN(std::string content, string_field(spec, "content", "", place));
+  plan.may_fail |= !pattern.is_literal();
   plan.steps.push_back(std::make_unique<ReplaceStep>(std::move(pattern), std::move(content)));
   return {};
 }

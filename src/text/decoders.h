@@ -26,6 +26,7 @@ struct DecodePlan {
   int64_t strip_count = 0;           ///< ... up to so many times
   bool hold_trailing_space = false;  ///< the space that ends a token shows only if another follows
   bool byte_level = false;           ///< pieces are written in the byte alphabet; added tokens are not
+  bool may_fail = false;             ///< a pattern may give up on a token
   bool joins_equal = false;          ///< neighbours that are the same token count once
   bool fused = false;                ///< while building: later steps would see the whole text
 

@@ -2,13 +2,45 @@
 
 #include <bit>
 #include <cstdint>
-#include <functional>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace lamina::text {
+
+/// A hash of 64 good bits, of short texts in a few steps. Not the same on every machine.
+inline uint64_t hash_bytes(std::string_view text) {
+  __extension__ using Wide = unsigned __int128;
+  constexpr uint64_t kFirst = 0xA0761D6478BD642FULL;
+  constexpr uint64_t kSecond = 0xE7037ED1A0B428DBULL;
+  const auto mix = [](uint64_t a, uint64_t b) {
+    const Wide product = Wide{a} * b;
+    return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+  };
+  const auto load = [&]<typename T>(size_t at, T value) -> uint64_t {
+    std::memcpy(&value, text.data() + at, sizeof(T));
+    return value;
+  };
+  const size_t size = text.size();
+  uint64_t a = 0;
+  uint64_t b = 0;
+  uint64_t seed = kFirst;
+  if (size >= 8) {
+    for (size_t at = 0; at + 16 < size; at += 16) {
+      seed = mix(load(at, uint64_t{}) ^ kSecond, load(at + 8, uint64_t{}) ^ seed);
+    }
+    a = size > 16 ? load(size - 16, uint64_t{}) : load(0, uint64_t{});
+    b = load(size - 8, uint64_t{});
+  } else if (size >= 4) {
+    a = load(0, uint32_t{});
+    b = load(size - 4, uint32_t{});
+  } else if (size > 0) {
+    a = load(0, uint8_t{}) << 16 | load(size / 2, uint8_t{}) << 8 | load(size - 1, uint8_t{});
+  }
+  return mix(kSecond ^ size, mix(a ^ kSecond, b ^ seed));
+}
 
 /// Map from 64-bit keys (any but ~0) to 64-bit values: open addressing, one cache line per look-up most of the time.
 class FlatMap {
@@ -66,6 +98,12 @@ class FlatMap {
 /// Map from strings to token ids. Keys lie in one block of memory.
 class StringMap {
  public:
+  /// Makes room for `count` keys of `bytes` bytes together.
+  void reserve(size_t count, size_t bytes) {
+    keys_.reserve(bytes);
+    if (count * 2 > slots_.size()) rehash(std::bit_ceil(count * 2 + 14));
+  }
+
   /// Adds the key if it is new and says whether it was.
   bool insert(std::string_view key, int32_t value) {
     if ((size_ + 1) * 2 > slots_.size()) rehash(std::bit_ceil((size_ + 1) * 2 + 14));
@@ -91,10 +129,7 @@ class StringMap {
     int32_t value = -1;
   };
 
-  static uint32_t hash_of(std::string_view key) {
-    const uint64_t hash = std::hash<std::string_view>{}(key);
-    return static_cast<uint32_t>(hash ^ (hash >> 32));
-  }
+  static uint32_t hash_of(std::string_view key) { return static_cast<uint32_t>(hash_bytes(key) >> 32); }
 
   size_t locate(std::string_view key, uint32_t hash) const {
     const size_t mask = slots_.size() - 1;

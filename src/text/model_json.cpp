@@ -45,6 +45,7 @@ core::Result<std::vector<BpeMerge>> read_merges(const ModelSpec& spec, std::stri
   if (!spec.merges) return core::fail(core::ErrorCode::kCorrupt, "model", "\"merges\" must be a list");
   const std::vector<MergeText>& list = *spec.merges;
   StringMap ids;
+  ids.reserve(spec.vocabulary.size(), 8 * spec.vocabulary.size());
   for (const auto& [key, id] : spec.vocabulary) ids.insert(key, id);
   std::vector<BpeMerge> merges;
   merges.reserve(list.size());
@@ -101,29 +102,27 @@ Made make_word_level(ModelSpec& spec) {
 }
 
 Made make_unigram(ModelSpec& spec) {
-  const json& list = member(spec.model, "vocab");
-  if (!list.is_array() || list.empty() || list.size() > static_cast<size_t>(kMaxVocabulary)) {
+  const size_t count = spec.pieces.size();
+  if (count == 0 || count > static_cast<size_t>(kMaxVocabulary)) {
     return core::fail(core::ErrorCode::kCorrupt, "model", "\"vocab\" must be a list of 1 to {} pieces", kMaxVocabulary);
   }
   UnigramOptions options;
   LAMINA_ASSIGN(options.byte_fallback, bool_field(spec.model, "byte_fallback", false, "model"));
   LAMINA_ASSIGN(const int64_t unknown, int_field(spec.model, "unk_id", -1, "model"));
-  if (unknown < -1 || unknown >= static_cast<int64_t>(list.size())) {
-    return core::fail(core::ErrorCode::kCorrupt, "model", "unk_id {} for {} pieces", unknown, list.size());
+  if (unknown < -1 || unknown >= static_cast<int64_t>(count)) {
+    return core::fail(core::ErrorCode::kCorrupt, "model", "unk_id {} for {} pieces", unknown, count);
   }
   options.unknown = spec.unknown = static_cast<int32_t>(unknown);
   std::vector<UnigramPiece> pieces;
-  pieces.reserve(list.size());
-  for (const json& item : list) {
-    const auto id = static_cast<int32_t>(spec.vocabulary.size());
-    if (!item.is_array() || item.size() != 2 || !item[0].is_string() || !item[1].is_number()) {
-      return core::fail(core::ErrorCode::kCorrupt, "model vocab", "piece {} must be [text, score]", id);
-    }
-    spec.vocabulary.emplace_back(item[0].get<std::string>(), id);
-    pieces.push_back({item[0].get<std::string>(), item[1].get<double>(), id});
+  pieces.reserve(count);
+  spec.vocabulary.reserve(count);
+  for (const auto& [text, score] : spec.pieces) {
+    const auto id = static_cast<int32_t>(pieces.size());
+    spec.vocabulary.emplace_back(text, id);
+    pieces.push_back({text, score, id});
   }
   const auto forbidden = [&](const UnigramPiece& piece) { return is_special(spec, piece.id); };
-  return UnigramModel::make(std::move(pieces), forbidden, options);
+  return UnigramModel::make(pieces, forbidden, options);
 }
 
 struct Maker {

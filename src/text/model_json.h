@@ -20,9 +20,10 @@ using VocabularyList = std::vector<std::pair<std::string, int32_t>>;
 struct ModelSpec {
   const nlohmann::json& model;
   const std::optional<std::vector<MergeText>>& merges;
+  const std::vector<PieceText>& pieces;
   bool raw_bytes = false;        ///< words come as bytes, not as characters of the byte alphabet
   std::vector<int32_t> special;  ///< ids that text must not become, sorted
-  VocabularyList vocabulary;     ///< all entries; out where they are a list in `model`
+  VocabularyList vocabulary;     ///< all entries; out where they are `pieces`
   int32_t unknown = -1;          ///< out
 };
 

@@ -30,6 +30,9 @@ class Pattern {
   /// Matches exactly `text`.
   static Pattern literal(std::string_view text);
 
+  /// A literal never gives up.
+  bool is_literal() const { return code_ == nullptr; }
+
   /// Appends the matches in valid UTF-8 `text`, left to right, not overlapping; an empty match directly after another
   /// is left out. Errors: kLimit when a search exceeds its step budget or stack.
   core::Status find_all(std::string_view text, std::vector<ByteRange>& out) const;

@@ -6,6 +6,7 @@
 #include "text/byte_alphabet.h"
 #include "text/components.h"
 #include "text/pattern_json.h"
+#include "text/scripts.h"
 #include "text/utf8.h"
 
 namespace lamina::text {
@@ -99,6 +100,27 @@ class WhitespaceCutter final : public Cutter {
         }
       }
       previous = kind;
+    }
+    return {};
+  }
+};
+
+/// Runs of characters of one script; those without script belong to the run before them and, before the first, to none.
+class ScriptCutter final : public Cutter {
+ public:
+  ScriptCutter() : Cutter(SplitBehavior::kRemoved, true) {}
+
+ protected:
+  core::Status find(std::string_view text, std::vector<ByteRange>& matches) const override {
+    uint8_t previous = 0;
+    for (size_t position = 0; position < text.size();) {
+      const size_t begin = position;
+      const uint8_t script = script_of(next_character(text, position));
+      if (script != 0 && script != previous) {
+        matches.push_back({begin, position});
+        previous = script;
+      }
+      if (!matches.empty()) matches.back().end = position;
     }
     return {};
   }
@@ -273,9 +295,16 @@ core::Status add_bert(const json& /*spec*/, std::string_view /*place*/, PreToken
   return {};
 }
 
+core::Status add_scripts(const json& /*spec*/, std::string_view /*place*/, PreTokenizerPlan& plan) {
+  plan.steps.push_back(std::make_unique<ScriptCutter>());
+  return {};
+}
+
 core::Status add_delimiter(const json& spec, std::string_view place, PreTokenizerPlan& plan) {
   LAMINA_ASSIGN(const std::string delimiter, string_field(spec, "delimiter", "", place));
-  if (delimiter.empty()) return core::fail(core::ErrorCode::kCorrupt, place, "\"delimiter\" must be one character");
+  if (count_characters(delimiter) != 1) {
+    return core::fail(core::ErrorCode::kCorrupt, place, "\"delimiter\" must be one character, is \"{}\"", delimiter);
+  }
   plan.steps.push_back(std::make_unique<PatternCutter>(Pattern::literal(delimiter), SplitBehavior::kRemoved, false));
   return {};
 }
@@ -303,6 +332,7 @@ constexpr Maker kMakers[] = {
     {"BertPreTokenizer", add_bert},
     {"CharDelimiterSplit", add_delimiter},
     {"FixedLength", add_fixed_length},
+    {"UnicodeScripts", add_scripts},
 };
 
 }  // namespace

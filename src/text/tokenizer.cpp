@@ -81,14 +81,19 @@ core::Result<std::string> TokenizerParts::make_piece(int32_t id, bool first) con
 }
 
 core::Status TokenizerParts::finish() {
-  pieces.resize(texts.size());
   ends.assign(texts.size(), false);
+  size_t bytes = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
-    const auto id = static_cast<int32_t>(i);
-    if (!texts[i].empty()) ids.insert(texts[i], id);
+    bytes += texts[i].size();
     const bool control = types[i] == TokenType::kControl;
     if (control && std::ranges::find(kEndTokens, texts[i]) != std::end(kEndTokens)) ends[i] = true;
-    LAMINA_ASSIGN(pieces[i], make_piece(id, false));
+    if (decode.may_fail) LAMINA_CHECK_OK(make_piece(static_cast<int32_t>(i), false));
+  }
+  if (ids.size() == 0) {
+    ids.reserve(texts.size(), bytes);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      if (!texts[i].empty()) ids.insert(texts[i], static_cast<int32_t>(i));
+    }
   }
   for (const int32_t id : {eos, eot}) {
     if (in_range(id)) ends[static_cast<size_t>(id)] = true;
@@ -137,7 +142,8 @@ core::Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, cons
 
 std::string Tokenizer::piece(int32_t id) const {
   if (!parts_->in_range(id)) return {};
-  return is_special(id) ? parts_->texts[static_cast<size_t>(id)] : parts_->pieces[static_cast<size_t>(id)];
+  if (is_special(id)) return parts_->texts[static_cast<size_t>(id)];
+  return parts_->make_piece(id, false).value_or("");
 }
 
 std::string Tokenizer::token(int32_t id) const {
@@ -213,14 +219,8 @@ std::string StreamDecoder::push(int32_t id) {
   const TokenType type = parts_->types[index];
   if (skip_special_ && (type == TokenType::kControl || type == TokenType::kUnknown)) return {};
   if (parts_->decode.joins_equal && id == std::exchange(previous_, id)) return {};
-  if (first_) {
-    // The pattern of a decoder gave up on no token at load, so it gives up on none now.
-    auto piece = parts_->make_piece(id, true);
-    if (piece) pending_ += *piece;
-  } else {
-    pending_ += parts_->pieces[index];
-  }
-  first_ = false;
+  // The pattern of a decoder gave up on no token at load, so it gives up on none now.
+  pending_ += parts_->make_piece(id, std::exchange(first_, false)).value_or("");
   const std::string& strip = parts_->decode.strip_character;
   while (strip_left_ > 0 && pending_.size() >= strip.size()) {
     if (!pending_.starts_with(strip)) {

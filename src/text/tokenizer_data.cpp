@@ -1,11 +1,11 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "text/bpe.h"
 #include "text/model_json.h"
 #include "text/pre_table.h"
-#include "text/score_merges.h"
 #include "text/tokenizer_parts.h"
 #include "text/unigram.h"
 #include "text/utf8.h"
@@ -64,6 +64,9 @@ core::Status check_ids(const TokenizerData& data) {
 /// All tokens by their text; twice the same text is an error.
 core::Result<StringMap> index_tokens(const TokenizerData& data) {
   StringMap ids;
+  size_t bytes = 0;
+  for (const std::string& token : data.tokens) bytes += token.size();
+  ids.reserve(data.tokens.size(), bytes);
   for (size_t id = 0; id < data.tokens.size(); ++id) {
     if (ids.insert(data.tokens[id], static_cast<int32_t>(id))) continue;
     return core::fail(core::ErrorCode::kCorrupt, "tokenizer.ggml.tokens", "\"{}\" is both token {} and token {}",
@@ -196,8 +199,17 @@ core::Status build_sentence_piece(const TokenizerData& data, const StringMap& /*
   options.byte_fallback = true;
   options.fuse_unknown = true;
   options.unknown = data.unknown;
-  LAMINA_ASSIGN(const auto merges, merges_from_scores(data));
-  LAMINA_ASSIGN(parts.model, BpeModel::make(text_entries(data), merges, std::move(options)));
+  std::vector<bool> joins(data.tokens.size());
+  for (size_t id = 0; id < joins.size(); ++id) {
+    if (std::isnan(data.scores[id])) {
+      return core::fail(core::ErrorCode::kCorrupt, "tokenizer.ggml.scores", "the score of token {} is not a number",
+                        id);
+    }
+    const TokenType type = type_of(data, id);
+    joins[id] = !is_special_type(type) && type != TokenType::kByte;
+  }
+  LAMINA_ASSIGN(parts.model,
+                BpeModel::make_scored(text_entries(data), data.scores, std::move(joins), std::move(options)));
   return {};
 }
 
@@ -235,8 +247,9 @@ core::Status build_unigram(const TokenizerData& data, const StringMap& /*ids*/, 
     return is_special_type(type) || type == TokenType::kByte;
   };
   LAMINA_ASSIGN(parts.model, UnigramModel::make(pieces, forbidden, options));
-  json decoder = json::array({metaspace});
-  if (options.byte_fallback) decoder.insert(decoder.begin(), {{"type", "ByteFallback"}});
+  json decoder = json::array();
+  if (options.byte_fallback) decoder.push_back(json::object({{"type", "ByteFallback"}}));
+  decoder.push_back(metaspace);
   LAMINA_CHECK_OK(set_decoder(parts, {{"type", "Sequence"}, {"decoders", decoder}}));
   return set_frame(parts, data.add_bos.value_or(false), data.bos, data.add_eos.value_or(true), data.eos);
 }
@@ -306,9 +319,9 @@ void copy_ids(const TokenizerData& data, TokenizerParts& parts) {
 core::Result<Tokenizer> Tokenizer::from_data(TokenizerData data) {
   LAMINA_CHECK_OK(check_lists(data));
   LAMINA_CHECK_OK(check_ids(data));
-  LAMINA_ASSIGN(const StringMap ids, index_tokens(data));
   auto parts = std::make_unique<TokenizerParts>();
-  LAMINA_CHECK_OK(build(data, ids, *parts));
+  LAMINA_ASSIGN(parts->ids, index_tokens(data));
+  LAMINA_CHECK_OK(build(data, parts->ids, *parts));
   LAMINA_CHECK_OK(parts->add_tokens(added_tokens(data)));
   copy_ids(data, *parts);
   parts->types = data.types.empty() ? std::vector<TokenType>(data.tokens.size(), TokenType::kNormal) : data.types;

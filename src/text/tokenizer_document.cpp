@@ -11,8 +11,8 @@ using nlohmann::json;
 
 constexpr size_t kMaxDepth = 64;
 
-/// Receives the events of the parser. The tree is built in `root`; what lies in model.vocab (an object) and in
-/// model.merges (a list) never becomes tree nodes, which would take most of the time of a load.
+/// Receives the events of the parser. The tree is built in `root`; what lies in model.vocab and in model.merges never
+/// becomes tree nodes, which would take most of the time of a load.
 class Reader final : public nlohmann::json_sax<json> {
  public:
   explicit Reader(TokenizerDocument& out) : out_(out) {}
@@ -20,15 +20,18 @@ class Reader final : public nlohmann::json_sax<json> {
   bool null() override { return value(json()); }
   bool boolean(bool v) override { return value(json(v)); }
   bool number_integer(number_integer_t v) override {
+    if (mode_ == Mode::kPiece) return piece_score(static_cast<double>(v));
     return mode_ == Mode::kVocabulary ? bad_id(std::to_string(v)) : value(json(v));
   }
   bool number_unsigned(number_unsigned_t v) override {
+    if (mode_ == Mode::kPiece) return piece_score(static_cast<double>(v));
     if (mode_ != Mode::kVocabulary) return value(json(v));
     if (v >= static_cast<uint64_t>(kMaxVocabulary)) return bad_id(std::to_string(v));
     out_.vocabulary.emplace_back(std::move(key_), static_cast<int32_t>(v));
     return true;
   }
   bool number_float(number_float_t v, const string_t& text) override {
+    if (mode_ == Mode::kPiece) return piece_score(v);
     return mode_ == Mode::kVocabulary ? bad_id(text) : value(json(v));
   }
   bool binary(binary_t& /*v*/) override { return false; }
@@ -37,6 +40,11 @@ class Reader final : public nlohmann::json_sax<json> {
     if (mode_ == Mode::kPair) {
       if (pair_size_ >= 2) return bad_merge("a list of more than two");
       (pair_size_++ == 0 ? pair_.first : pair_.second) = std::move(v);
+      return true;
+    }
+    if (mode_ == Mode::kPiece) {
+      if (pair_size_++ != 0) return bad_piece();
+      piece_.first = std::move(v);
       return true;
     }
     return value(json(std::move(v)));
@@ -58,15 +66,28 @@ class Reader final : public nlohmann::json_sax<json> {
       pair_size_ = 0;
       return true;
     }
-    if (stack_.size() == 2 && model_ && key_ == "merges" && mode_ == Mode::kTree) {
-      if (!open(json::array())) return false;
-      mode_ = Mode::kMerges;
-      out_.merges.emplace();
+    if (mode_ == Mode::kPieces) {
+      mode_ = Mode::kPiece;
+      pair_size_ = 0;
       return true;
     }
-    return open(json::array());
+    const bool long_list = stack_.size() == 2 && model_ && mode_ == Mode::kTree;
+    const Mode inside = !long_list         ? Mode::kTree
+                        : key_ == "merges" ? Mode::kMerges
+                        : key_ == "vocab"  ? Mode::kPieces
+                                           : Mode::kTree;
+    if (!open(json::array())) return false;
+    mode_ = inside;
+    if (inside == Mode::kMerges) out_.merges.emplace();
+    return true;
   }
   bool end_array() override {
+    if (mode_ == Mode::kPiece) {
+      if (pair_size_ != 2) return bad_piece();
+      mode_ = Mode::kPieces;
+      out_.pieces.push_back(std::move(piece_));
+      return true;
+    }
     if (mode_ != Mode::kPair) return close();
     if (pair_size_ != 2) return bad_merge("a list of less than two");
     mode_ = Mode::kMerges;
@@ -87,7 +108,7 @@ class Reader final : public nlohmann::json_sax<json> {
   const std::string& problem() const { return problem_; }
 
  private:
-  enum class Mode { kTree, kVocabulary, kMerges, kPair };
+  enum class Mode { kTree, kVocabulary, kMerges, kPair, kPieces, kPiece };
 
   bool fail(std::string what) {
     if (problem_.empty()) problem_ = std::move(what);
@@ -98,6 +119,14 @@ class Reader final : public nlohmann::json_sax<json> {
   }
   bool bad_merge(std::string_view what) {
     return fail(fmt::format("model merges: merge {} is {}; two tokens expected", out_.merges->size(), what));
+  }
+
+  bool bad_piece() { return fail(fmt::format("model vocab: piece {} must be [text, score]", out_.pieces.size())); }
+
+  bool piece_score(double score) {
+    if (pair_size_++ != 1) return bad_piece();
+    piece_.second = score;
+    return true;
   }
 
   bool merge_text(const std::string& text) {
@@ -120,12 +149,14 @@ class Reader final : public nlohmann::json_sax<json> {
     return &(parent[key_] = std::move(v));
   }
   bool value(json v) {
+    if (mode_ == Mode::kPieces || mode_ == Mode::kPiece) return bad_piece();
     if (mode_ == Mode::kVocabulary) return bad_id(v.dump(-1, ' ', true, json::error_handler_t::replace));
     if (mode_ != Mode::kTree) return bad_merge(v.dump(-1, ' ', true, json::error_handler_t::replace));
     put(std::move(v));
     return true;
   }
   bool open(json v) {
+    if (mode_ == Mode::kPieces || mode_ == Mode::kPiece) return bad_piece();
     if (mode_ == Mode::kVocabulary) return bad_id("a list or an object");
     if (mode_ != Mode::kTree) return bad_merge("an object or a list in a list");
     if (stack_.size() >= kMaxDepth) return fail(fmt::format("is nested deeper than {}", kMaxDepth));
@@ -144,6 +175,7 @@ class Reader final : public nlohmann::json_sax<json> {
   Mode mode_ = Mode::kTree;
   bool model_ = false;  ///< inside of the member "model" of the root
   MergeText pair_;
+  PieceText piece_;
   int pair_size_ = 0;
   std::string problem_;
 };

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "text/json_fields.h"
@@ -82,21 +83,52 @@ core::Result<bool> left_side(const json& settings, std::string_view place) {
   return core::fail(core::ErrorCode::kCorrupt, place, "\"direction\" must be \"Left\" or \"Right\"");
 }
 
+/// Refuses what is no object, and a "strategy" that is none of `known`.
+core::Status check_settings(const json& settings, std::string_view place, std::span<const std::string_view> known) {
+  if (!settings.is_object()) return core::fail(core::ErrorCode::kCorrupt, place, "must be an object");
+  const json& strategy = member(settings, "strategy");
+  if (strategy.is_object() || strategy.is_null()) return {};
+  if (strategy.is_string() && std::ranges::find(known, strategy.get_ref<const std::string&>()) != known.end())
+    return {};
+  return core::fail(core::ErrorCode::kUnsupported, place, "unknown strategy {}",
+                    strategy.dump(-1, ' ', true, json::error_handler_t::replace));
+}
+
+core::Status read_truncation(const json& settings, LengthSettings& out) {
+  constexpr std::string_view kKnown[] = {"LongestFirst", "OnlyFirst", "OnlySecond"};
+  LAMINA_CHECK_OK(check_settings(settings, "truncation", kKnown));
+  LAMINA_ASSIGN(const int64_t length, int_field(settings, "max_length", 0, "truncation"));
+  if (length < 0) return core::fail(core::ErrorCode::kCorrupt, "truncation", "\"max_length\" is {}", length);
+  out.truncate_to = length;
+  LAMINA_ASSIGN(out.truncate_left, left_side(settings, "truncation"));
+  return {};
+}
+
+core::Status read_padding(const json& settings, LengthSettings& out) {
+  constexpr std::string_view kKnown[] = {"BatchLongest"};
+  LAMINA_CHECK_OK(check_settings(settings, "padding", kKnown));
+  out.pads = true;
+  if (const json& strategy = member(settings, "strategy"); strategy.is_object()) {
+    const json& fixed = member(strategy, "Fixed");
+    if (!fixed.is_number_unsigned()) {
+      return core::fail(core::ErrorCode::kCorrupt, "padding", "\"strategy\" must be BatchLongest or a Fixed number");
+    }
+    LAMINA_ASSIGN(out.pad_to, int_field(strategy, "Fixed", 0, "padding"));
+  }
+  LAMINA_ASSIGN(const int64_t id, int_field(settings, "pad_id", 0, "padding"));
+  if (id < 0 || id >= kMaxVocabulary) return core::fail(core::ErrorCode::kCorrupt, "padding", "pad_id {}", id);
+  LAMINA_ASSIGN(out.pad_left, left_side(settings, "padding"));
+  out.pad_id = static_cast<int32_t>(id);
+  return {};
+}
+
 core::Result<LengthSettings> read_lengths(const json& root) {
   LengthSettings out;
-  if (const json& truncation = member(root, "truncation"); !truncation.is_null()) {
-    LAMINA_ASSIGN(const int64_t length, int_field(truncation, "max_length", 0, "truncation"));
-    out.truncate_to = length;
-    LAMINA_ASSIGN(out.truncate_left, left_side(truncation, "truncation"));
+  if (const json& settings = member(root, "truncation"); !settings.is_null()) {
+    LAMINA_CHECK_OK(read_truncation(settings, out));
   }
-  if (const json& padding = member(root, "padding"); !padding.is_null()) {
-    out.pads = true;
-    const json& fixed = member(member(padding, "strategy"), "Fixed");
-    if (fixed.is_number_integer()) out.pad_to = fixed.get<int64_t>();
-    LAMINA_ASSIGN(const int64_t id, int_field(padding, "pad_id", 0, "padding"));
-    if (id < 0 || id >= kMaxVocabulary) return core::fail(core::ErrorCode::kCorrupt, "padding", "pad_id {}", id);
-    LAMINA_ASSIGN(out.pad_left, left_side(padding, "padding"));
-    out.pad_id = static_cast<int32_t>(id);
+  if (const json& settings = member(root, "padding"); !settings.is_null()) {
+    LAMINA_CHECK_OK(read_padding(settings, out));
   }
   return out;
 }
@@ -135,6 +167,7 @@ core::Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, st
   LAMINA_ASSIGN(parts->lengths, read_lengths(root));
   ModelSpec spec{.model = member(root, "model"),
                  .merges = document.merges,
+                 .pieces = document.pieces,
                  .raw_bytes = parts->pre.raw_bytes,
                  .special = {},
                  .vocabulary = std::move(document.vocabulary)};

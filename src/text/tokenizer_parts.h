@@ -32,9 +32,8 @@ struct TokenizerParts {
 
   std::vector<std::string> texts;  ///< by id
   std::vector<TokenType> types;    ///< by id
-  std::vector<std::string> pieces;
   std::vector<bool> ends;
-  StringMap ids;
+  StringMap ids;  ///< all texts; built by `finish` unless it is there
 
   int32_t bos = -1;
   int32_t eos = -1;
@@ -57,7 +56,7 @@ struct TokenizerParts {
   core::Result<std::string> make_piece(int32_t id, bool first) const;
   /// Registers added tokens with the matchers; `normalizers` must be set.
   core::Status add_tokens(const std::vector<AddedToken>& tokens);
-  /// Fills `pieces`, `ends` and `ids` from the rest.
+  /// Fills `ends` and `ids` from the rest. Errors: kLimit when a pattern of the decoder gives up on a token.
   core::Status finish();
 };
 

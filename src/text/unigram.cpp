@@ -81,11 +81,13 @@ void UnigramModel::fill(std::string_view word, std::vector<Node>& best) const {
   }
 }
 
-core::Status UnigramModel::encode(std::string_view word, std::vector<int32_t>& ids) const {
+core::Status UnigramModel::encode_anew(std::string_view word, std::vector<int32_t>& ids) const {
   thread_local std::vector<Node> best;
+  thread_local std::vector<Node> path;
+  thread_local std::vector<size_t> ends;
   fill(word, best);
-  std::vector<Node> path;
-  std::vector<size_t> ends;
+  path.clear();
+  ends.clear();
   for (size_t end = word.size(); end > 0; end = best[end].begin) {
     const Node& node = best[end];
     if (node.id == -1 && !path.empty() && path.back().id == -1) {

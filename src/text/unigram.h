@@ -32,7 +32,9 @@ class UnigramModel final : public TokenModel {
   static core::Result<std::unique_ptr<TokenModel>> make(const std::vector<UnigramPiece>& pieces,
                                                         const std::function<bool(const UnigramPiece&)>& forbidden,
                                                         UnigramOptions options);
-  core::Status encode(std::string_view word, std::vector<int32_t>& ids) const override;
+
+ protected:
+  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
 
  private:
   struct Node {

@@ -32,7 +32,7 @@ core::Result<std::unique_ptr<TokenModel>> WordPieceModel::make(
   return std::unique_ptr<TokenModel>(std::move(model));
 }
 
-core::Status WordPieceModel::encode(std::string_view word, std::vector<int32_t>& ids) const {
+core::Status WordPieceModel::encode_anew(std::string_view word, std::vector<int32_t>& ids) const {
   const size_t before = ids.size();
   bool known = count_characters(word) <= static_cast<size_t>(options_.max_characters);
   for (size_t begin = 0; known && begin < word.size();) {
@@ -64,7 +64,7 @@ core::Result<std::unique_ptr<TokenModel>> WordLevelModel::make(
   return std::unique_ptr<TokenModel>(std::move(model));
 }
 
-core::Status WordLevelModel::encode(std::string_view word, std::vector<int32_t>& ids) const {
+core::Status WordLevelModel::encode_anew(std::string_view word, std::vector<int32_t>& ids) const {
   const int32_t id = words_.find(word);
   if (id < 0 && unknown_ < 0) return no_unknown(word);
   ids.push_back(id < 0 ? unknown_ : id);

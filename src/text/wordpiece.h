@@ -22,7 +22,9 @@ class WordPieceModel final : public TokenModel {
  public:
   static core::Result<std::unique_ptr<TokenModel>> make(const std::vector<std::pair<std::string, int32_t>>& vocabulary,
                                                         WordPieceOptions options);
-  core::Status encode(std::string_view word, std::vector<int32_t>& ids) const override;
+
+ protected:
+  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
 
  private:
   WordPieceModel() = default;
@@ -38,7 +40,9 @@ class WordLevelModel final : public TokenModel {
  public:
   static core::Result<std::unique_ptr<TokenModel>> make(const std::vector<std::pair<std::string, int32_t>>& vocabulary,
                                                         int32_t unknown);
-  core::Status encode(std::string_view word, std::vector<int32_t>& ids) const override;
+
+ protected:
+  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
 
  private:
   WordLevelModel() = default;

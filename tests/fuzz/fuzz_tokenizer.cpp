@@ -1,18 +1,14 @@
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <span>
 #include <string>
 #include <string_view>
 
 #include "text/tokenizer.h"
-#include "text/utf8.h"
+#include "tokenizer_exercise.h"
 
 // Input: one byte of choice, a tokenizer (JSON text or packed metadata) up to the first 0xFF, then a text.
 namespace {
 
-using lamina::text::EncodeOptions;
-using lamina::text::StreamDecoder;
 using lamina::text::Tokenizer;
 using lamina::text::TokenizerData;
 using lamina::text::TokenType;
@@ -68,28 +64,6 @@ TokenizerData read_data(std::string_view packed) {
   return data;
 }
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
-
-void exercise(const Tokenizer& tokenizer, std::string_view text) {
-  for (const bool special : {false, true}) {
-    const auto ids = tokenizer.encode(text, EncodeOptions{.add_special = special, .parse_special = special});
-    if (!ids) continue;
-    for (const int32_t id : *ids) require(id >= 0 && id < tokenizer.vocabulary());
-    const std::string decoded = tokenizer.decode(*ids, !special);
-    require(lamina::text::valid_prefix(decoded) == decoded.size());
-    StreamDecoder stream(tokenizer, !special);
-    std::string streamed;
-    for (const int32_t id : *ids) {
-      const std::string part = stream.push(id);
-      require(lamina::text::valid_prefix(part) == part.size());
-      streamed += part;
-    }
-    require(streamed + stream.finish() == decoded);
-  }
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
@@ -99,6 +73,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const std::string_view head = input.substr(1, cut - 1);
   const std::string_view text = cut < input.size() ? input.substr(cut + 1) : head;
   auto made = input[0] % 2 == 0 ? Tokenizer::from_json(head) : Tokenizer::from_data(read_data(head));
-  if (made) exercise(*made, text);
+  if (made) lamina::fuzz::exercise(*made, text);
   return 0;
 }

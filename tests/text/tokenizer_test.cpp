@@ -134,6 +134,23 @@ TEST(Tokenizer, KeepsControlPiecesOfUnigramOutOfText) {
   EXPECT_THAT(*parsed, ::testing::Contains(id));
 }
 
+// Ids and text are those of the `tokenizers` package with the same pieces, byte_fallback and Metaspace.
+TEST(Tokenizer, ReadsUnigramMetadataWithByteTokens) {
+  TokenizerData data;
+  data.model = "t5";
+  data.tokens = {"<unk>", "\u2581a", "\u2581b", "c", "<0xC3>", "<0xA9>"};
+  data.scores = {-20.0F, -1.0F, -1.0F, -1.0F, -9.0F, -9.0F};
+  data.types.assign(data.tokens.size(), TokenType::kNormal);
+  data.types[0] = TokenType::kUnknown;
+  data.types[4] = data.types[5] = TokenType::kByte;
+  data.unknown = 0;
+  data.add_eos = false;
+  const auto tokenizer = Tokenizer::from_data(std::move(data));
+  ASSERT_TRUE(tokenizer) << error_of(tokenizer);
+  EXPECT_THAT(*tokenizer->encode("a b\u00E9c ?"), ElementsAre(1, 2, 4, 5, 3, 0));
+  EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{1, 2, 4, 5, 3}), "a b\u00E9c");
+}
+
 TEST(Tokenizer, RefusesDamagedMetadataByName) {
   const auto refused = [](auto change) {
     TokenizerData data = small_data();
