@@ -4,6 +4,7 @@
 #include <map>
 
 #include "compress/conversions.h"
+#include "support/source_dir.h"
 
 namespace lamina::compress {
 namespace {
@@ -13,7 +14,7 @@ using app::TemporaryFolder;
 using testing::HasSubstr;
 
 fs::path golden_root() {
-  return fs::path(LAMINA_SOURCE_DIR) / "tests/golden";
+  return source_dir() / "tests/golden";
 }
 
 /// "models/gqa", "encoders/bert", ...: the golden models that have this file.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "support/source_dir.h"
 #include "text/tokenizer.h"
 
 // tests/golden/tokenizer/components.json holds each component of tokenizer.json with each of its settings, and what the
@@ -17,7 +18,7 @@ using ::testing::HasSubstr;
 
 const json& golden() {
   static const json value = [] {
-    std::ifstream file(std::string(LAMINA_SOURCE_DIR) + "/tests/golden/tokenizer/components.json");
+    std::ifstream file(source_dir() / "tests/golden/tokenizer/components.json");
     return json::parse(file);
   }();
   return value;
