@@ -2,12 +2,10 @@
 // (tools/make_encoder_golden.py), and what steps of several texts must not change.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "format/npy.h"
 #include "run/golden_files.h"
 #include "run/model_runs.h"
 #include "support/source_dir.h"
@@ -35,17 +33,6 @@ std::vector<std::string> cases_with(const std::string& file) {
   std::sort(names.begin(), names.end());
   return names;
 }
-
-/// Keeps the stream at every border.
-class KeepStreams : public BorderHook {
- public:
-  void at_border(const Border& border, float* stream) override {
-    streams.resize(std::max(streams.size(), static_cast<size_t>(border.visit + 2)));
-    auto& kept = streams[static_cast<size_t>(border.visit + 1)];
-    kept.insert(kept.end(), stream, stream + border.rows * border.hidden);
-  }
-  std::vector<std::vector<float>> streams;
-};
 
 struct Outcome {
   std::vector<std::vector<float>> streams;  ///< by border, rows of all texts
@@ -89,24 +76,6 @@ std::vector<Text> read_texts(const std::string& name) {
   std::vector<Text> texts;
   for (const auto& text : nlohmann::json::parse(file)) texts.push_back({text["tokens"], text["types"]});
   return texts;
-}
-
-std::vector<float> read_numbers(const std::filesystem::path& path) {
-  const auto file = format::NpyFile::open(path).value();
-  return {file.row(0).data(), file.row(0).data() + file.rows() * file.row_elements()};
-}
-
-/// Largest difference over the largest magnitude.
-double relative_error(std::span<const float> found, std::span<const float> wanted) {
-  if (found.size() != wanted.size()) return INFINITY;
-  double difference = 0;
-  double magnitude = 0;
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (!(std::abs(found[i]) < 1e30F)) return INFINITY;
-    difference = std::max(difference, std::abs(double{found[i]} - double{wanted[i]}));
-    magnitude = std::max(magnitude, std::abs(double{wanted[i]}));
-  }
-  return difference / magnitude;
 }
 
 void compare(const std::string& name, const std::filesystem::path& path) {

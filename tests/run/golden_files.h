@@ -2,15 +2,19 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "format/npy.h"
 
 namespace lamina::run {
 
@@ -29,6 +33,25 @@ std::vector<T> read_npy(const std::filesystem::path& path, const std::string& ty
 inline nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream file(path);
   return nlohmann::json::parse(file);
+}
+
+/// All numbers of a .npy file of float32.
+inline std::vector<float> read_numbers(const std::filesystem::path& path) {
+  const auto file = format::NpyFile::open(path).value();
+  return {file.row(0).data(), file.row(0).data() + file.rows() * file.row_elements()};
+}
+
+/// Largest difference over the largest magnitude.
+inline double relative_error(std::span<const float> found, std::span<const float> wanted) {
+  if (found.size() != wanted.size()) return INFINITY;
+  double difference = 0;
+  double magnitude = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (!(std::abs(found[i]) < 1e30F)) return INFINITY;
+    difference = std::max(difference, std::abs(double{found[i]} - double{wanted[i]}));
+    magnitude = std::max(magnitude, std::abs(double{wanted[i]}));
+  }
+  return difference / magnitude;
 }
 
 /// Notes a figure of the running test for tools/correctness.py: `name` is snake_case. The last value counts.

@@ -97,4 +97,15 @@ struct ModelRun {
   }
 };
 
+/// Keeps the stream at every border.
+class KeepStreams : public BorderHook {
+ public:
+  void at_border(const Border& border, float* stream) override {
+    streams.resize(std::max(streams.size(), static_cast<size_t>(border.visit + 2)));
+    auto& kept = streams[static_cast<size_t>(border.visit + 1)];
+    kept.insert(kept.end(), stream, stream + border.rows * border.hidden);
+  }
+  std::vector<std::vector<float>> streams;
+};
+
 }  // namespace lamina::run
