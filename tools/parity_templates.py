@@ -24,6 +24,7 @@ import datetime
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,18 @@ def agree(wanted, found, exact=True):
     return "error" in found and (not exact or not wanted["exact"] or wanted["error"] in found["error"])
 
 
+def gguf_template(path, head=64 << 20):
+    """The chat template in a GGUF file's metadata: its key is sought, as reading all tokens takes a minute."""
+    key = b"tokenizer.chat_template" + struct.pack("<I", 8)
+    with open(path, "rb") as file:
+        data = file.read(head)
+    at = data.find(key)
+    if at < 0:
+        return None
+    (size,) = struct.unpack_from("<Q", data, at + len(key))
+    return data[at + len(key) + 8 :][:size].decode()
+
+
 def stored_templates(store):
     """(name, template) of the models that have one."""
     for folder in (store, TRAINED):
@@ -161,11 +174,9 @@ def stored_templates(store):
                 if isinstance(template, str):
                     yield path.name, template
             for file in sorted(path.glob("*.gguf")):
-                from gguf import GGUFReader
-
-                field = GGUFReader(file).fields.get("tokenizer.chat_template")
-                if field is not None:
-                    yield path.name, str(bytes(field.parts[field.data[0]]), "utf-8")
+                template = gguf_template(file)
+                if template is not None:
+                    yield path.name, template
 
 
 def compare_templates(options, engine, report):

@@ -38,7 +38,8 @@ class RealWhisper : public testing::Test {
   /// The sound's mel spectrogram, which the truth holds in steps of 1/64.
   static std::vector<float> mel() {
     std::vector<float> frames;
-    for (const int8_t step : read_npy<int8_t>(kTruth / "mel.npy", "|i1")) frames.push_back(float{step} / 64.0F);
+    for (const int8_t step : read_npy<int8_t>(kTruth / "mel.npy", "|i1"))
+      frames.push_back(static_cast<float>(step) / 64.0F);
     return frames;
   }
   ModelRun open(bool exact, const std::string& recipe) const {
