@@ -8,6 +8,7 @@
 #include <map>
 
 #include "compress/conversions.h"
+#include "format/gguf_writer.h"
 
 namespace lamina::compress {
 namespace {
