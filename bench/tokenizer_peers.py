@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tokenizers beside the `tokenizers` package, on one thread: megabytes of text per second, and the time to make one.
 
-    bench/tokenizers.py NAME=MODEL[=JSON]... --english FOLDER... --mixed FOLDER... [--rounds 5] [--bench PROGRAM]
+    bench/tokenizer_peers.py NAME=MODEL[=JSON]... --english FOLDER... --mixed FOLDER... [--rounds 5] [--bench PROGRAM]
 
 MODEL is a GGUF file or a folder with tokenizer.json, as Lamina reads it; the package reads its tokenizer.json or, of a
 GGUF file, the one that is made of its vocabulary (tools/parity_gguf.py) or that JSON names. The texts are pieces of
