@@ -1,4 +1,5 @@
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -36,6 +37,13 @@ struct Kernel {
   std::string codec;
   std::string activations;
   Isa isa = Isa::kScalar;
+  std::vector<Isa> stronger;  ///< built, and not chosen
+};
+
+/// What some threads read together.
+struct Bandwidth {
+  int threads = 1;
+  double bytes = 0;  ///< per second
 };
 
 /// Everything that doctor tells.
@@ -49,13 +57,18 @@ struct Report {
   int64_t available = 0;
   run::MachinePeaks one;
   run::MachinePeaks all;
+  std::vector<Bandwidth> bandwidth;
 };
 
 template <typename Rows>
 void add_operation(const char* name, Rows rows, Report& report) {
-  for (const auto* row : rows) report.built.insert(row->isa);
-  report.kernels.push_back(
-      {.operation = name, .codec = {}, .activations = {}, .isa = kernels::strongest_row(rows).isa});
+  Kernel kernel{
+      .operation = name, .codec = {}, .activations = {}, .isa = kernels::strongest_row(rows).isa, .stronger = {}};
+  for (const auto* row : rows) {
+    report.built.insert(row->isa);
+    if (row->isa > kernel.isa) kernel.stronger.push_back(row->isa);
+  }
+  report.kernels.push_back(std::move(kernel));
 }
 
 const char* form_name(kernels::InputForm form) {
@@ -77,11 +90,34 @@ void add_products(Report& report) {
     if (!layout) continue;
     const std::string form =
         layout->format == nullptr ? "float32, weights decoded at use" : form_name(layout->activation);
-    report.kernels.push_back({.operation = "linear",
-                              .codec = std::string(codec.format.name),
-                              .activations = form,
-                              .isa = layout->variant->isa});
+    Kernel kernel{.operation = "linear",
+                  .codec = std::string(codec.format.name),
+                  .activations = form,
+                  .isa = layout->variant->isa,
+                  .stronger = {}};
+    for (const kernels::LinearVariant& variant : kernels::linear_variants()) {
+      if (variant.codec == layout->variant->codec && variant.isa > kernel.isa) kernel.stronger.push_back(variant.isa);
+    }
+    report.kernels.push_back(std::move(kernel));
   }
+}
+
+/// The limits of one thread and of all, and what 1, 2, 4, ... threads read.
+Status measure(Report& report) {
+  core::ThreadPool one(1);
+  LAMINA_ASSIGN(report.one, run::measure_peaks(one));
+  report.all = report.one;
+  report.bandwidth.push_back({1, report.one.read_bytes});
+  for (int threads = 2; threads < report.threads; threads *= 2) {
+    core::ThreadPool some(threads);
+    LAMINA_ASSIGN(const double bytes, run::measure_read_bandwidth(some));
+    report.bandwidth.push_back({threads, bytes});
+  }
+  if (report.threads == 1) return {};
+  core::ThreadPool all(report.threads);
+  LAMINA_ASSIGN(report.all, run::measure_peaks(all));
+  report.bandwidth.push_back({report.threads, report.all.read_bytes});
+  return {};
 }
 
 Result<Report> examine() {
@@ -99,48 +135,79 @@ Result<Report> examine() {
   report.caches = run::cache_sizes();
   report.huge_pages = run::huge_pages();
   report.available = core::available_bytes();
-  core::ThreadPool one(1);
-  LAMINA_ASSIGN(report.one, run::measure_peaks(one));
-  report.all = report.one;
-  if (report.threads > 1) {
-    core::ThreadPool all(report.threads);
-    LAMINA_ASSIGN(report.all, run::measure_peaks(all));
-  }
+  LAMINA_CHECK_OK(measure(report));
   return report;
+}
+
+ordered_json peaks_json(const run::MachinePeaks& peaks) {
+  ordered_json out{{"read_bytes_per_second", peaks.read_bytes},
+                   {"float32_per_second", peaks.float32},
+                   {"bfloat16_per_second", nullptr},
+                   {"int8_per_second", peaks.int8}};
+  if (peaks.bfloat16) out["bfloat16_per_second"] = *peaks.bfloat16;
+  const auto add_tiles = [&](const std::string& name, const std::optional<run::MachinePeaks::Tiles>& tiles) {
+    out[name + "_tiles_per_second"] = nullptr;
+    if (tiles)
+      out[name + "_tiles_per_second"] = ordered_json{{"registers", tiles->registers}, {"first_cache", tiles->cached}};
+  };
+  add_tiles("bfloat16", peaks.bfloat16_tiles);
+  add_tiles("int8", peaks.int8_tiles);
+  return out;
+}
+
+/// Why no kernels of `isa` run; empty if some may.
+std::string isa_reason(const Report& report, Isa isa) {
+  const std::string gap = core::isa_gap(isa);
+  if (!gap.empty()) return gap;
+  return report.built.contains(isa) ? "" : "this build has no kernels for it";
 }
 
 ordered_json to_json(const Report& report) {
   ordered_json out{{"cpu", core::cpu_name()},
                    {"threads", report.threads},
                    {"cpus", {{"online", report.limits.online}, {"affinity", report.limits.affinity}}}};
+  if (report.limits.cores > 0) out["cpus"]["cores"] = report.limits.cores;
   if (report.limits.quota > 0) out["cpus"]["quota"] = report.limits.quota;
   out["isas"] = ordered_json::array();
   for (const Isa isa : core::all_isas()) {
     out["isas"].push_back({{"name", core::isa_name(isa)},
                            {"machine", core::cpu_has(isa)},
                            {"build", report.built.contains(isa)},
-                           {"used", core::isa_allowed(isa) && report.built.contains(isa)}});
+                           {"used", core::isa_allowed(isa) && report.built.contains(isa)},
+                           {"reason", isa_reason(report, isa)}});
   }
   out["kernels"] = ordered_json::array();
   for (const Kernel& kernel : report.kernels) {
     ordered_json row{{"operation", kernel.operation}, {"isa", core::isa_name(kernel.isa)}};
     if (!kernel.codec.empty()) row.update({{"codec", kernel.codec}, {"activations", kernel.activations}});
+    row["stronger"] = ordered_json::array();
+    for (const Isa isa : kernel.stronger)
+      row["stronger"].push_back({{"isa", core::isa_name(isa)}, {"reason", isa_reason(report, isa)}});
     out["kernels"].push_back(std::move(row));
   }
   out["memory"] = {{"available", report.available}, {"huge_pages", report.huge_pages}};
   out["caches"] = {{"l1", report.caches.l1}, {"l2", report.caches.l2}, {"l3", report.caches.l3}};
-  const auto peaks = [](const run::MachinePeaks& p) {
-    return ordered_json{
-        {"read_bytes_per_second", p.read_bytes}, {"float32_per_second", p.float32}, {"int8_per_second", p.int8}};
-  };
-  out["peaks"] = {{"one_thread", peaks(report.one)}, {"all_threads", peaks(report.all)}};
+  out["peaks"] = {{"one_thread", peaks_json(report.one)}, {"all_threads", peaks_json(report.all)}};
+  out["bandwidth"] = ordered_json::array();
+  for (const Bandwidth& some : report.bandwidth)
+    out["bandwidth"].push_back({{"threads", some.threads}, {"read_bytes_per_second", some.bytes}});
   return out;
 }
 
 std::string threads_text(const Report& report) {
-  std::string text =
-      fmt::format("{} ({} CPUs online, {} allowed", report.threads, report.limits.online, report.limits.affinity);
-  return text + (report.limits.quota > 0 ? fmt::format(", quota of {:.2g})", report.limits.quota) : ", no quota)");
+  const core::CpuLimits& limits = report.limits;
+  std::string text = fmt::format("{} ({} CPUs online, {} allowed", report.threads, limits.online, limits.affinity);
+  if (limits.cores > 0) text += fmt::format(" on {} cores", limits.cores);
+  return text + (limits.quota > 0 ? fmt::format(", quota of {:.2g})", limits.quota) : ", no quota)");
+}
+
+/// Whether the threads have cores of their own, whatever the system says: products of floats tell it.
+std::string scaling_text(const Report& report) {
+  constexpr double kShared = 0.65;  // of what separate cores would do together; hyper-threads of a core do half
+  const double ratio = report.all.float32 / report.one.float32;
+  const bool shared = ratio < kShared * report.threads;
+  return fmt::format("{} threads do {:.2f} times the float32 work of one{}", report.threads, ratio,
+                     shared ? ": they share cores, or other work takes them" : "");
 }
 
 std::string cache_text(const run::CacheSizes& caches) {
@@ -157,7 +224,7 @@ void print_kernels(const Report& report) {
     if (!groups.empty() && !kernel.codec.empty()) {
       const auto same = [&](const auto& group) {
         return group.first.operation == kernel.operation && group.first.activations == kernel.activations &&
-               group.first.isa == kernel.isa;
+               group.first.isa == kernel.isa && group.first.stronger == kernel.stronger;
       };
       if (const auto found = std::ranges::find_if(groups, same); found != groups.end()) {
         found->second += ", " + kernel.codec;
@@ -166,35 +233,63 @@ void print_kernels(const Report& report) {
     }
     groups.emplace_back(kernel, kernel.codec);
   }
-  Table table({"OPERATION", "KERNEL", "ACTIVATIONS", "WEIGHTS"});
-  for (const auto& [kernel, codecs] : groups)
-    table.add({kernel.operation, std::string(core::isa_name(kernel.isa)), kernel.activations, codecs});
+  const auto names = [](const std::vector<Isa>& isas) {
+    std::string text;
+    for (const Isa isa : isas) text += (text.empty() ? "" : ", ") + std::string(core::isa_name(isa));
+    return text;
+  };
+  Table table({"OPERATION", "KERNEL", "STRONGER, NOT USED", "ACTIVATIONS", "WEIGHTS"});
+  for (const auto& [kernel, codecs] : groups) {
+    table.add({kernel.operation, std::string(core::isa_name(kernel.isa)), names(kernel.stronger), kernel.activations,
+               codecs});
+  }
   fmt::print("{}", table.text());
+}
+
+void print_peaks(const Report& report) {
+  Table table({"MEASURED", ">1 THREAD", fmt::format(">{} THREADS", report.threads)});
+  const auto row = [&](const char* name, double one, double all, const char* unit) {
+    table.add({name, fmt::format("{:.1f} {}", one / 1e9, unit), fmt::format("{:.1f} {}", all / 1e9, unit)});
+  };
+  const run::MachinePeaks& one = report.one;
+  const run::MachinePeaks& all = report.all;
+  row("memory reading", one.read_bytes, all.read_bytes, "GB/s");
+  row("float32 operations", one.float32, all.float32, "G/s");
+  if (one.bfloat16) row("bfloat16 operations", *one.bfloat16, all.bfloat16.value_or(0), "G/s");
+  row("int8 operations", one.int8, all.int8, "G/s");
+  const auto tiles = [&](const char* name, const auto& mine, const auto& ours) {
+    if (!mine || !ours) return;
+    row(fmt::format("{} operations, tile registers", name).c_str(), mine->registers, ours->registers, "G/s");
+    row(fmt::format("{} operations, tiles from L1", name).c_str(), mine->cached, ours->cached, "G/s");
+  };
+  tiles("bfloat16", one.bfloat16_tiles, all.bfloat16_tiles);
+  tiles("int8", one.int8_tiles, all.int8_tiles);
+  fmt::print("\n{}", table.text());
+  if (report.bandwidth.size() > 2) {
+    fmt::print("memory reading by threads:");
+    for (const Bandwidth& some : report.bandwidth) fmt::print(" {}: {:.1f} GB/s", some.threads, some.bytes / 1e9);
+    fmt::print("\n");
+  }
+  fmt::print("Other work on this machine lowers what is measured.\n");
 }
 
 void print_report(const Report& report) {
   fmt::print("{}\n", facts_text({{"CPU", core::cpu_name()},
                                  {"Threads", threads_text(report)},
+                                 {"Scaling", scaling_text(report)},
                                  {"Caches", cache_text(report.caches)},
                                  {"Memory free", size_text(report.available)},
                                  {"Huge pages", report.huge_pages}}));
-  Table isas({"INSTRUCTIONS", "MACHINE", "BUILD", "USED"});
+  Table isas({"INSTRUCTIONS", "MACHINE", "BUILD", "USED", "WHY NOT"});
   for (const Isa isa : core::all_isas()) {
     const bool built = report.built.contains(isa);
     const auto word = [](bool yes) { return yes ? "yes" : "no"; };
     isas.add({std::string(core::isa_name(isa)), word(core::cpu_has(isa)), word(built),
-              word(core::isa_allowed(isa) && built)});
+              word(core::isa_allowed(isa) && built), isa_reason(report, isa)});
   }
   fmt::print("{}\n", isas.text());
   print_kernels(report);
-  Table peaks({"MEASURED", ">1 THREAD", fmt::format(">{} THREADS", report.threads)});
-  const auto row = [&](const char* name, double one, double all, double unit, const char* unit_name) {
-    peaks.add({name, fmt::format("{:.1f} {}", one / unit, unit_name), fmt::format("{:.1f} {}", all / unit, unit_name)});
-  };
-  row("memory reading", report.one.read_bytes, report.all.read_bytes, 1e9, "GB/s");
-  row("float32 operations", report.one.float32, report.all.float32, 1e9, "G/s");
-  row("int8 operations", report.one.int8, report.all.int8, 1e9, "G/s");
-  fmt::print("\n{}Other work on this machine lowers what is measured.\n", peaks.text());
+  print_peaks(report);
 }
 
 Status run_doctor(bool json) {

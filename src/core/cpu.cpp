@@ -1,7 +1,9 @@
 #include "core/cpu.h"
 
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 
 #if defined(__x86_64__)
@@ -29,46 +31,51 @@ std::string cpu_flags() {
   return {};
 }
 
-bool has_flags(std::initializer_list<std::string_view> wanted) {
+/// Those of `wanted` that the processor (or its kernel) lacks, in words; empty if none.
+std::string lacking(std::initializer_list<std::string_view> wanted) {
   static const std::string flags = cpu_flags();
+  std::string missing;
   for (const auto flag : wanted) {
-    if (flags.find(" " + std::string(flag) + " ") == std::string::npos) return false;
+    if (flags.find(" " + std::string(flag) + " ") != std::string::npos) continue;
+    missing += (missing.empty() ? "" : ", ") + std::string(flag);
   }
-  return true;
+  return missing.empty() ? missing : "the processor lacks " + missing;
 }
 
-/// Asks the kernel for the tile registers (ARCH_REQ_XCOMP_PERM of XTILEDATA); must come before threads start.
-bool request_tiles() {
-  constexpr int kRequest = 0x1023;
+/// Asks the kernel for the tile registers (XTILEDATA), which hold for the whole process. Returns why it refused.
+std::string request_tiles() {
+  constexpr int kRequest = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr int kTileData = 18;
-  static const bool granted = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
-  return granted;
+  if (syscall(SYS_arch_prctl, kRequest, kTileData) == 0) return {};
+  return std::string("the system refuses tile registers: ") + std::strerror(errno);
 }
 
-bool detect(Isa isa) {
+/// Why kernels of `isa` cannot run here; empty if they can.
+std::string detect(Isa isa) {
+  const auto first = [](std::string below, const auto& then) { return below.empty() ? then() : std::move(below); };
   switch (isa) {
     case Isa::kScalar:
-      return true;
+      return {};
     case Isa::kAvx2:
-      return has_flags({"avx2", "fma", "f16c", "bmi2"});
+      return lacking({"avx2", "fma", "f16c", "bmi2"});
     case Isa::kAvx2Vnni:
-      return detect(Isa::kAvx2) && has_flags({"avx_vnni"});
+      return lacking({"avx2", "fma", "f16c", "bmi2", "avx_vnni"});
     case Isa::kAvx512:
-      return detect(Isa::kAvx2) && has_flags({"avx512f", "avx512bw", "avx512dq", "avx512vl"});
+      return first(detect(Isa::kAvx2), [] { return lacking({"avx512f", "avx512bw", "avx512dq", "avx512vl"}); });
     case Isa::kAvx512Vnni:
-      return detect(Isa::kAvx512) && has_flags({"avx512_vnni"});
+      return first(detect(Isa::kAvx512), [] { return lacking({"avx512_vnni"}); });
     case Isa::kAvx512Bf16:
-      return detect(Isa::kAvx512Vnni) && has_flags({"avx512_bf16"});
+      return first(detect(Isa::kAvx512Vnni), [] { return lacking({"avx512_bf16"}); });
     case Isa::kAmxInt8:
-      return detect(Isa::kAvx512Vnni) && has_flags({"amx_tile", "amx_int8"}) && request_tiles();
+      return first(first(detect(Isa::kAvx512Vnni), [] { return lacking({"amx_tile", "amx_int8"}); }), request_tiles);
     case Isa::kAmxBf16:
-      return detect(Isa::kAmxInt8) && has_flags({"amx_bf16"});
+      return first(detect(Isa::kAmxInt8), [] { return lacking({"avx512_bf16", "amx_bf16"}); });
   }
-  return false;
+  return {};
 }
 #else
-bool detect(Isa isa) {
-  return isa == Isa::kScalar;
+std::string detect(Isa isa) {
+  return isa == Isa::kScalar ? "" : "another kind of processor";
 }
 #endif
 
@@ -94,25 +101,43 @@ std::span<const Isa> all_isas() {
   return kIsas;
 }
 
-bool cpu_has(Isa isa) {
+namespace {
+
+const std::string& gap(Isa isa) {
   static const auto table = [] {
-    std::array<bool, kIsas.size()> has{};
-    for (size_t i = 0; i < kIsas.size(); ++i) has[i] = detect(kIsas[i]);
-    return has;
+    std::array<std::string, kIsas.size()> gaps;
+    for (size_t i = 0; i < kIsas.size(); ++i) gaps[i] = detect(kIsas[i]);
+    return gaps;
   }();
   return table[static_cast<size_t>(isa)];
 }
 
-bool isa_allowed(Isa isa) {
+/// Whether LAMINA_ISA lets kernels of `isa` run.
+bool within_limit(Isa isa) {
   static const Isa limit = forced_isa().value_or(Isa::kScalar);
-  if (limit == Isa::kAvx512 && isa == Isa::kAvx2Vnni) return false;
-  return isa <= limit && cpu_has(isa);
+  return isa <= limit && !(limit == Isa::kAvx512 && isa == Isa::kAvx2Vnni);
+}
+
+}  // namespace
+
+bool cpu_has(Isa isa) {
+  return gap(isa).empty();
+}
+
+bool isa_allowed(Isa isa) {
+  return within_limit(isa) && cpu_has(isa);
+}
+
+std::string isa_gap(Isa isa) {
+  if (!cpu_has(isa)) return gap(isa);
+  return within_limit(isa) ? "" : "LAMINA_ISA leaves it out";
 }
 
 Status check_forced_isa() {
   LAMINA_ASSIGN(const Isa isa, forced_isa());
   if (std::getenv("LAMINA_ISA") != nullptr && *std::getenv("LAMINA_ISA") != '\0' && !cpu_has(isa)) {
-    return fail(ErrorCode::kUnsupported, "LAMINA_ISA", "this machine lacks {}; see `lamina doctor`", isa_name(isa));
+    return fail(ErrorCode::kUnsupported, "LAMINA_ISA", "{} cannot run here: {}; see `lamina doctor`", isa_name(isa),
+                gap(isa));
   }
   return {};
 }

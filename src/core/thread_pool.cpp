@@ -1,11 +1,9 @@
 #include "core/thread_pool.h"
 
-#include <sched.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
-#include <string>
+
+#include "core/clock.h"
+#include "core/cpu.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -15,7 +13,9 @@ namespace lamina::core {
 
 namespace {
 
-constexpr int kSpins = 4000;  // about 50 to 100 microseconds before a thread sleeps
+/// How long a thread spins before it sleeps: longer than what lies between two steps of a model.
+constexpr double kSpinSeconds = 100e-6;
+constexpr int kPausesPerLook = 64;  // a pause takes some 20 to 60 nanoseconds, looking at the clock about as long
 
 void pause() {
 #if defined(__x86_64__)
@@ -24,10 +24,13 @@ void pause() {
 }
 
 /// Returns once `flag` differs from `old`, spinning first and then asleep.
-void wait_while_equal(const std::atomic<uint32_t>& flag, uint32_t old, int spins) {
-  for (int i = 0; i < spins; ++i) {
-    if (flag.load(std::memory_order_acquire) != old) return;
-    pause();
+void wait_while_equal(const std::atomic<uint32_t>& flag, uint32_t old, bool spin) {
+  if (flag.load(std::memory_order_acquire) != old) return;
+  for (const Stopwatch watch; spin && watch.seconds() < kSpinSeconds;) {
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      pause();
+      if (flag.load(std::memory_order_acquire) != old) return;
+    }
   }
   while (flag.load(std::memory_order_acquire) == old) flag.wait(old, std::memory_order_acquire);
 }
@@ -42,15 +45,16 @@ Range split_range(int64_t total, int64_t grain, int index, int parts) {
 }
 
 ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? default_threads() : threads) {
+  cpu_has(Isa::kAmxInt8);  // the system is asked for tile registers before there are threads
   // More threads than processors would spin against the thread that they wait for.
-  spins_ = threads_ <= default_threads() ? kSpins : 0;
+  spins_ = threads_ <= default_threads();
   done_ = std::make_unique<Flag[]>(static_cast<size_t>(threads_));
   workers_.reserve(static_cast<size_t>(threads_ - 1));
   for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
 ThreadPool::~ThreadPool() {
-  stop_.store(true, std::memory_order_relaxed);
+  start_.call = nullptr;
   start_.epoch.fetch_add(1, std::memory_order_release);
   start_.epoch.notify_all();
   for (auto& worker : workers_) worker.join();
@@ -62,8 +66,8 @@ void ThreadPool::run_erased(Call call, void* context) {
     call(context, 0, 1);
     return;
   }
-  call_ = call;
-  context_ = context;
+  start_.call = call;
+  start_.context = context;
   const uint32_t epoch = start_.epoch.fetch_add(1, std::memory_order_release) + 1;
   start_.epoch.notify_all();
   call(context, 0, threads_);
@@ -82,31 +86,12 @@ void ThreadPool::work(int index) {
   while (true) {
     wait_while_equal(start_.epoch, seen, spins_);
     ++seen;
-    if (stop_.load(std::memory_order_relaxed)) return;
-    call_(context_, index, threads_);
+    if (start_.call == nullptr) return;
+    start_.call(start_.context, index, threads_);
     auto& flag = done_[static_cast<size_t>(index)].epoch;
     flag.store(seen, std::memory_order_release);
     flag.notify_one();
   }
-}
-
-CpuLimits cpu_limits() {
-  CpuLimits limits{.online = std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
-  if (const long online = sysconf(_SC_NPROCESSORS_ONLN); online > 0) limits.online = static_cast<int>(online);
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  limits.affinity = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : limits.online;
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0;  // the word "max" stops the reading
-  double period = 0;
-  if (file >> quota >> period && quota > 0 && period > 0) limits.quota = quota / period;
-  return limits;
-}
-
-int default_threads() {
-  const CpuLimits limits = cpu_limits();
-  const int granted = limits.quota > 0 ? std::min(limits.affinity, static_cast<int>(limits.quota)) : limits.affinity;
-  return std::max(granted, 1);
 }
 
 void set_float_mode() {

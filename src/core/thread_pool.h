@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/cpu_limits.h"
+
 namespace lamina::core {
 
 /// [begin, end) of `total` items that belong to part `index` of `parts`, in steps of `grain`. Depends on the arguments
@@ -40,33 +42,26 @@ class ThreadPool {
 
  private:
   using Call = void (*)(void* context, int index, int count);
+  /// Two cache lines apart from all else, for the processor fetches them in pairs.
   struct alignas(128) Flag {
     std::atomic<uint32_t> epoch{0};
+  };
+  /// What the caller writes and the others read comes in one line.
+  struct alignas(128) Start {
+    std::atomic<uint32_t> epoch{0};
+    Call call = nullptr;
+    void* context = nullptr;
   };
 
   void run_erased(Call call, void* context);
   void work(int index);
 
   int threads_ = 1;
-  int spins_ = 0;
-  Call call_ = nullptr;
-  void* context_ = nullptr;
-  std::atomic<bool> stop_{false};
-  Flag start_;
+  bool spins_ = true;
+  Start start_;
   std::unique_ptr<Flag[]> done_;
   std::vector<std::thread> workers_;
 };
-
-/// What the system lets this process use.
-struct CpuLimits {
-  int online = 1;    ///< CPUs that the system runs on
-  int affinity = 1;  ///< of those, the ones this process may run on
-  double quota = 0;  ///< CPUs' worth of time that the control group grants; 0: no limit
-};
-CpuLimits cpu_limits();
-
-/// CPUs that this process may use: affinity and quota, at least 1.
-int default_threads();
 
 /// Flushes denormals to zero on the calling thread, as every computing thread must for equal results.
 void set_float_mode();

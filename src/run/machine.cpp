@@ -104,11 +104,28 @@ double measure_int8_peak(core::ThreadPool& pool, double seconds) {
   return measure_rate(pool, kernels::peak_variant().multiply_int8, seconds);
 }
 
+namespace {
+
+constexpr double kSeconds = 0.2;
+
+std::optional<MachinePeaks::Tiles> measure_tiles(core::ThreadPool& pool, core::Isa isa) {
+  const kernels::TilePeak* peak = kernels::tile_peak(isa);
+  if (peak == nullptr) return std::nullopt;
+  return MachinePeaks::Tiles{.registers = measure_rate(pool, peak->registers, kSeconds),
+                             .cached = measure_rate(pool, peak->cached, kSeconds)};
+}
+
+}  // namespace
+
 Result<MachinePeaks> measure_peaks(core::ThreadPool& pool) {
   MachinePeaks peaks;
   LAMINA_ASSIGN(peaks.read_bytes, measure_read_bandwidth(pool));
   peaks.float32 = measure_float_peak(pool);
   peaks.int8 = measure_int8_peak(pool);
+  if (const auto multiply = kernels::peak_variant().multiply_bf16; multiply != nullptr)
+    peaks.bfloat16 = measure_rate(pool, multiply, kSeconds);
+  peaks.int8_tiles = measure_tiles(pool, core::Isa::kAmxInt8);
+  peaks.bfloat16_tiles = measure_tiles(pool, core::Isa::kAmxBf16);
   return peaks;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/result.h"
@@ -21,9 +22,20 @@ std::string huge_pages();
 
 /// What the machine reaches on all threads of a pool.
 struct MachinePeaks {
-  double read_bytes = 0;  ///< bytes per second read from memory
-  double float32 = 0;     ///< float32 operations per second, two per multiply-add
-  double int8 = 0;        ///< 8-bit integer operations per second, two per multiply-add
+  double read_bytes = 0;           ///< bytes per second read from memory
+  double float32 = 0;              ///< float32 operations per second, two per multiply-add
+  double int8 = 0;                 ///< 8-bit integer operations per second by vector instructions, two per multiply-add
+  std::optional<double> bfloat16;  ///< the same for bfloat16, where there are instructions for it
+  /// Operations per second by tile registers: alone, and with every tile used twice and read from the first cache.
+  struct Tiles {
+    double registers = 0;
+    double cached = 0;
+  };
+  std::optional<Tiles> int8_tiles;
+  std::optional<Tiles> bfloat16_tiles;
+
+  /// What products of 8-bit integers are held against.
+  double best_int8() const { return int8_tiles ? int8_tiles->cached : int8; }
 };
 
 /// Bytes per second that the threads of `pool` read together, each in its own part, from a buffer that no cache holds
@@ -38,7 +50,7 @@ double measure_float_peak(core::ThreadPool& pool, double seconds = 0.2);
 /// The same for 8-bit integer operations.
 double measure_int8_peak(core::ThreadPool& pool, double seconds = 0.2);
 
-/// All three, about a second.
+/// All of them, about a second, two with tiles.
 core::Result<MachinePeaks> measure_peaks(core::ThreadPool& pool);
 
 }  // namespace lamina::run

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 namespace lamina::core {
@@ -33,6 +37,25 @@ TEST(ThreadPool, RunsEachIndexOnceManyTimes) {
       });
     }
     for (int i = 0; i < threads; ++i) EXPECT_EQ(counts[static_cast<size_t>(i) * 64], 2000);
+  }
+}
+
+TEST(ThreadPool, RunsOnManyThreads) {
+  ThreadPool pool(64);
+  std::atomic<int> sum{0};
+  for (int round = 0; round < 20; ++round) pool.run([&](int index, int) { sum += index + 1; });
+  EXPECT_EQ(sum, 20 * 65 * 32);
+}
+
+/// Threads that sleep must wake, and what was written before a run must be seen in it.
+TEST(ThreadPool, WakesAfterAPause) {
+  ThreadPool pool(3);
+  std::array<int, 3> seen{};
+  for (int round = 1; round <= 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    int value = round;
+    pool.run([&](int index, int) { seen[static_cast<size_t>(index)] = value; });
+    EXPECT_EQ(seen, (std::array{round, round, round}));
   }
 }
 

@@ -65,7 +65,14 @@ class Lists(CommandLineTest):
         used = {row["name"] for row in told["isas"] if row["used"]}
         self.assertTrue({row["isa"] for row in told["kernels"]} <= used)
         for peaks in told["peaks"].values():
-            self.assertTrue(all(value > 1e6 for value in peaks.values()), peaks)
+            tiles = [value for name, value in peaks.items() if "tiles" in name and value]
+            plain = [value for name, value in peaks.items() if "tiles" not in name and value is not None]
+            self.assertTrue(all(value > 1e6 for value in plain + [v for tile in tiles for v in tile.values()]), peaks)
+        self.assertEqual({1, told["threads"]} - {row["threads"] for row in told["bandwidth"]}, set())
+        for row in told["isas"]:
+            self.assertEqual(row["used"], row["reason"] == "", row)
+        for kernel in told["kernels"]:
+            self.assertTrue(all(stronger["reason"] for stronger in kernel["stronger"]), kernel)
 
     def test_doctor_obeys_the_limit(self):
         told = json.loads(self.succeed("doctor", "--json", env={**os.environ, "LAMINA_ISA": "scalar"}))

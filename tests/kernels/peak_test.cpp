@@ -29,7 +29,22 @@ TEST(Peak, OperationsGrowWithRounds) {
     EXPECT_GT(variant->multiply_float(3), 0);
     EXPECT_EQ(variant->multiply_float(300), 100 * variant->multiply_float(3));
     EXPECT_EQ(variant->multiply_int8(300), 100 * variant->multiply_int8(3));
+    if (variant->multiply_bf16 == nullptr) continue;
+    EXPECT_EQ(variant->multiply_bf16(300), 100 * variant->multiply_bf16(3));
+    EXPECT_GT(variant->multiply_bf16(3), variant->multiply_float(3));
   }
+}
+
+TEST(Peak, TilesCountTheirOperations) {
+  int run = 0;
+  for (const TilePeak* peak : tile_peaks()) {
+    if (!core::cpu_has(peak->isa)) continue;
+    ++run;
+    const int64_t inputs = peak->isa == core::Isa::kAmxInt8 ? 64 : 32;
+    EXPECT_EQ(peak->registers(3), 3 * 4 * 16 * 16 * inputs * 2);
+    EXPECT_EQ(peak->cached(3), peak->registers(3));
+  }
+  if (run == 0) GTEST_SKIP() << "no tiles here: " << core::isa_gap(core::Isa::kAmxInt8);
 }
 
 TEST(Peak, ChoosesAnAllowedVariant) {

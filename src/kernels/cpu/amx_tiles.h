@@ -56,6 +56,11 @@ struct AmxTiles {
   static void dot_mixed() {
     asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
   }
+  /// C[m][n] += sum over k of a[m][k] * b[k / 2][n][k % 2] in float32, a and b bfloat16.
+  template <int kC, int kA, int kB>
+  static void dot_bf16() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
+  }
 };
 
 }  // namespace

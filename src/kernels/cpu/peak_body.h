@@ -54,6 +54,23 @@ int64_t peak_int8(int64_t rounds) {
 }
 
 template <typename Unit>
+int64_t peak_bf16(int64_t rounds) {
+  using Float = typename Unit::Float;
+  constexpr std::make_index_sequence<Unit::kChains> kAll;
+  Float sums[Unit::kChains];
+  const auto a = Unit::splat_bf16();
+  auto b = Unit::splat_bf16();
+  each(kAll, sums, [](Float) { return Unit::splat(0.0F); });
+  for (int64_t i = 0; i < rounds; ++i) {
+    each(kAll, sums, [&](Float sum) {
+      b = kept(b);
+      return Unit::dot_bf16(sum, a, b);
+    });
+  }
+  return rounds * Unit::kChains * static_cast<int64_t>(sizeof(Float) / 2) * 2;
+}
+
+template <typename Unit>
 uint64_t peak_read(const std::byte* data, size_t bytes) {
   constexpr size_t kStep = sizeof(typename Unit::Integer);
   constexpr size_t kLoads = 512 / kStep;
