@@ -49,7 +49,7 @@ Shares shares_of(const OpSum& sum, double total, const run::MachinePeaks& peaks)
   if (sum.seconds <= 0 || total <= 0) return {};
   const layers::OpCost& cost = sum.what.cost;
   const double arithmetic =
-      static_cast<double>(cost.int8) / peaks.int8 + static_cast<double>(cost.float32) / peaks.float32;
+      static_cast<double>(cost.int8) / peaks.best_int8() + static_cast<double>(cost.float32) / peaks.float32;
   return {.time = sum.seconds / total,
           .bandwidth = static_cast<double>(cost.bytes) / peaks.read_bytes / sum.seconds,
           .peak = arithmetic / sum.seconds};
