@@ -52,6 +52,7 @@ class Writer:
         self.file = gguf.GGUFWriter("", "llama")
         self.file.add_tokenizer_model(model)
         self.file.add_tokenizer_pre(pre)
+        self.file.add_add_bos_token(False)
         if unknown:
             self.file.add_unk_token_id(self.tokens.index(unknown))
 
