@@ -265,8 +265,8 @@ class Vectors(CommandLineTest):
         options = ["--query", query, "--ctx", row["limit"], "--activations", "f32"]
         told = self.succeed_json("rerank", self.FOLDER / "rerank", *documents, *options, "--truncate")
         self.close([told["scores"]], [row["scores"][: len(documents)]])
-        empty = self.succeed_json("rerank", self.FOLDER / "rerank", "--query", "", "--", "mat")
-        self.assertEqual(self.succeed_json("rerank", self.FOLDER / "rerank", "--query=", "--", "mat"), empty)
+        empty = self.succeed_json("rerank", self.FOLDER / "rerank", "mat", "--query", "")
+        self.assertEqual(self.succeed_json("rerank", self.FOLDER / "rerank", "mat", "--query="), empty)
         self.refuse(1, ["text 2", "at most 20", "--truncate"], "rerank", self.FOLDER / "rerank", *documents, *options)
 
 
