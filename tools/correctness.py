@@ -94,7 +94,7 @@ def tokenizers(found):
     parts = [row for row in found["families"] if row["kind"] == "component"]
     whole = {key: sum(row[key] for row in parts) for key in ("bytes", "hard", "differing", "texts")}
     bad = [row for row in parts if row["differing"]]
-    whole |= {"family": f"{len(parts)} normalizers, pre-tokenizers and classes over all code points", "forms": ["json"]}
+    whole |= {"family": f"{len(parts)} normalizers, pre-tokenizers and classes, over all code points but those of uniform blocks", "forms": ["json"]}
     whole |= {"worst": bad[0]["worst"]} if bad else {}
     rows = sorted((r for r in found["families"] if r not in parts), key=lambda row: (row["kind"], row["family"]))
     for row in rows + ([whole] if parts else []):

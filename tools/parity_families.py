@@ -183,7 +183,7 @@ def components():
     rows = {name: (getattr(n, name)(), None) for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "Strip")}
     rows |= {f"bert-{key}": (n.BertNormalizer(**{**bert, key: True}), None) for key in bert}
     rows["bert"] = (n.BertNormalizer(), p.BertPreTokenizer())
-    for name in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "ByteLevel"):
+    for name in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "ByteLevel", "UnicodeScripts"):
         rows[name] = (None, getattr(p, name)())
     rows["Digits"] = (None, p.Digits(individual_digits=True))
     rows["Punctuation"] = (None, p.Punctuation("isolated"))
