@@ -241,7 +241,7 @@ Status Job::describe_gguf(const format::Gguf& gguf) {
   }
   if (!model_->head().labels()) return {};
   const std::string key = prefix + ".classifier.output_labels";
-  std::vector<std::string> names = label_names({}, model_->head().outputs());
+  std::vector<std::string> names = label_names(json::object(), model_->head().outputs());
   if (gguf.find(key) != nullptr) {
     LAMINA_ASSIGN(names, gguf.get<std::vector<std::string>>(key));
   }

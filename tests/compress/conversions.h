@@ -103,7 +103,8 @@ inline std::vector<float> outcome_of(const std::filesystem::path& path, const st
     tokens = text.at("tokens").get<std::vector<int32_t>>();
     types = text.at("types").get<std::vector<int32_t>>();
   }
-  run::ModelRun run = run::ModelRun::open(path, {});
+  constexpr int64_t kContext = 24;  // that tiny encoders have learned
+  run::ModelRun run = run::ModelRun::open(path, {.context = std::max(kContext, std::ssize(tokens))});
   const layers::Head& head = run.model->head();
   run::KeepStreams streams;
   run.runner->set_hook(&streams);

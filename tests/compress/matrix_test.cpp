@@ -37,7 +37,9 @@ const std::map<std::string, std::string>& refused_folders() {
       {"models/mamba2_limits", "limits"},
       {"models/mistral", "window"},
       {"models/qwen2_window", "window"},
-      {"models/qwen2moe_mixed", "layer 0: mlp"},
+      {"models/qwen2moe_mixed", "layer 0"},
+      {"models/deepseek_v3_half", "kv_norm: epsilon"},
+      {"models/gpt_oss", "truncate"},
       {"models/smollm3_window", "window"},
       {"encoders/albert_classifier", "albert cannot be written"},
       {"encoders/albert_masked_lm", "albert cannot be written"},
@@ -51,17 +53,31 @@ const std::map<std::string, std::string>& refused_folders() {
       {"encoders/nomic_bert_classifier", "head"},
       {"encoders/nomic_bert_masked_lm", "head"},
       {"encoders/roberta_masked_lm", "head"},
+      {"encoders/modernbert_biased", "layer 0"},
+      {"encoders/modernbert_classifier_cls", "layer 0"},
+      {"encoders/t5_encoder", "distance"},
+      {"encdec/t5_near", "distance"},
       {"encdec/whisper", "whisper cannot be written"},
       {"encdec/whisper_wide", "whisper cannot be written"},
   };
   return all;
 }
 
-/// Folders in a form of which several mean one: tables of positions lose rows that no position reads, GGUF files say a
-/// wider family, rotary pairs have one order.
+/// Folders in a form of which several mean one: a bare encoder's pooler and rows of positions that nothing reads are
+/// left out, and GGUF files say a wider family.
 bool changes_form(const std::string& name) {
-  return name.contains("roberta") || name.contains("distilbert") || name.contains("nomic_bert_hub") ||
-         name.contains("deepseek_v3_half");
+  return name == "encoders/bert" || name.contains("roberta") || name.contains("distilbert") ||
+         name.contains("nomic_bert_hub");
+}
+
+/// A container that keeps a number as a function of itself loses its last bit.
+bool rounds(const std::string& name) {
+  return name == "models/mamba2" || name == "models/deepseek_v2";
+}
+
+/// GGUF files in an older form: queries, keys and values fused, keys and values of latent attention in one tensor.
+bool is_older(const std::string& name) {
+  return name == "encoders/nomic_bert_hub" || name == "models/deepseek_v2_lite";
 }
 
 class FolderMatrix : public testing::TestWithParam<std::string> {};
@@ -87,6 +103,10 @@ TEST_P(FolderMatrix, ComesBackFromGguf) {
   if (changes_form(GetParam())) return;
   const fs::path again = temporary.path() / "again";
   written(gguf, again);
+  if (rounds(GetParam())) {
+    EXPECT_LT(run::relative_error(outcome_of(again, golden), outcome_of(folder, golden)), 2e-6);
+    return;
+  }
   expect_numbers(opened(again), opened(folder));
   EXPECT_EQ(opened(again).tensors().size(), opened(folder).tensors().size());
   if (runs) {
@@ -110,11 +130,16 @@ TEST_P(GgufMatrix, ComesBackFromAFolder) {
   const fs::path again = temporary.path() / "again.gguf";
   written(first, folder);
   written(folder, again);
-  expect_bytes(opened(again), opened(first));
+  const bool exact = !rounds(GetParam()) && !is_older(GetParam());
+  if (exact) expect_bytes(opened(again), opened(first));
   if (GetParam().starts_with("encdec")) return;
   const std::vector<float> wanted = outcome_of(first, golden);
   EXPECT_LT(run::relative_error(outcome_of(folder, golden), wanted), 2e-5);
-  EXPECT_EQ(outcome_of(again, golden), wanted);
+  const std::vector<float> found = outcome_of(again, golden);
+  EXPECT_LT(run::relative_error(found, wanted), 2e-6);
+  if (exact) {
+    EXPECT_EQ(found, wanted);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GgufMatrix, testing::ValuesIn(models_with("model.gguf")), [](const auto& info) {
