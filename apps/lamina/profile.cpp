@@ -72,7 +72,9 @@ std::vector<std::pair<std::string, OpSum>> by_operation(const layers::StepSums& 
     into.what.cost += sum.what.cost;
   }
   std::vector<std::pair<std::string, OpSum>> sorted(all.begin(), all.end());
-  std::ranges::stable_sort(sorted, std::ranges::greater{}, [](const auto& one) { return one.second.seconds; });
+  std::ranges::sort(sorted, [](const auto& a, const auto& b) {
+    return a.second.seconds != b.second.seconds ? a.second.seconds > b.second.seconds : a.first < b.first;
+  });
   return sorted;
 }
 
