@@ -6,10 +6,14 @@
 
 A round runs both programs once per model and thread count, in alternating order; ratios are taken within a round.
 llama.cpp runs with flash attention on and off, and the better figure of each test counts. --batch: so many sequences
-generate at once (llama-batched-bench, which lies beside llama-bench), each after a prompt of 64 tokens.
+generate at once (llama-batched-bench, which lies beside llama-bench), each after a prompt of 64 tokens; with
+--prompt 0 --generate 0 nothing else is run.
 The path of llama-bench is --llama-bench, or is looked for under $LLAMA_CPP. The table goes to standard output and,
 unless --no-write is given, between the markers in docs/performance.md. CPU time that other processes took while a
 program ran is in every row: rows above --busy are marked, and are lower bounds.
+
+--json FILE keeps the samples there, those of other models and tests beside them, so that a long table can be measured in
+parts; the table printed is that of the whole file. bench/goals.py reads it.
 """
 
 import argparse
@@ -26,6 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 BATCH_TOKENS = 64  # of the prompt and of the answer of each sequence, where several generate at once
+LAMINA_KEYS = ("median_tps", "bandwidth_share", "peak_share", "isa")
 
 
 class BenchError(Exception):
@@ -34,10 +39,13 @@ class BenchError(Exception):
 
 @dataclass
 class Samples:
-    """Tokens per second of one test on both sides, one entry a round, and others' share of the CPU meanwhile."""
+    """Tokens per second of one test on both sides, one entry a round, Lamina's shares of the machine's limits in the
+    round, and others' share of the CPU meanwhile."""
 
     lamina: list = field(default_factory=list)
     peer: list = field(default_factory=list)
+    bandwidth: list = field(default_factory=list)
+    peak: list = field(default_factory=list)
     foreign: list = field(default_factory=list)
     isa: str = ""
 
@@ -83,15 +91,15 @@ def test_name(prompt, generate, depth, batch=1):
 
 
 def parse_lamina(report):
-    """`lamina bench --json` -> {test: (median tokens per second, isa)}."""
+    """`lamina bench --json` -> {test: its row}."""
     rows = {}
     try:
         for row in report["rows"]:
             count = row["tokens"]
             prompt, generate = (count, 0) if row["test"].startswith("pp") else (0, count)
-            rows[test_name(prompt, generate, row["depth"], row["batch"])] = (float(row["median_tps"]), row["isa"])
+            rows[test_name(prompt, generate, row["depth"], row["batch"])] = {key: row[key] for key in LAMINA_KEYS}
     except (KeyError, TypeError) as error:
-        raise BenchError(f"lamina bench: its JSON lacks {error}; rows[] with test, tokens, depth, batch, median_tps, isa expected")
+        raise BenchError(f"lamina bench: its JSON lacks {error}; rows[] with test, tokens, depth, batch, {', '.join(LAMINA_KEYS)} expected")
     return rows
 
 
@@ -114,12 +122,18 @@ def parse_batched_bench(rows):
         raise BenchError(f"llama-batched-bench: its JSON lacks {error}; lines with pp, tg, pl, speed_tg expected")
 
 
+def one_sequence(options):
+    return (options.prompt, options.generate) != ("0", "0")
+
+
 def run_lamina(options, model, threads):
-    """{test: (tokens per second, isa)}, and the share of others."""
+    """{test: its row}, and the share of others."""
     command = [str(options.lamina), "bench", str(model), "-r", "1", "--threads", str(threads), "--json"]
-    tests = ["-p", options.prompt, "-n", options.generate, "-d", options.depth, "-b", "1"]
-    report, foreign = run_json(command + tests, options.timeout)
-    found = parse_lamina(report)
+    found, foreign = {}, 0.0
+    if one_sequence(options):
+        tests = ["-p", options.prompt, "-n", options.generate, "-d", options.depth, "-b", "1"]
+        report, foreign = run_json(command + tests, options.timeout)
+        found = parse_lamina(report)
     if options.batch:
         tests = ["-p", "0", "-n", str(BATCH_TOKENS), "-d", str(BATCH_TOKENS), "-b", options.batch]
         report, share = run_json(command + tests, options.timeout)
@@ -132,9 +146,11 @@ def run_peer(options, model, threads):
     best, foreign = {}, 0.0
     for flash in options.flash.split(","):
         common = ["-m", str(model), "-t", str(threads), "-ngl", "0", "-fa", flash]
-        tests = ["-p", options.prompt, "-n", options.generate, "-d", options.depth, "-r", "1", "-o", "json"]
-        report, share = run_json([str(options.llama_bench), *common, *tests], options.timeout)
-        found, foreign = parse_llama_bench(report), max(foreign, share)
+        found = {}
+        if one_sequence(options):
+            tests = ["-p", options.prompt, "-n", options.generate, "-d", options.depth, "-r", "1", "-o", "json"]
+            report, share = run_json([str(options.llama_bench), *common, *tests], options.timeout)
+            found, foreign = parse_llama_bench(report), max(foreign, share)
         if options.batch:
             context = 2 * BATCH_TOKENS * max(int(part) for part in options.batch.split(","))
             tests = ["-npp", str(BATCH_TOKENS), "-ntg", str(BATCH_TOKENS), "-npl", options.batch, "-c", str(context)]
@@ -153,12 +169,14 @@ def run_pair(options, model, threads, peer_first, table):
     (ours, own_share), (theirs, peer_share) = reports["lamina"], reports["peer"]
     if set(ours) != set(theirs):
         raise BenchError(f"the two ran different tests: lamina {sorted(ours)}, llama-bench {sorted(theirs)}")
-    for test, (speed, isa) in ours.items():
-        samples = table.setdefault((model, threads, test), Samples())
-        samples.lamina.append(speed)
+    for test, row in ours.items():
+        samples = table.setdefault((model.name, threads, test), Samples())
+        samples.lamina.append(float(row["median_tps"]))
         samples.peer.append(theirs[test])
+        samples.bandwidth.append(row["bandwidth_share"])
+        samples.peak.append(row["peak_share"])
         samples.foreign.append(max(own_share, peer_share))
-        samples.isa = isa
+        samples.isa = row["isa"]
 
 
 def spread(values, digits):
@@ -172,8 +190,12 @@ def format_row(key, samples, busy):
     ratios = [ours / theirs for ours, theirs in zip(samples.lamina, samples.peer)]
     foreign = statistics.median(samples.foreign)
     mark = " (busy)" if foreign > busy else ""
-    cells = [model.name, test, str(threads), spread(samples.lamina, 1), spread(samples.peer, 1)]
-    cells += [spread(ratios, 2), f"{foreign:.0%}, most {max(samples.foreign):.0%}{mark}", samples.isa]
+    # Generating one sequence is bound by reading; anything else by multiplying.
+    one = test.startswith("tg") and "sequences" not in test
+    share = [value for value in (samples.bandwidth if one else samples.peak) if value is not None]
+    limit = f"{statistics.median(share):.0%} of {'read' if one else 'peak'}" if share else ""
+    cells = [model, test, str(threads), spread(samples.lamina, 1), spread(samples.peer, 1)]
+    cells += [spread(ratios, 2), limit, f"{foreign:.0%}, most {max(samples.foreign):.0%}{mark}", samples.isa]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -207,18 +229,38 @@ def describe_versions(options):
     return f"Lamina {ours}; llama.cpp {theirs.removeprefix('version: ')}"
 
 
+def describe_rounds(table):
+    rounds = sorted({len(samples.lamina) for samples in table.values()})
+    return f"{'–'.join(str(count) for count in sorted({rounds[0], rounds[-1]}))} interleaved rounds"
+
+
+def load_samples(path):
+    """The table that an earlier part kept; empty where there is none."""
+    if not path or not path.exists():
+        return {}
+    rows = json.loads(path.read_text())["rows"]
+    return {(row.pop("model"), row.pop("threads"), row.pop("test")): Samples(**row) for row in rows}
+
+
+def keep_samples(path, table, options):
+    rows = [{"model": key[0], "threads": key[1], "test": key[2]} | vars(samples) for key, samples in table.items()]
+    report = {"machine": describe_machine(), "versions": describe_versions(options), "date": datetime.date.today().isoformat(), "rows": rows}
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
 FLASH_WORDS = {"on,off": "the better of on and off, test by test"}
 
 
 def format_table(table, options):
     lines = [
         f"Machine: {describe_machine()}. {describe_versions(options)}. {datetime.date.today().isoformat()}, "
-        f"{options.rounds} interleaved rounds, flash attention of llama.cpp: {FLASH_WORDS.get(options.flash, options.flash)}.",
-        "Tokens per second and ratio: median [least–most]. Foreign CPU: share of all processors that other processes "
-        "took during the run.",
+        f"{describe_rounds(table)}, flash attention of llama.cpp: {FLASH_WORDS.get(options.flash, options.flash)}.",
+        "Tokens per second and ratio: median [least–most]. Limit: the share of the bandwidth or of the int8 (float32 "
+        "for float weights) peak that Lamina measured right before. Foreign CPU: share of all processors that other "
+        "processes took during the run.",
         "",
-        "| model | test | threads | Lamina | llama.cpp | ratio | foreign CPU | Lamina ISA |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
+        "| model | test | threads | Lamina | llama.cpp | ratio | limit | foreign CPU | Lamina ISA |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     return "\n".join(lines + [format_row(key, table[key], options.busy) for key in table])
 
@@ -260,6 +302,7 @@ def parse_arguments(arguments):
     parser.add_argument("--peer-version", help="text that names the peer's version if its program does not know it")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run of one program")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the samples there")
     parser.add_argument("--no-write", action="store_true")
     return parser.parse_args(arguments)
 
@@ -274,6 +317,9 @@ def main(arguments=None):
                 for threads in (int(part) for part in options.threads.split(",")):
                     print(f"round {number + 1} of {options.rounds}: {model.name}, {threads} threads", file=sys.stderr)
                     run_pair(options, model, threads, number % 2 == 1, table)
+        table = load_samples(options.json) | table
+        if options.json:
+            keep_samples(options.json, table, options)
         text = format_table(table, options)
         print(text)
         if not options.no_write:

@@ -27,6 +27,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -75,13 +76,14 @@ def greedy_lamina(options, path, prompt):
 
 
 def greedy_llama(options, path, prompt):
-    said = run(options.llama / "llama-completion", "-m", path, "-p", prompt, "-n", TOKENS, "--temp", "0", "-ctk", "f32",
+    # It can end before its last piece is printed: some more tokens are asked for, and the text is cut below.
+    said = run(options.llama / "llama-completion", "-m", path, "-p", prompt, "-n", TOKENS + 4, "--temp", "0", "-ctk", "f32",
                "-ctv", "f32", "-fa", "off", "--no-display-prompt", "-no-cnv", "-t", "2", "--no-warmup", "--simple-io")
-    return said.removesuffix("\n").removesuffix("[end of text]")
+    return re.sub(r"\s*\[end of text\]\s*$", "", said)
 
 
 def tokens_of(options, path, text):
-    return json.loads(run(options.lamina, "tokenize", path, "--json", text))["ids"] if text else []
+    return json.loads(run(options.lamina, "tokenize", path, "--json", text))["tokens"] if text else []
 
 
 def compare_texts(options, path, row):
@@ -89,7 +91,8 @@ def compare_texts(options, path, row):
     failed = 0
     for prompt in PROMPTS:
         own, peer = greedy_lamina(options, path, prompt), greedy_llama(options, path, prompt)
-        own, peer = own.strip(), peer.strip()
+        own = own.strip()
+        peer = peer.strip()[: len(own)]
         first, second = tokens_of(options, path, own), tokens_of(options, path, peer)
         agreed = next((i for i, pair in enumerate(zip(first, second)) if pair[0] != pair[1]), min(len(first), len(second)))
         row["equal"] += own == peer

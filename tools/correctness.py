@@ -2,11 +2,12 @@
 """Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
 
     correctness.py [--build DIR] [--page FILE]                          families and real models
-    correctness.py --tokenizers F --templates F --embed F                       the sections of these reports, and no other
+    correctness.py --tokenizers F --templates F --embed F --written F   the sections of these reports, and no other
 
 The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. Models that
 are not in the store are skipped, and the page says so. The other sections need reference libraries: each is written from
-the report that a tool leaves (parity_tokenizers.py, parity_templates.py and parity_embed.py, --json F), when it is given.
+the report that a tool leaves (parity_tokenizers.py, parity_templates.py, parity_embed.py, check_written.py; --json F), when
+it is given.
 """
 
 import argparse
@@ -126,8 +127,23 @@ def templates(report):
     return table(["Template", "Conversations", "Refused by both", "Differing"], rows), sum(int(row[3]) for row in rows)
 
 
+def written(report):
+    """One row per model that Lamina wrote and others read."""
+    rows = []
+    for row in report["models"]:
+        if "error" in row:
+            rows.append([f"`{row['model']}`", row["recipe"], "", "", row["error"]])
+            continue
+        read = f"{row['tensors']} / {row['gguf_tensors']} / {row['folder_tensors']}"
+        told = f"cosine {row['worst_cosine']:.7f}" if "worst_cosine" in row else f"{row['equal']} of {row['texts']} texts" if "texts" in row else ""
+        rows.append([f"`{row['model']}`", f"`{row['recipe']}`" if row["recipe"] else "none", f"{row['bytes'] / 1e6:.1f} MB", read, told])
+    titles = ["Model", "Recipe", "GGUF", "Tensors: written / gguf / safetensors", "Same as llama.cpp"]
+    return f"Peer: llama.cpp {(report['llama'] or 'not there').removeprefix('version: ')}\n\n" + table(titles, rows), report["failed"]
+
+
 # Sections written from a report: the option, the section's name and what makes its text of the report.
-REPORTS = {"tokenizers": ("tokenizers", tokenizers), "templates": ("templates", templates), "embed": ("embeddings", embeddings)}
+REPORTS = {"tokenizers": ("tokenizers", tokenizers), "templates": ("templates", templates), "embed": ("embeddings", embeddings),
+           "written": ("written", written)}
 
 
 def fill(text, name, body):

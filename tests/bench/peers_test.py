@@ -80,6 +80,15 @@ class Peers(unittest.TestCase):
         self.assertEqual(status, 0, err)
         self.assertIn("| tg64 at 64, 4 sequences | 2 | 90.0 [90.0–90.0] | 30.0 [30.0–30.0] | 3.00", out)
 
+    def test_sequences_alone(self):
+        batched = {"rows": [lamina_rows(1, 1)["rows"][1] | {"tokens": 64, "test": "tg64", "depth": 64, "batch": 4, "median_tps": 90.0}]}
+        lamina, peer = self.program("lamina", [batched]), self.program("llama-bench", [])
+        self.program("llama-batched-bench", [{"pp": 64, "tg": 64, "pl": 4, "speed_tg": 30.0}])
+        status, out, err = self.run_main(lamina, peer, "--rounds", "1", "--batch", "4", "--prompt", "0", "--generate", "0")
+        self.assertEqual(status, 0, err)
+        self.assertIn("| tg64 at 64, 4 sequences |", out)
+        self.assertNotIn("pp512", out)
+
     def test_medians_ranges_and_ratios_within_rounds(self):
         lamina = self.program("lamina", [lamina_rows(100, 10), lamina_rows(300, 30), lamina_rows(200, 50)])
         peer = self.program("llama-bench", [peer_rows(50, 20), peer_rows(100, 10), peer_rows(200, 25)])
@@ -111,6 +120,19 @@ class Peers(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn(peers.BEGIN, err)
         self.assertEqual(self.page.read_text(), "mine\n")
+
+    def test_samples_are_kept_and_a_later_part_adds_to_them(self):
+        kept = self.folder / "kept.json"
+        lamina = self.program("lamina", [lamina_rows(100, 10), lamina_rows(30, 3, depth=64)])
+        peer = self.program("llama-bench", [peer_rows(50, 20), peer_rows(10, 2, depth=64)])
+        self.run_main(lamina, peer, "--rounds", "1", "--json", str(kept))
+        status, out, err = self.run_main(lamina, peer, "--rounds", "1", "--depth", "64", "--json", str(kept))
+        self.assertEqual(status, 0, err)
+        rows = {row["test"]: row for row in json.loads(kept.read_text())["rows"]}
+        self.assertEqual(sorted(rows), ["pp512", "pp512 at 64", "tg128", "tg128 at 64"])
+        self.assertEqual((rows["pp512"]["lamina"], rows["pp512"]["peer"], rows["tg128"]["bandwidth"]), ([100.0], [50.0], [0.5]))
+        self.assertIn("| tg128 | 2 | 10.0 [10.0–10.0] | 20.0 [20.0–20.0] | 0.50 [0.50–0.50] | 50% of read |", out)
+        self.assertIn("| pp512 at 64 | 2 | 30.0 [30.0–30.0] | 10.0 [10.0–10.0] | 3.00 [3.00–3.00] | 10% of peak |", out)
 
     def test_depth_is_part_of_the_test_name(self):
         lamina = self.program("lamina", [lamina_rows(1, 1, depth=64)])
@@ -153,8 +175,8 @@ class Peers(unittest.TestCase):
 
     def test_busy_rows_are_marked(self):
         samples = peers.Samples(lamina=[1.0], peer=[1.0], foreign=[0.5], isa="scalar")
-        self.assertIn("50%, most 50% (busy)", peers.format_row((Path("m"), 1, "pp1"), samples, 0.05))
-        self.assertNotIn("busy", peers.format_row((Path("m"), 1, "pp1"), samples, 0.6))
+        self.assertIn("50%, most 50% (busy)", peers.format_row(("m", 1, "pp1"), samples, 0.05))
+        self.assertNotIn("busy", peers.format_row(("m", 1, "pp1"), samples, 0.6))
 
     def test_own_time_is_not_foreign(self):
         spin = self.folder / "spin"
