@@ -8,7 +8,7 @@ MODEL_FOLDER is a BERT-like sentence encoder in the Hugging Face layout with mea
 in the given order, peers in padded batches of 32; "sorted": the same batches after sorting by length, which peers need
 and Lamina does not (its batches are flat). Times include tokenization. "query": one text of about 11 tokens, median.
 Each engine is a process of its own that stays loaded; a round asks each once. The Python that runs this needs the
-peers' packages (torch, transformers, sentence-transformers, onnxruntime, openvino, ctranslate2); those that are missing
+peers' packages (torch, transformers, sentence-transformers, onnx, onnxruntime, openvino, ctranslate2); those that are missing
 are named and left out. The table replaces the one between the markers in docs/performance.md unless --no-write.
 """
 
@@ -117,7 +117,17 @@ def onnx_file(folder, work):
         import torch
         from transformers import AutoModel
 
-        model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+        class Encoder(torch.nn.Module):
+            """The exporter hands inputs over by place; the model wants them by name."""
+
+            def __init__(self):
+                super().__init__()
+                self.model = AutoModel.from_pretrained(folder, attn_implementation="eager")
+
+            def forward(self, ids, mask, types):
+                return self.model(input_ids=ids, attention_mask=mask, token_type_ids=types, use_cache=False).last_hidden_state
+
+        model = Encoder().eval()
         ids = torch.ones(2, 16, dtype=torch.int64)
         names = ["input_ids", "attention_mask", "token_type_ids"]
         axes = {name: {0: "batch", 1: "tokens"} for name in [*names, "hidden"]}
@@ -127,16 +137,30 @@ def onnx_file(folder, work):
     return path
 
 
+def fused_onnx_file(folder, work):
+    """The same with attention and norms as single operators, as ONNX Runtime's own tool fuses them."""
+    path = work / "fused.onnx"
+    if not path.exists():
+        from onnxruntime.transformers import optimizer
+
+        config = json.loads((folder / "config.json").read_text())
+        optimizer.optimize_model(str(onnx_file(folder, work)), model_type="bert", num_heads=config["num_attention_heads"],
+                                 hidden_size=config["hidden_size"], opt_level=1).save_model_to_file(str(path))  # fmt: skip
+    return path
+
+
 def onnxruntime_engine(folder, kind, options):
     import onnxruntime
 
-    path = onnx_file(folder, options.work)
+    path = fused_onnx_file(folder, options.work)
     if kind == "int8":
+        from onnx import TensorProto
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         quantized = options.work / "model.int8.onnx"
         if not quantized.exists():
-            quantize_dynamic(str(path), str(quantized), weight_type=QuantType.QInt8)
+            quantize_dynamic(str(path), str(quantized), weight_type=QuantType.QInt8,
+                             extra_options={"DefaultTensorType": TensorProto.FLOAT})  # fmt: skip
         path = quantized
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
@@ -349,6 +373,8 @@ def measure(options):
                 cosines[engine] = float((own * reference).sum(1).min())
     except ImportError:
         pass
+    if options.json:
+        options.json.write_text(json.dumps({"tokens": tokens, "seconds": samples, "cosines": cosines}, indent=1) + "\n")
     write_table(options, samples, tokens, cosines)
 
 
@@ -360,6 +386,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lamina", type=pathlib.Path, default=ROOT / "build/lamina")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="keep the seconds and the cosines there")
     parser.add_argument("--no-write", action="store_true")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=pathlib.Path, help=argparse.SUPPRESS)

@@ -97,11 +97,14 @@ def measure(lamina, name, rounds):
             seconds, process, _ = load(lamina, model, home)
             rows["packed"].append(seconds)
             rows["packed first"].append(process)
-    ratio = [mine / plain for mine, plain in zip(rows["cold"], rows["read cold"])]
-    return [model.name, f"{size / 1e6:.1f}", span(rows["read cold"], "{:.2f}"), span(rows["cold"], "{:.2f}"), span(ratio, "{:.2f}"),
-            span(rows["read warm"], "{:.3f}"), span(rows["warm"], "{:.3f}"), span(rows["first"], "{:.3f}"),
-            span(rows["peak"], "{:.2f}"), span(rows["packed cold"], "{:.3f}"), span(rows["packed"], "{:.3f}"),
-            span(rows["packed first"], "{:.3f}")]
+    rows["ratio"] = [mine / plain for mine, plain in zip(rows["cold"], rows["read cold"])]
+    return {"model": model.name, "bytes": size} | rows
+
+
+def cells(row):
+    forms = {"read cold": 2, "cold": 2, "ratio": 2, "read warm": 3, "warm": 3, "first": 3, "peak": 2, "packed cold": 3, "packed": 3,
+             "packed first": 3}
+    return [row["model"], f"{row['bytes'] / 1e6:.1f}", *(span(row[key], f"{{:.{digits}f}}") for key, digits in forms.items())]
 
 
 def main():
@@ -109,15 +112,20 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lamina", default=str(ROOT / "build/lamina"))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures of every round there")
     parser.add_argument("--no-write", action="store_true")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/performance.md")
     arguments = parser.parse_args()
     titles = ["model", "MB", "read cold, s", "load cold, s", "ratio", "read warm, s", "load warm, s", "first token, s", "peak / file",
               "packed: load cold, s", "load warm, s", "first token, s"]
     lines = ["| " + " | ".join(titles) + " |", "| --- |" + " ---: |" * (len(titles) - 1)]
+    rows = []
     for model in arguments.models:
-        lines.append("| " + " | ".join(measure(arguments.lamina, model, arguments.rounds)) + " |")
+        rows.append(measure(arguments.lamina, model, arguments.rounds))
+        lines.append("| " + " | ".join(cells(rows[-1])) + " |")
         print(lines[-1], flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"models": rows}, indent=1) + "\n")
     if not arguments.no_write:
         text = arguments.page.read_text()
         before, rest = text.split(BEGIN, 1)
