@@ -58,3 +58,13 @@ function(lamina_folder name)
   endforeach()
   set_property(GLOBAL APPEND PROPERTY LAMINA_FOLDERS lamina_${name})
 endfunction()
+
+# lamina_emulated_tiles(target): adds the tile kernels on tiles in plain C++; around the tiles they use vectors.
+function(lamina_emulated_tiles target)
+  set(sources ${PROJECT_SOURCE_DIR}/tests/kernels/emulated_block_amx.cpp
+              ${PROJECT_SOURCE_DIR}/tests/kernels/emulated_super_amx.cpp)
+  if(NOT LAMINA_SCALAR AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${LAMINA_ISA_avx512vnni}")
+  endif()
+  target_sources(${target} PRIVATE ${sources})
+endfunction()

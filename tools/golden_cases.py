@@ -58,6 +58,25 @@ _CODECS = {
     "blk.1.ffn_down.weight": "Q2_K",
 }
 
+_POINT_CODECS = {
+    "token_embd.weight": "IQ3_S",
+    "output.weight": "IQ4_XS",
+    "blk.0.attn_q.weight": "IQ2_XXS",
+    "blk.0.attn_k.weight": "IQ3_XXS",
+    "blk.0.attn_v.weight": "IQ2_S",
+    "blk.0.attn_output.weight": "IQ2_XS",
+    "blk.0.ffn_gate.weight": "IQ3_S",
+    "blk.0.ffn_up.weight": "IQ3_XXS",
+    "blk.0.ffn_down.weight": "IQ2_S",
+    "blk.1.attn_q.weight": "IQ3_S",
+    "blk.1.attn_k.weight": "IQ2_XS",
+    "blk.1.attn_v.weight": "IQ4_XS",
+    "blk.1.attn_output.weight": "IQ3_XXS",
+    "blk.1.ffn_gate.weight": "IQ2_XXS",
+    "blk.1.ffn_up.weight": "IQ2_XS",
+    "blk.1.ffn_down.weight": "IQ3_S",
+}
+
 # Original contexts are shorter than the token sequence, so that wrong rope scaling changes every later row.
 _LLAMA3 = {
     "rope_type": "llama3",
@@ -99,5 +118,13 @@ CASES = [
         tokens=24,
         safetensors="",
         codecs=_CODECS,
+    ),
+    Case(
+        "codec_points",
+        110,
+        _shape(256, 2, 8, 1, 256, head_dim=32, tie_word_embeddings=False),
+        tokens=24,
+        safetensors="",
+        codecs=_POINT_CODECS,
     ),
 ]

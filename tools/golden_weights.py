@@ -62,23 +62,29 @@ def round_to_bf16(array):
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-# Per K-quant: bytes a block, offset of d, offset of dmin, dmin as a multiple of d that centres the values.
-_K_LAYOUT = {
+# Per format of 256: bytes a block, offset of d, offset of dmin, dmin as a multiple of d that centres the values.
+SUPER_LAYOUT = {
     "Q2_K": (84, 80, 82, 1.5),
     "Q3_K": (110, 108, None, 0.0),
     "Q4_K": (144, 0, 2, 7.5),
     "Q5_K": (176, 0, 2, 15.5),
     "Q6_K": (210, 208, None, 0.0),
+    "IQ4_XS": (136, 0, None, 0.0),
+    "IQ3_S": (110, 0, None, 0.0),
+    "IQ3_XXS": (98, 0, None, 0.0),
+    "IQ2_S": (82, 0, None, 0.0),
+    "IQ2_XS": (74, 0, None, 0.0),
+    "IQ2_XXS": (66, 0, None, 0.0),
 }
 
 
-def draw_k_quant(draw, shape, codec, deviation):
-    """Random valid K-quant rows, uint8 [rows, bytes]: every scale and quant bit is random, only d and dmin are chosen.
+def draw_super_blocks(draw, shape, codec, deviation):
+    """Random valid rows of blocks of 256, uint8 [rows, bytes]: every scale and quant bit is random, only d and dmin are chosen.
 
     Values have about the given standard deviation; d differs from block to block and, where the format has signed
     scales, may be negative.
     """
-    size, at_d, at_min, ratio = _K_LAYOUT[codec]
+    size, at_d, at_min, ratio = SUPER_LAYOUT[codec]
     rows, columns = shape
     count = rows * columns // _K_BLOCK
     blocks = draw.bytes(count * size).reshape(count, size)

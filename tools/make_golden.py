@@ -28,7 +28,7 @@ from golden_families import make_family_case
 from golden_family_cases import FAMILY_CASES, FamilyCase
 from golden_main import golden_main, golden_parser
 from golden_tokenizer import make_tokenizer
-from golden_weights import Draw, draw_k_quant, draw_parameter, round_to_bf16
+from golden_weights import SUPER_LAYOUT, Draw, draw_parameter, draw_super_blocks, round_to_bf16
 from gguf_names import from_pairs, gguf_name, rotary_heads, to_pairs
 from llama_float64 import forward_float64
 
@@ -58,9 +58,9 @@ def draw_weights(case, model):
         target = gguf_name(name)
         codec = gguf.GGMLQuantizationType[case.codecs.get(target, "F32")]
         heads = rotary_heads(name, config)
-        if codec.name.endswith("_K"):
+        if codec.name in SUPER_LAYOUT:
             gain = 2.0 if name.startswith("lm_head") else 1.0
-            rows = draw_k_quant(draw, shape, codec.name, gain / shape[1] ** 0.5)
+            rows = draw_super_blocks(draw, shape, codec.name, gain / shape[1] ** 0.5)
         else:
             values = draw_parameter(draw, name, shape, config["rms_norm_eps"])
             if case.safetensors == "BF16":

@@ -78,7 +78,7 @@ core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outp
 void pack_panels(const WeightLayout& layout, const std::byte* rows, int64_t panel_begin, int64_t panel_end,
                  std::byte* packed) {
   const int64_t row_bytes = layout.codec->format.row_bytes(layout.inputs);
-  const PackFunction pack = layout.format == nullptr ? nullptr : find_pack(layout.format->codec);
+  const PackFunction pack = layout.format == nullptr ? nullptr : find_pack(*layout.format);
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
     const int64_t first = panel * kPanel;
     const int64_t count = layout.outputs - first < kPanel ? layout.outputs - first : kPanel;

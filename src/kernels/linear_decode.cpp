@@ -24,7 +24,7 @@ void decode_super_row(const WeightLayout& layout, const std::byte* panel, int64_
   const PanelFormat& format = *layout.format;
   for (int64_t b = 0; b < layout.inputs / 256; ++b) {
     const SuperUnit unit = super_unit(format, panel, b);
-    const float d = half_to_float(load_as<uint16_t>(unit.d, lane));
+    const float d = half_to_float(load_as<uint16_t>(unit.d, lane)) * format.factor;
     const float dmin = format.minimum ? half_to_float(load_as<uint16_t>(unit.dmin, lane)) : 0.0F;
     for (int64_t s = 0; s < 16; ++s) {
       const float scale = d * static_cast<float>(super_scale(format, unit, s, lane));

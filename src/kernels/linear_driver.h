@@ -1,5 +1,7 @@
 #pragma once
 
+#include <utility>
+
 #include "kernels/linear_format.h"
 #include "kernels/quantize.h"
 
@@ -61,11 +63,18 @@ inline void finish_rows(const LinearArgs& args, int64_t panel, int64_t count, in
   }
 }
 
-/// A kernel computes few rows straight from the packed panels, and many by unpacking chunks of some panels once for all
-/// rows of a block. kFewRows: up to how many rows unpacking does not pay; kFew, kFewPanels: rows and panels of one pass
-/// then; few(args, panel, panels, first row, rows). kPanels, kRows: the register tile; chunk(layout): inputs per chunk;
-/// unpacked_bytes(layout) per chunk and panel; unpack(layout, packed, panel, chunk index, out); tile(panels, rows,
-/// Tile); kInputBytes: bytes of one input of a row of activations.
+/// A kernel that runs over register tiles has
+///   kPanels, kRows: panels and rows of a tile; tile<panels, rows>(Tile), all rows up to kRows, kPanels or 1 panels;
+///   chunk(layout): inputs per chunk; unpacked_bytes(layout) of a chunk and panel;
+///   unpack(layout, packed, panel, chunk index, out), once for all rows of a block;
+///   kInputBytes: bytes of one input of a row of activations.
+template <class Kernel, int kCount, int... kLess>
+void tile_rows(int64_t rows, const Tile& tile, std::integer_sequence<int, kLess...> /*rows*/) {
+  using Function = void (*)(const Tile&);
+  static constexpr Function kTable[] = {Kernel::template tile<kCount, kLess + 1>...};
+  kTable[rows - 1](tile);
+}
+
 template <class Kernel>
 int64_t tiled_scratch_bytes(const WeightLayout& layout, int64_t rows) {
   const int64_t sums = smaller(rows, kRowBlock) * Kernel::kPanels * kPanel * static_cast<int64_t>(sizeof(float));
@@ -83,6 +92,7 @@ void tiled_group(const LinearArgs& args, int64_t panel, int64_t count, int64_t f
   tile.activation_bytes = activation_bytes;
   tile.weights = weights;
   tile.inputs = layout.inputs;
+  constexpr std::make_integer_sequence<int, Kernel::kRows> kAllRows;
   for (int64_t begin = 0; begin < layout.inputs; begin += step) {
     for (int64_t p = 0; p < count; ++p) {
       const int64_t at = (panel + p) * layout.panel_bytes + begin * layout.panel_bytes / layout.inputs;
@@ -96,7 +106,8 @@ void tiled_group(const LinearArgs& args, int64_t panel, int64_t count, int64_t f
       tile.sums = sums + r * count * kPanel;
       prefetch_rows(tile.activations + Kernel::kRows * activation_bytes + begin * Kernel::kInputBytes, activation_bytes,
                     smaller(Kernel::kRows, rows - r - Kernel::kRows), tile.length * Kernel::kInputBytes);
-      Kernel::tile(count, smaller(Kernel::kRows, rows - r), tile);
+      const int64_t now = smaller(Kernel::kRows, rows - r);
+      count == 1 ? tile_rows<Kernel, 1>(now, tile, kAllRows) : tile_rows<Kernel, Kernel::kPanels>(now, tile, kAllRows);
     }
   }
   finish_rows(args, panel, count, first_row, rows, sums);
@@ -114,14 +125,31 @@ void run_tiled(const LinearArgs& args) {
   }
 }
 
+template <class Kernel, int kCount, int... kLess>
+void few_rows(const LinearArgs& args, int64_t panel, int64_t first, int64_t rows,
+              std::integer_sequence<int, kLess...> /*rows*/) {
+  using Function = void (*)(const LinearArgs&, int64_t, int64_t);
+  static constexpr Function kTable[] = {Kernel::template few<kCount, kLess + 1>...};
+  kTable[rows - 1](args, panel, first);
+}
+
+/// As run_tiled, but up to kFewRows rows are computed straight from the packed panels, since unpacking to memory does
+/// not pay for them: few<panels, rows>(args, panel, first row), rows up to kFew, and up to kFewPairs two panels at
+/// once.
 template <class Kernel>
 void run_rows(const LinearArgs& args) {
   if (args.rows > Kernel::kFewRows) return run_tiled<Kernel>(args);
-  for (int64_t panel = args.panel_begin; panel < args.panel_end; panel += Kernel::kFewPanels) {
-    const int64_t panels = smaller(Kernel::kFewPanels, args.panel_end - panel);
-    for (int64_t first = 0; first < args.rows; first += Kernel::kFew) {
-      Kernel::few(args, panel, panels, first, smaller(Kernel::kFew, args.rows - first));
+  constexpr std::make_integer_sequence<int, Kernel::kFew> kSingles;
+  for (int64_t panel = args.panel_begin; panel < args.panel_end;) {
+    const bool pair = args.rows <= Kernel::kFewPairs && panel + 2 <= args.panel_end;
+    if constexpr (Kernel::kFewPairs > 0) {
+      constexpr std::make_integer_sequence<int, Kernel::kFewPairs> kPairs;
+      if (pair) few_rows<Kernel, 2>(args, panel, 0, args.rows, kPairs);
     }
+    for (int64_t first = 0; !pair && first < args.rows; first += Kernel::kFew) {
+      few_rows<Kernel, 1>(args, panel, first, smaller(Kernel::kFew, args.rows - first), kSingles);
+    }
+    panel += pair ? 2 : 1;
   }
 }
 

@@ -195,6 +195,41 @@ PanelFormat iq4_xs_format() {
   return format;
 }
 
+/// Any format of points: its own reader says where they lie, the rest is the same.
+template <auto kRead, const PointGrid& kGrid, size_t kPerScale>
+void read_grid(const std::byte* block, SuperValues& out) {
+  constexpr auto kWeights = static_cast<size_t>(kGrid.weights);
+  PointBlock points;
+  kRead(block, points);
+  out.d = load_as<uint16_t>(block);
+  for (size_t i = 0; i < 256; ++i) {
+    const uint32_t four = kGrid.values[points.index[i / kWeights] * (kWeights / 4) + i % kWeights / 4];
+    const auto size = static_cast<int>(four >> (i % 4 * 8) & 0xff);
+    const bool minus = (points.signs[i / 8] >> (i % 8) & 1) != 0;
+    out.raw[i] = static_cast<uint8_t>(kPointZero + (minus ? -size : size));
+  }
+  for (size_t s = 0; s < 16; ++s) out.scale[s] = static_cast<uint8_t>(2 * points.scale[16 * s / kPerScale] + 1);
+}
+
+template <auto kRead, const PointGrid& kGrid, size_t kPerScale>
+PanelFormat point_format(std::string_view codec, int64_t block_bytes, float factor) {
+  PanelFormat format;
+  format.codec = codec;
+  format.kind = PanelKind::kSuper;
+  format.activation = InputForm::kInt8Super;
+  format.block = 256;
+  format.zero = kPointZero;
+  format.scales = kPerScale == 32 ? ScaleForm::kOdd32 : ScaleForm::kOdd16;
+  format.grid = &kGrid;
+  format.factor = factor;
+  format.block_bytes = block_bytes;
+  const int64_t planes = format.low_bytes() + format.high_bytes() + format.sign_bytes();
+  format.panel_bytes = (planes + scale_form_bytes(format.scales)) / kPanel + 2;
+  format.read_points = kRead;
+  format.read_super = read_grid<kRead, kGrid, kPerScale>;
+  return format;
+}
+
 }  // namespace
 
 std::span<const PanelFormat> panel_formats() {
@@ -215,6 +250,11 @@ std::span<const PanelFormat> panel_formats() {
       super_format("q5_k", 4, 1, ScaleForm::kPair6, read_q5_k),
       super_format("q6_k", 4, 2, ScaleForm::kSigned8, read_q6_k),
       iq4_xs_format(),
+      point_format<read_points_iq3_s, kGridOfIq3S, 32>("iq3_s", 110, 1.0F),
+      point_format<read_points_iq3_xxs, kGridOfIq3Xxs, 32>("iq3_xxs", 98, 0.25F),
+      point_format<read_points_iq2_s, kGridOfIq2S, 16>("iq2_s", 82, 0.125F),
+      point_format<read_points_iq2_xs, kGridOfIq2Xs, 16>("iq2_xs", 74, 0.125F),
+      point_format<read_points_iq2_xxs, kGridOfIq2Xxs, 32>("iq2_xxs", 66, 0.125F),
   };
   return formats;
 }

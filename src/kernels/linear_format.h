@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "kernels/linear.h"
+#include "kernels/linear_points.h"
 
 /// How each codec with kernels of its own lies in a panel. Inside the folder only.
 namespace lamina::kernels {
@@ -46,6 +47,8 @@ enum class ScaleForm {
   kPair4,    ///< 4-bit scale and minimum per 16 in one byte
   kSix,      ///< 6-bit scale per 16: 128 bytes of low nibbles, 64 of high bits
   kWide8,    ///< int8 per 32
+  kOdd32,    ///< odd numbers up to 31 per 32, as nibbles of their halves: 64 bytes
+  kOdd16,    ///< the same per 16: 128 bytes
 };
 
 float half_to_float(uint16_t bits);
@@ -64,14 +67,20 @@ struct PanelFormat {
   bool minimum = false;            ///< blocks carry a minimum
   ScaleForm scales = ScaleForm::kNone;
   int scale_zero = 0;
+  const PointGrid* grid = nullptr;                      ///< the numbers are points of a grid
+  float factor = 1.0F;                                  ///< kSuper: what the stored d is multiplied by, a power of two
   float (*widen)(uint32_t bits) = nullptr;              ///< kFloat: the stored bits as float32
   float (*widen_scale)(uint16_t bits) = half_to_float;  ///< kBlock: a block's scale
   void (*read_block)(const std::byte* block, BlockValues& out) = nullptr;
   void (*read_super)(const std::byte* block, SuperValues& out) = nullptr;
+  void (*read_points)(const std::byte* block, PointBlock& out) = nullptr;
 
   int number(int raw) const { return values != nullptr ? values[raw] : raw - zero; }
-  int64_t low_bytes() const { return kPanel * block * low_bits / 8; }
-  int64_t high_bytes() const { return kPanel * block * high_bits / 8; }
+  int64_t low_bytes() const { return grid != nullptr ? kPanel * grid->points() : kPanel * block * low_bits / 8; }
+  int64_t high_bytes() const {
+    return grid != nullptr ? kPanel / 8 * grid->points() * grid->high : kPanel * block * high_bits / 8;
+  }
+  int64_t sign_bytes() const { return grid != nullptr ? kPanel * block / 8 : 0; }
 };
 
 /// The format of a codec, or null when only the generic path knows it.
@@ -118,6 +127,7 @@ uint8_t block_raw(const PanelFormat& format, const BlockChunk& chunk, int64_t bl
 struct SuperUnit {
   const std::byte* low = nullptr;
   const std::byte* high = nullptr;
+  const std::byte* signs = nullptr;  ///< of points: a plane of single bits
   const std::byte* scale = nullptr;
   const std::byte* d = nullptr;     ///< 16 float16
   const std::byte* dmin = nullptr;  ///< 16 float16, if the format has minimums

@@ -189,6 +189,36 @@ void pack_supers(const PanelFormat& format, const PanelRows& rows, std::byte* pa
   }
 }
 
+/// Indices, their upper bits, signs and scales each go to a plane of their own.
+void pack_points(const PanelFormat& format, const PanelRows& rows, std::byte* packed) {
+  const PointGrid& grid = *format.grid;
+  for (int64_t b = 0; b < rows.inputs / 256; ++b) {
+    const SuperUnit unit = super_unit(format, packed, b);
+    std::byte* low = at(packed, unit.low);
+    std::byte* high = at(packed, unit.high);
+    std::byte* scale = at(packed, unit.scale);
+    std::array<std::array<uint32_t, kPanel>, 8> signs{};
+    std::memset(high, 0, static_cast<size_t>(format.high_bytes()));
+    std::memset(scale, 0, static_cast<size_t>(scale_form_bytes(format.scales)));
+    for (int64_t o = 0; o < rows.count; ++o) {
+      const std::byte* block = rows.data + o * rows.row_bytes + b * format.block_bytes;
+      PointBlock points;
+      format.read_points(block, points);
+      for (int64_t p = 0; p < grid.points(); ++p) {
+        const uint16_t index = points.index[static_cast<size_t>(p)];
+        low[p * kPanel + o] = static_cast<std::byte>(index);
+        for (int64_t j = 0; j < grid.high; ++j)
+          high[2 * (grid.high * p + j) + o / 8] |= static_cast<std::byte>((index >> (8 + j) & 1) << (o % 8));
+      }
+      for (size_t s = 0; s < 8; ++s) std::memcpy(&signs[s][static_cast<size_t>(o)], &points.signs[4 * s], 4);
+      for (int64_t s = 0; s < scale_form_bytes(format.scales) / 8; ++s)
+        scale[s / 2 * kPanel + o] |= static_cast<std::byte>(points.scale[static_cast<size_t>(s)] << (s % 2 * 4));
+      store_as(at(packed, unit.d), o, load_as<uint16_t>(block));
+    }
+    for (size_t s = 0; s < 8; ++s) put_bits(signs[s], at(packed, unit.signs) + 64 * static_cast<int64_t>(s));
+  }
+}
+
 /// Two outputs' words of two 32-bit inputs become two inputs' words.
 void transpose_words(std::array<uint64_t, 2>& words) {
   const uint64_t first = words[0];
@@ -262,9 +292,10 @@ constexpr std::array kPackRows{
 
 }  // namespace
 
-PackFunction find_pack(std::string_view codec) {
+PackFunction find_pack(const PanelFormat& format) {
+  if (format.grid != nullptr) return pack_points;
   for (const PackRow& row : kPackRows) {
-    if (row.codec == codec) return row.pack;
+    if (row.codec == format.codec) return row.pack;
   }
   return nullptr;
 }

@@ -17,7 +17,7 @@ struct PanelRows {
 /// Writes the panel's bytes that belong to the given outputs; those of absent outputs must be zeros before.
 using PackFunction = void (*)(const PanelFormat& format, const PanelRows& rows, std::byte* packed);
 
-/// Every codec with a panel format has one.
-PackFunction find_pack(std::string_view codec);
+/// Every panel format has one.
+PackFunction find_pack(const PanelFormat& format);
 
 }  // namespace lamina::kernels

@@ -43,6 +43,21 @@ int get_six(const std::byte* from, int64_t index, int64_t output) {
   return low | (byte_of(from + 128, index / 4 * kPanel + output) >> (index % 4 * 2) & 3) << 4;
 }
 
+/// Bit j above an index's lower eight: 16 bits, one per output.
+int index_bit(const PointGrid& grid, const std::byte* high, int64_t point, int64_t j, int64_t output) {
+  return byte_of(high, 2 * (grid.high * point + j) + output / 8) >> (output % 8) & 1;
+}
+
+uint8_t point_raw(const PointGrid& grid, const SuperUnit& unit, int64_t input, int64_t output) {
+  const int64_t point = input / grid.weights;
+  int64_t index = byte_of(unit.low, point * kPanel + output);
+  for (int64_t j = 0; j < grid.high; ++j) index |= int64_t{index_bit(grid, unit.high, point, j, output)} << (8 + j);
+  const uint32_t four = grid.values[index * (grid.weights / 4) + input % grid.weights / 4];
+  const auto size = static_cast<int>(four >> (input % 4 * 8) & 0xff);
+  const bool minus = get_plane(1, unit.signs, input, output) != 0;
+  return static_cast<uint8_t>(kPointZero + (minus ? -size : size));
+}
+
 }  // namespace
 
 uint8_t block_raw(const PanelFormat& format, const BlockChunk& chunk, int64_t block, int64_t input, int64_t output) {
@@ -52,7 +67,7 @@ uint8_t block_raw(const PanelFormat& format, const BlockChunk& chunk, int64_t bl
 }
 
 int64_t scale_form_bytes(ScaleForm form) {
-  constexpr std::array<int64_t, 6> kBytes{0, 192, 256, 256, 192, 128};
+  constexpr std::array<int64_t, 8> kBytes{0, 192, 256, 256, 192, 128, 64, 128};
   return kBytes[static_cast<size_t>(form)];
 }
 
@@ -60,13 +75,15 @@ SuperUnit super_unit(const PanelFormat& format, const std::byte* panel, int64_t 
   SuperUnit unit;
   unit.low = panel + index * kPanel * format.panel_bytes;
   unit.high = unit.low + format.low_bytes();
-  unit.scale = unit.high + format.high_bytes();
+  unit.signs = unit.high + format.high_bytes();
+  unit.scale = unit.signs + format.sign_bytes();
   unit.d = unit.scale + scale_form_bytes(format.scales);
   unit.dmin = unit.d + 2 * kPanel;
   return unit;
 }
 
 uint8_t super_raw(const PanelFormat& format, const SuperUnit& unit, int64_t input, int64_t output) {
+  if (format.grid != nullptr) return point_raw(*format.grid, unit, input, output);
   return static_cast<uint8_t>(get_raw(format, unit.low, unit.high, input, output));
 }
 
@@ -82,6 +99,11 @@ int super_scale(const PanelFormat& format, const SuperUnit& unit, int64_t sub, i
       return get_six(unit.scale, sub, output) - format.scale_zero;
     case ScaleForm::kWide8:
       return static_cast<int8_t>(byte_of(unit.scale, sub / 2 * kPanel + output));
+    case ScaleForm::kOdd32:
+    case ScaleForm::kOdd16: {
+      const int64_t at = format.scales == ScaleForm::kOdd32 ? sub / 2 : sub;
+      return 2 * (byte_of(unit.scale, at / 2 * kPanel + output) >> (at % 2 * 4) & 15) + 1;
+    }
     case ScaleForm::kNone:
       break;
   }

@@ -76,6 +76,7 @@ class SlowPanel {
     format_.read_super(block, values);
     const SuperUnit unit = super_unit(format_, bytes_.data(), b);
     const auto place = [this](const std::byte* part) { return part - bytes_.data(); };
+    if (format_.grid != nullptr) return put_points(block, unit, output);
     for (int64_t k = 0; k < 256; ++k) {
       put_number(place(unit.low), place(unit.high), k, output, values.raw[static_cast<size_t>(k)]);
     }
@@ -90,6 +91,30 @@ class SlowPanel {
     }
     put_half(place(unit.d) + 2 * output, values.d);
     if (format_.minimum) put_half(place(unit.dmin) + 2 * output, values.dmin);
+  }
+
+  /// Indices by their lower bytes [point][16], bits above in 16-bit words [point][bit], signs like fifth bits.
+  void put_points(const std::byte* block, const SuperUnit& unit, int64_t output) {
+    PointBlock points;
+    format_.read_points(block, points);
+    const auto place = [this](const std::byte* part) { return part - bytes_.data(); };
+    const PointGrid& grid = *format_.grid;
+    for (int64_t p = 0; p < grid.points(); ++p) {
+      const int index = points.index[static_cast<size_t>(p)];
+      put(place(unit.low) + p * kPanel + output, 0, index & 255);
+      for (int64_t j = 0; j < grid.high; ++j) {
+        const int64_t word = place(unit.high) + 2 * (grid.high * p + j);
+        put(word + output / 8, static_cast<int>(output % 8), index >> (8 + j) & 1);
+      }
+    }
+    for (int64_t k = 0; k < 256; ++k) {
+      put_plane(place(unit.signs), 1, k, output, points.signs[static_cast<size_t>(k / 8)] >> (k % 8) & 1);
+    }
+    for (int64_t s = 0; s < (format_.scales == ScaleForm::kOdd32 ? 8 : 16); ++s) {
+      put(place(unit.scale) + s / 2 * kPanel + output, static_cast<int>(s % 2 * 4),
+          points.scale[static_cast<size_t>(s)]);
+    }
+    put_half(place(unit.d) + 2 * output, load_as<uint16_t>(block));
   }
 
   const PanelFormat& format_;

@@ -112,7 +112,7 @@ std::string case_name(const testing::TestParamInfo<std::tuple<std::string, std::
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, BitEquality,
-                         testing::Combine(testing::Values("codec", "gqa", "biases"),
+                         testing::Combine(testing::Values("codec", "codec_points", "gqa", "biases"),
                                           testing::Values("kv:f32", "kv:f16", "kv:q8_0", "kv:bf16 route:0,1,1,0")),
                          case_name);
 // Windows and soft caps; experts with a shared one; latent attention with the joint tensor and with its parts; sinks

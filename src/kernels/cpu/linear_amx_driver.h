@@ -40,6 +40,15 @@ struct RowTiles {
   int64_t first(int64_t tile) const { return smaller(tile * height, rows - height); }
 };
 
+/// Tiles [0, weights) hold rows of `inputs` bytes, [weights, products) weights, the others their products.
+inline TileConfig product_tiles(int weights, int products, int64_t height, int64_t inputs) {
+  TileConfig config;
+  config.shape(0, weights, height, inputs);
+  config.shape(weights, products, inputs / 4, 64);
+  config.shape(products, kTiles, height, 64);
+  return config;
+}
+
 /// One or two neighbouring tiles of rows against one chunk of some panels.
 struct TileTask {
   const std::byte* activations[2] = {};  ///< each tile's first row, at input 0

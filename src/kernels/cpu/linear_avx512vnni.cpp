@@ -1,5 +1,3 @@
-#include <array>
-
 #include "kernels/cpu/linear_block_avx512.h"
 #include "kernels/linear_isa.h"
 
@@ -110,60 +108,31 @@ struct BlockKernel {
   static constexpr int64_t kPanels = 2;
   static constexpr int64_t kRows = 6;
   static constexpr int64_t kFew = 8;
-  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewPairs = 0;
   static constexpr int64_t kFewRows = 16;
   static constexpr int64_t kInputBytes = 1;
-
-  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
-    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
-    static constexpr Function kTable[] = {block_few<Codec, 1>, block_few<Codec, 2>, block_few<Codec, 3>,
-                                          block_few<Codec, 4>, block_few<Codec, 5>, block_few<Codec, 6>,
-                                          block_few<Codec, 7>, block_few<Codec, 8>};
-    kTable[rows - 1](args, panel, first);
-  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
 
   static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
                      std::byte* out) {
-    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, packed + panel * layout.panel_bytes, index);
-    const __m512i lift = _mm512_set1_epi8(Codec::kLift);
-    for (int64_t b = 0; b < chunk.blocks; ++b) {
-      Group8 w;
-      Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
-      for (int j = 0; j < 8; ++j) {
-        _mm512_store_si512(out + 512 * b + 64 * j, Codec::kLift == 0 ? w[j] : _mm512_add_epi8(w[j], lift));
-      }
-      _mm512_store_ps(out + kScales + 64 * b, Codec::scales(chunk.scale + 32 * b));
-      if (Codec::kMinimum) _mm512_store_ps(out + kMinimums + 64 * b, half_scales(chunk.minimum + 32 * b));
-    }
+    unpack_blocks<Codec, Codec::kLift>(layout, packed, panel, index, out);
   }
-
-  template <int kCount>
-  static void tile_of(int64_t rows, const Tile& tile) {
-    using Function = void (*)(const Tile&);
-    static constexpr Function kTable[] = {
-        block_tile<kCount, 1, Codec::kMinimum>, block_tile<kCount, 2, Codec::kMinimum>,
-        block_tile<kCount, 3, Codec::kMinimum>, block_tile<kCount, 4, Codec::kMinimum>,
-        block_tile<kCount, 5, Codec::kMinimum>, block_tile<kCount, 6, Codec::kMinimum>};
-    kTable[rows - 1](tile);
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    block_tile<kCount, kRowCount, Codec::kMinimum>(tile);
   }
-  static void tile(int64_t panels, int64_t rows, const Tile& tile) {
-    panels == kPanels ? tile_of<kPanels>(rows, tile) : tile_of<1>(rows, tile);
+  template <int kCount, int kRowCount>
+  static void few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+    block_few<Codec, kRowCount>(args, panel, first_row);
   }
 };
 
-template <class Codec>
-constexpr LinearVariant block_row(std::string_view codec) {
-  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Block, run_rows<BlockKernel<Codec>>,
-          tiled_scratch_bytes<BlockKernel<Codec>>};
-}
-
-constexpr std::array kRows{
-    block_row<Bytes8>("q8_0"), block_row<Nibbles0>("q4_0"), block_row<Nibbles1>("q4_1"), block_row<Fives0>("q5_0"),
-    block_row<Fives1>("q5_1"), block_row<Iq4Nl>("iq4_nl"),  block_row<Mxfp4>("mxfp4"),
-};
+constexpr std::array kRows = block_rows([]<class Codec>(std::string_view codec) {
+  return LinearVariant{codec, core::Isa::kAvx512Vnni, InputForm::kInt8Block, run_rows<BlockKernel<Codec>>,
+                       tiled_scratch_bytes<BlockKernel<Codec>>};
+});
 
 }  // namespace
 

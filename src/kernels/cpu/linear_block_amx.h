@@ -16,26 +16,13 @@ struct BlockTiles {
   static constexpr int kProducts = 5;  ///< 5, 6 and 7 take turns
   static constexpr int kTurns = 3;
 
-  static TileConfig config(int64_t height) {
-    TileConfig config;
-    config.shape(0, kWeights, height, 32);
-    config.shape(kWeights, kProducts, 8, 64);
-    config.shape(kProducts, kTiles, height, 64);
-    return config;
-  }
+  static TileConfig config(int64_t height) { return product_tiles(kWeights, kProducts, height, 32); }
 
   /// Signed bytes [block][8][16][4], scales, minimums.
   static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
                      std::byte* out) {
-    const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, packed + panel * layout.panel_bytes, index);
-    const __m512i zero = _mm512_set1_epi8(Codec::kMinimum ? 0 : static_cast<char>(128 >> Codec::kShift));
-    for (int64_t b = 0; b < chunk.blocks; ++b) {
-      Group8 w;
-      Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
-      for (int j = 0; j < 8; ++j) _mm512_store_si512(out + 512 * b + 64 * j, _mm512_sub_epi8(w[j], zero));
-      _mm512_store_ps(out + kScales + 64 * b, Codec::scales(chunk.scale + 32 * b));
-      if (Codec::kMinimum) _mm512_store_ps(out + kMinimums + 64 * b, half_scales(chunk.minimum + 32 * b));
-    }
+    constexpr char kZero = Codec::kMinimum ? 0 : static_cast<char>(128 >> Codec::kShift);
+    unpack_blocks<Codec, static_cast<char>(-kZero)>(layout, packed, panel, index, out);
   }
 
   /// What a step of kBlocksNow blocks of one panel needs: block and panel, and where its products lie.

@@ -261,16 +261,9 @@ struct BlockKernel {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 4;
   static constexpr int64_t kFew = 4;
-  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewPairs = 0;
   static constexpr int64_t kFewRows = 8;
   static constexpr int64_t kInputBytes = 1;
-
-  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
-    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
-    static constexpr Function kTable[] = {block_few<Codec, 1>, block_few<Codec, 2>, block_few<Codec, 3>,
-                                          block_few<Codec, 4>};
-    kTable[rows - 1](args, panel, first);
-  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
@@ -292,11 +285,13 @@ struct BlockKernel {
       if (Codec::kMinimum) widen(half_scales, chunk.minimum + 32 * b, out + kMinimums + 64 * b);
     }
   }
-  static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) {
-    using Function = void (*)(const Tile&);
-    static constexpr Function kTable[] = {block_tile<Codec, 1>, block_tile<Codec, 2>, block_tile<Codec, 3>,
-                                          block_tile<Codec, 4>};
-    kTable[rows - 1](tile);
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    block_tile<Codec, kRowCount>(tile);
+  }
+  template <int kCount, int kRowCount>
+  static void few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+    block_few<Codec, kRowCount>(args, panel, first_row);
   }
 };
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+
 #include "codec/iq4_nl.h"
 #include "codec/mxfp4.h"
 #include "kernels/cpu/linear_common_avx512.h"
@@ -87,6 +89,36 @@ struct Mxfp4 : Table<codec::kMxfp4Doubled, 3> {
 constexpr int64_t kScales = kChunk * kPanel;
 constexpr int64_t kMinimums = kScales + kBlocks * kPanel * 4;
 constexpr int64_t kUnpacked = kMinimums + kBlocks * kPanel * 4;
+
+/// A chunk of a panel as above, with `kAdd` added to the bytes.
+template <class Codec, char kAdd>
+inline void unpack_blocks(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                          std::byte* out) {
+  const BlockChunk chunk = block_chunk(*layout.format, layout.inputs, packed + panel * layout.panel_bytes, index);
+  for (int64_t b = 0; b < chunk.blocks; ++b) {
+    Group8 w;
+    Codec::read(chunk.low + b * Codec::kLow, chunk.high + b * Codec::kHigh, w);
+    for (int j = 0; j < 8; ++j) {
+      _mm512_store_si512(out + 512 * b + 64 * j, kAdd == 0 ? w[j] : _mm512_add_epi8(w[j], _mm512_set1_epi8(kAdd)));
+    }
+    _mm512_store_ps(out + kScales + 64 * b, Codec::scales(chunk.scale + 32 * b));
+    if (Codec::kMinimum) _mm512_store_ps(out + kMinimums + 64 * b, half_scales(chunk.minimum + 32 * b));
+  }
+}
+
+/// `row.operator()<Codec>(name)` of every format.
+template <class Row>
+constexpr auto block_rows(Row row) {
+  return std::array {
+    row.template operator()<Bytes8>("q8_0"),
+    row.template operator()<Nibbles0>("q4_0"),
+    row.template operator()<Nibbles1>("q4_1"),
+    row.template operator()<Fives0>("q5_0"),
+    row.template operator()<Fives1>("q5_1"),
+    row.template operator()<Iq4Nl>("iq4_nl"),
+    row.template operator()<Mxfp4>("mxfp4"),
+  };
+}
 
 }  // namespace
 }  // namespace lamina::kernels

@@ -8,6 +8,7 @@
 namespace lamina::kernels {
 namespace {
 
+/// Weights of neighbouring panels lie `panel_bytes` apart.
 template <class Lanes, int kCount, int kRows>
 void float_tile(const Tile& tile, int64_t panel_bytes) {
   using Vector = typename Lanes::Vector;
@@ -47,15 +48,6 @@ void float_tile(const Tile& tile, int64_t panel_bytes) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) Lanes::store(tile.sums + r * kWidth + kLanes * v, y[r][v]);
   }
-}
-
-template <class Lanes, int kCount>
-void float_tile_of(int64_t rows, const Tile& tile, int64_t panel_bytes) {
-  using Function = void (*)(const Tile&, int64_t);
-  static constexpr Function kTable[] = {float_tile<Lanes, kCount, 1>, float_tile<Lanes, kCount, 2>,
-                                        float_tile<Lanes, kCount, 3>, float_tile<Lanes, kCount, 4>,
-                                        float_tile<Lanes, kCount, 5>, float_tile<Lanes, kCount, 6>};
-  kTable[rows - 1](tile, panel_bytes);
 }
 
 struct F32 {
@@ -130,20 +122,10 @@ struct FloatKernel {
   static constexpr int64_t kRows = 6;
   static constexpr int64_t kInputs = 64;
   static constexpr int64_t kFew = 6;
-  static constexpr int64_t kFewPanels = 2;
+  static constexpr int64_t kFewPairs = 3;
   static constexpr int64_t kFewRows = 12;
   static constexpr int64_t kInputBytes = 4;
 
-  static void few(const LinearArgs& args, int64_t panel, int64_t panels, int64_t first, int64_t rows) {
-    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
-    static constexpr Function kPairs[] = {float_few<Lanes, Number, 2, 1>, float_few<Lanes, Number, 2, 2>,
-                                          float_few<Lanes, Number, 2, 3>};
-    static constexpr Function kSingles[] = {float_few<Lanes, Number, 1, 1>, float_few<Lanes, Number, 1, 2>,
-                                            float_few<Lanes, Number, 1, 3>, float_few<Lanes, Number, 1, 4>,
-                                            float_few<Lanes, Number, 1, 5>, float_few<Lanes, Number, 1, 6>};
-    if (panels == 2 && rows <= 3) return kPairs[rows - 1](args, panel, first);
-    for (int64_t p = 0; p < panels; ++p) kSingles[rows - 1](args, panel + p, first);
-  }
   static int64_t chunk(const WeightLayout&) { return kInputs; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kInputs * kPanel * 4; }
   static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
@@ -157,9 +139,13 @@ struct FloatKernel {
       }
     }
   }
-  static void tile(int64_t panels, int64_t rows, const Tile& tile) {
-    panels == kPanels ? float_tile_of<Lanes, kPanels>(rows, tile, kInputs * kPanel * 4)
-                      : float_tile_of<Lanes, 1>(rows, tile, kInputs * kPanel * 4);
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    float_tile<Lanes, kCount, kRowCount>(tile, kInputs * kPanel * 4);
+  }
+  template <int kCount, int kRowCount>
+  static void few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+    float_few<Lanes, Number, kCount, kRowCount>(args, panel, first_row);
   }
 };
 
@@ -177,7 +163,10 @@ struct DecodedKernel {
     auto* floats = reinterpret_cast<float*>(out);
     decode_panel_chunk(layout, packed, panel, index, floats + decoded_chunk(layout) * kPanel, floats);
   }
-  static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) { float_tile_of<Lanes, 1>(rows, tile, 0); }
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    float_tile<Lanes, kCount, kRowCount>(tile, 0);
+  }
 };
 
 template <class Lanes, class Number>

@@ -33,7 +33,8 @@ struct FloatTile {
   static constexpr int64_t kRows = 1;
   static constexpr int64_t kInputBytes = 4;
 
-  static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) {
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
     const auto* w = reinterpret_cast<const float*>(tile.weights);
     const auto* x = reinterpret_cast<const float*>(tile.activations) + tile.begin;
     std::array<float, kPanel> y{};
@@ -123,10 +124,16 @@ struct BlockKernel {
 };
 
 struct PlainBlockKernel : BlockKernel {
-  static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) { tile_of<false>(tile); }
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    tile_of<false>(tile);
+  }
 };
 struct MinimumBlockKernel : BlockKernel {
-  static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) { tile_of<true>(tile); }
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    tile_of<true>(tile);
+  }
 };
 
 /// A super-block as int8 [groups][16][4], int16 scales and minimums [16 sub-blocks][16], float32 d and dmin [16].
@@ -146,7 +153,7 @@ struct SuperKernel {
     const PanelFormat& format = *layout.format;
     const SuperUnit unit = super_unit(format, packed + panel * layout.panel_bytes, index);
     for (int64_t o = 0; o < kPanel; ++o) {
-      store_as(out + kD, o, half_to_float(load_as<uint16_t>(unit.d, o)));
+      store_as(out + kD, o, half_to_float(load_as<uint16_t>(unit.d, o)) * format.factor);
       const uint16_t dmin = format.minimum ? load_as<uint16_t>(unit.dmin, o) : uint16_t{0};
       store_as(out + kDmin, o, half_to_float(dmin));
       for (int64_t s = 0; s < 16; ++s) {
@@ -190,10 +197,16 @@ struct SuperKernel {
 };
 
 struct PlainSuperKernel : SuperKernel {
-  static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) { tile_of<false>(tile); }
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    tile_of<false>(tile);
+  }
 };
 struct MinimumSuperKernel : SuperKernel {
-  static void tile(int64_t /*panels*/, int64_t /*rows*/, const Tile& tile) { tile_of<true>(tile); }
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    tile_of<true>(tile);
+  }
 };
 
 template <class Kernel>
@@ -219,6 +232,11 @@ constexpr std::array kRows{
     row<MinimumSuperKernel>("q5_k", InputForm::kInt8Super),
     row<PlainSuperKernel>("q6_k", InputForm::kInt8Super),
     row<PlainSuperKernel>("iq4_xs", InputForm::kInt8Super),
+    row<PlainSuperKernel>("iq3_s", InputForm::kInt8Super),
+    row<PlainSuperKernel>("iq3_xxs", InputForm::kInt8Super),
+    row<PlainSuperKernel>("iq2_s", InputForm::kInt8Super),
+    row<PlainSuperKernel>("iq2_xs", InputForm::kInt8Super),
+    row<PlainSuperKernel>("iq2_xxs", InputForm::kInt8Super),
 };
 
 }  // namespace

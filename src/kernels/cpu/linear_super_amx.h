@@ -21,25 +21,11 @@ struct SuperTiles {
   static constexpr int kColumns = 2;
   static constexpr int64_t kColumnBytes = kTwoDigits ? kHighDigits : kUnpackedBytes;
 
-  static TileConfig config(int64_t height) {
-    TileConfig config;
-    config.shape(0, kWeights, height, 64);
-    config.shape(kWeights, kProducts, 16, 64);
-    config.shape(kProducts, kTiles, height, 64);
-    return config;
-  }
+  static TileConfig config(int64_t height) { return product_tiles(kWeights, kProducts, height, 64); }
 
   static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
                      std::byte* out) {
-    const SuperUnit unit = super_unit(*layout.format, packed + panel * layout.panel_bytes, index);
-    for (int64_t b = 0; b < 8; ++b) {
-      Group8 w;
-      Codec::quants(unit, b, w);
-      for (int j = 0; j < 8; ++j) _mm512_store_si512(out + 512 * b + 64 * j, w[j]);
-    }
-    Codec::scales(unit, out);
-    _mm512_store_ps(out + kD, unit_scale<Codec>(unit));
-    if (Codec::kPairs != 0) _mm512_store_ps(out + kDmin, half_scales(unit.dmin));
+    unpack_unit<Codec>(layout, packed, panel, index, out);
     if constexpr (kTwoDigits) {
       split_digits(out);
     } else {

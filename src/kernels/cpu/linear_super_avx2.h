@@ -123,6 +123,50 @@ struct SuperIq4 : Super6 {
   }
 };
 
+/// Points of a grid, looked up 8 outputs at a time.
+template <const PointGrid& kGrid, int kPerScale, int kWideGroups, int kOneOver>
+struct Points : Super6 {
+  static constexpr float kFactor = 1.0F / kOneOver;
+  static constexpr int kSub = kPerScale;
+  static constexpr int kWide = kWideGroups;
+  static constexpr int kSigned = 0;
+  static constexpr int kZero = 0;
+  static Two read(const SuperUnit& unit, int64_t b, int j, int half) {
+    return {group(unit, 8 * b + j, half), group(unit, 8 * b + j + 4, half)};
+  }
+  static __m256i scale(const SuperUnit& unit, int s, int half) {
+    const __m128i both = _mm_srl_epi16(load16(unit.scale + s / 2 * 16), _mm_cvtsi32_si128(s % 2 * 4));
+    const __m256i nibble = load_u8(_mm_and_si128(both, _mm_set1_epi8(15)), half);
+    return _mm256_add_epi32(_mm256_add_epi32(nibble, nibble), _mm256_set1_epi32(1));
+  }
+
+ private:
+  static __m256i group(const SuperUnit& unit, int64_t g, int half) {
+    constexpr int64_t kWords = kGrid.weights / 4;
+    const int64_t point = g / kWords;
+    const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(unit.low + 16 * point + 8 * half));
+    __m256i index = _mm256_cvtepu8_epi32(low);
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    for (int64_t i = 0; i < kGrid.high; ++i) {
+      const auto bits = static_cast<int>(unit.high[2 * (kGrid.high * point + i) + half]);
+      const __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), lane), lane);
+      index = _mm256_or_si256(index, _mm256_and_si256(set, _mm256_set1_epi32(256 << i)));
+    }
+    const auto* values = reinterpret_cast<const int*>(kGrid.values) + g % kWords;
+    const __m256i sizes = _mm256_i32gather_epi32(values, index, 4 * kWords);
+    const __m256i minus = spread_bits(unit.signs + 8 * g + 4 * half);
+    return _mm256_sub_epi8(_mm256_xor_si256(sizes, minus), minus);
+  }
+};
+
+/// d times what the format multiplies it by.
+template <class Codec>
+inline __m256 unit_scale(const SuperUnit& unit, int half) {
+  const __m256 d = half_scales(unit.d + 16 * half);
+  if constexpr (requires { Codec::kFactor; }) return _mm256_mul_ps(d, _mm256_set1_ps(Codec::kFactor));
+  return d;
+}
+
 /// Products of signed bytes, in pairs of 16 bits: at most 2 * 127 * 127.
 inline __m256i multiply_signed(__m256i weight, __m256i activation) {
   return _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(activation, weight));
@@ -262,7 +306,7 @@ inline __attribute__((always_inline)) void few_rows_block(const SuperUnit& unit,
       const __m256i c = broadcast(rows.x[r] + 32 * b + 4 * j + 16);
       if constexpr (Codec::kSigned == 0) {
         const __m256i both = _mm256_add_epi32(_mm256_madd_epi16(multiply_signed(w.first, a), load(scale)),
-                                              _mm256_madd_epi16(multiply_signed(w.second, c), load(scale)));
+                                              _mm256_madd_epi16(multiply_signed(w.second, c), load(scale + kNext)));
         all[r] = _mm256_add_epi32(all[r], both);
         continue;
       }
@@ -314,7 +358,7 @@ void super_few(const LinearArgs& args, int64_t panel, int64_t first_row) {
         }
         float* to = y + r * kPanel + 8 * h;
         __m256 value = _mm256_load_ps(to);
-        value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(half_scales(unit.d + 16 * h), d), value);
+        value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(unit_scale<Codec>(unit, h), d), value);
         if (Codec::kPairs != 0) {
           const __m256 factor = _mm256_mul_ps(half_scales(unit.dmin + 16 * h), d);
           value = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(low), factor, value);
@@ -331,16 +375,9 @@ struct SuperKernel {
   static constexpr int64_t kPanels = 1;
   static constexpr int64_t kRows = 4;
   static constexpr int64_t kFew = 4;
-  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewPairs = 0;
   static constexpr int64_t kFewRows = 8;
   static constexpr int64_t kInputBytes = 1;
-
-  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
-    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
-    static constexpr Function kTable[] = {super_few<Codec, 1>, super_few<Codec, 2>, super_few<Codec, 3>,
-                                          super_few<Codec, 4>};
-    kTable[rows - 1](args, panel, first);
-  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kSuperUnpacked; }
@@ -350,12 +387,14 @@ struct SuperKernel {
     const SuperUnit unit = super_unit(*layout.format, packed + panel * layout.panel_bytes, index);
     for (int half = 0; half < 2; ++half) unpack_half(unit, half, out + 32 * half);
   }
-  static void tile(int64_t /*panels*/, int64_t rows, const Tile& tile) {
-    using Function = void (*)(const Tile&, int);
-    static constexpr Function kTable[] = {super_tile<Codec, 1>, super_tile<Codec, 2>, super_tile<Codec, 3>,
-                                          super_tile<Codec, 4>};
-    kTable[rows - 1](tile, 0);
-    kTable[rows - 1](tile, 1);
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    super_tile<Codec, kRowCount>(tile, 0);
+    super_tile<Codec, kRowCount>(tile, 1);
+  }
+  template <int kCount, int kRowCount>
+  static void few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+    super_few<Codec, kRowCount>(args, panel, first_row);
   }
 
  private:
@@ -385,7 +424,7 @@ struct SuperKernel {
       store(out + kSuperMinimums + 64 * j, _mm256_or_si256(Codec::minimum(unit, 2 * j, half), high));
     }
     store(out + kStart, !kVnni && Codec::kWide == 0 ? _mm256_setzero_si256() : start);
-    _mm256_storeu_ps(reinterpret_cast<float*>(out + kD), half_scales(unit.d + 16 * half));
+    _mm256_storeu_ps(reinterpret_cast<float*>(out + kD), unit_scale<Codec>(unit, half));
     if (Codec::kPairs == 0) return;
     _mm256_storeu_ps(reinterpret_cast<float*>(out + kDmin), half_scales(unit.dmin + 16 * half));
   }
@@ -402,8 +441,17 @@ constexpr LinearVariant super_row(std::string_view codec) {
 }
 
 constexpr std::array kSuperRows{
-    super_row<Super2>("q2_k"), super_row<Super3>("q3_k"), super_row<Super4>("q4_k"),
-    super_row<Super5>("q5_k"), super_row<Super6>("q6_k"), super_row<SuperIq4>("iq4_xs"),
+    super_row<Super2>("q2_k"),
+    super_row<Super3>("q3_k"),
+    super_row<Super4>("q4_k"),
+    super_row<Super5>("q5_k"),
+    super_row<Super6>("q6_k"),
+    super_row<SuperIq4>("iq4_xs"),
+    super_row<Points<kGridOfIq3S, 32, 4, 1>>("iq3_s"),
+    super_row<Points<kGridOfIq3Xxs, 32, 1, 4>>("iq3_xxs"),
+    super_row<Points<kGridOfIq2S, 16, 1, 8>>("iq2_s"),
+    super_row<Points<kGridOfIq2Xs, 16, 1, 8>>("iq2_xs"),
+    super_row<Points<kGridOfIq2Xxs, 32, 1, 8>>("iq2_xxs"),
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <type_traits>
 
 #include "codec/iq4_nl.h"
@@ -208,10 +209,64 @@ struct SuperIq4 {
   }
 };
 
-/// d as the bytes want it.
+/// Points of a grid, looked up for 16 outputs at a time.
+template <const PointGrid& kGrid, int kPerScale, int kOneOver>
+struct Points {
+  static constexpr float kFactor = 1.0F / kOneOver;
+  static constexpr int kSub = kPerScale;
+  static constexpr int kZero = kPointZero;
+  static constexpr int kPairs = 0;
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) {
+    constexpr int64_t kWords = kGrid.weights / 4;
+    for (int64_t j = 0; j < 8; j += kWords) {
+      const int64_t point = (8 * b + j) / kWords;
+      __m512i index = _mm512_cvtepu8_epi32(load16(unit.low + 16 * point));
+      for (int64_t i = 0; i < kGrid.high; ++i) {
+        const auto bits = load_as<uint16_t>(unit.high, kGrid.high * point + i);
+        index = _mm512_mask_or_epi32(index, bits, index, _mm512_set1_epi32(256 << i));
+      }
+      for (int64_t i = 0; i < kWords; ++i) {
+        const __m512i sizes = _mm512_i32gather_epi32(index, kGrid.values + i, 4 * kWords);
+        const __mmask64 minus = _cvtu64_mask64(load_as<uint64_t>(unit.signs, 8 * b + j + i));
+        w[j + i] = _mm512_mask_sub_epi8(sizes, minus, _mm512_setzero_si512(), sizes);
+      }
+    }
+  }
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) {
+    quants(unit, b, w);
+    for (int j = 0; j < 8; ++j) w[j] = _mm512_add_epi8(w[j], _mm512_set1_epi8(kZero));
+  }
+  /// Scales 2s and 2s + 1 share bytes.
+  static void row_scales(const SuperUnit& unit, std::byte* out) {
+    const __m128i one = _mm_set1_epi8(1);
+    for (int64_t s = 0; s < 256 / kSub; s += 2) {
+      const __m128i both = load16(unit.scale + 8 * s);
+      const __m128i first = _mm_and_si128(_mm_slli_epi16(both, 1), _mm_set1_epi8(30));
+      const __m128i second = _mm_and_si128(_mm_srli_epi16(both, 3), _mm_set1_epi8(30));
+      _mm_store_si128(reinterpret_cast<__m128i*>(out + 16 * s), _mm_or_si128(first, one));
+      _mm_store_si128(reinterpret_cast<__m128i*>(out + 16 * s + 16), _mm_or_si128(second, one));
+    }
+  }
+  static __m512i row_scale(const std::byte* from, int64_t s) { return _mm512_cvtepu8_epi32(load16(from + 16 * s)); }
+  static void scales(const SuperUnit& unit, std::byte* out) {
+    alignas(64) std::byte bytes[256];
+    row_scales(unit, bytes);
+    for (int64_t s = 0; s < 256 / kSub; ++s) _mm512_store_si512(out + kScales + 64 * s, row_scale(bytes, s));
+  }
+};
+
+/// d times what the format multiplies it by.
+template <class Codec>
+inline __m512 row_unit_scale(const SuperUnit& unit) {
+  const __m512 d = half_scales(unit.d);
+  if constexpr (requires { Codec::kFactor; }) return _mm512_mul_ps(d, _mm512_set1_ps(Codec::kFactor));
+  return d;
+}
+
+/// The same as the tile's bytes want it.
 template <class Codec>
 inline __m512 unit_scale(const SuperUnit& unit) {
-  const __m512 d = half_scales(unit.d);
+  const __m512 d = row_unit_scale<Codec>(unit);
   return std::is_same_v<Codec, Super3> ? _mm512_xor_ps(d, _mm512_set1_ps(-0.0F)) : d;
 }
 
@@ -232,6 +287,39 @@ inline void write_start(std::byte* out) {
     all = _mm512_add_epi32(all, sum);
   }
   _mm512_store_si512(out + kStart, _mm512_sub_epi32(_mm512_setzero_si512(), all));
+}
+
+/// Bytes, scales and minimums of a unit; what else a kernel keeps of it is its own.
+template <class Codec>
+inline void unpack_unit(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                        std::byte* out) {
+  const SuperUnit unit = super_unit(*layout.format, packed + panel * layout.panel_bytes, index);
+  for (int64_t b = 0; b < 8; ++b) {
+    Group8 w;
+    Codec::quants(unit, b, w);
+    for (int j = 0; j < 8; ++j) _mm512_store_si512(out + 512 * b + 64 * j, w[j]);
+  }
+  Codec::scales(unit, out);
+  _mm512_store_ps(out + kD, unit_scale<Codec>(unit));
+  if (Codec::kPairs != 0) _mm512_store_ps(out + kDmin, half_scales(unit.dmin));
+}
+
+/// `row.operator()<Codec>(name)` of every format.
+template <class Row>
+constexpr auto super_rows(Row row) {
+  return std::array {
+    row.template operator()<Super2>("q2_k"),
+    row.template operator()<Super3>("q3_k"),
+    row.template operator()<Super4>("q4_k"),
+    row.template operator()<Super5>("q5_k"),
+    row.template operator()<Super6>("q6_k"),
+    row.template operator()<SuperIq4>("iq4_xs"),
+    row.template operator()<Points<kGridOfIq3S, 32, 1>>("iq3_s"),
+    row.template operator()<Points<kGridOfIq3Xxs, 32, 4>>("iq3_xxs"),
+    row.template operator()<Points<kGridOfIq2S, 16, 8>>("iq2_s"),
+    row.template operator()<Points<kGridOfIq2Xs, 16, 8>>("iq2_xs"),
+    row.template operator()<Points<kGridOfIq2Xxs, 32, 8>>("iq2_xxs"),
+  };
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include <array>
-
 #include "kernels/cpu/linear_super_avx512.h"
 #include "kernels/linear_isa.h"
 
@@ -163,7 +161,7 @@ void super_few(const LinearArgs& args, int64_t panel, int64_t first_row) {
     for (int r = 0; r < kRows; ++r) {
       const std::byte* at = from + r * row.bytes;
       const __m512 d = broadcast_float(at + row.scale + 4 * index);
-      y[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all[r]), _mm512_mul_ps(half_scales(unit.d), d), y[r]);
+      y[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all[r]), _mm512_mul_ps(row_unit_scale<Codec>(unit), d), y[r]);
       if constexpr (Codec::kPairs != 0) {
         const std::byte* sums = Codec::kPairs == 8 ? at + row.sum16 + 32 * index : at + row.sum32 + 16 * index;
         const __m512i low = row_minimums<Codec>(scales, sums);
@@ -181,56 +179,31 @@ struct SuperKernel {
   static constexpr int64_t kPanels = 2;
   static constexpr int64_t kRows = 6;
   static constexpr int64_t kFew = 8;
-  static constexpr int64_t kFewPanels = 1;
+  static constexpr int64_t kFewPairs = 0;
   static constexpr int64_t kFewRows = 16;
   static constexpr int64_t kInputBytes = 1;
-
-  static void few(const LinearArgs& args, int64_t panel, int64_t /*panels*/, int64_t first, int64_t rows) {
-    using Function = void (*)(const LinearArgs&, int64_t, int64_t);
-    static constexpr Function kTable[] = {super_few<Codec, 1>, super_few<Codec, 2>, super_few<Codec, 3>,
-                                          super_few<Codec, 4>, super_few<Codec, 5>, super_few<Codec, 6>,
-                                          super_few<Codec, 7>, super_few<Codec, 8>};
-    kTable[rows - 1](args, panel, first);
-  }
 
   static int64_t chunk(const WeightLayout&) { return kChunk; }
   static int64_t unpacked_bytes(const WeightLayout&) { return kUnpacked; }
   static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
                      std::byte* out) {
-    const SuperUnit unit = super_unit(*layout.format, packed + panel * layout.panel_bytes, index);
-    for (int64_t b = 0; b < 8; ++b) {
-      Group8 w;
-      Codec::quants(unit, b, w);
-      for (int j = 0; j < 8; ++j) _mm512_store_si512(out + 512 * b + 64 * j, w[j]);
-    }
-    Codec::scales(unit, out);
-    _mm512_store_ps(out + kD, unit_scale<Codec>(unit));
-    if (Codec::kPairs != 0) _mm512_store_ps(out + kDmin, half_scales(unit.dmin));
+    unpack_unit<Codec>(layout, packed, panel, index, out);
     write_start<Codec>(out);
   }
-  template <int kCount>
-  static void tile_of(int64_t rows, const Tile& tile) {
-    using Function = void (*)(const Tile&);
-    static constexpr Function kTable[] = {super_tile<Codec, kCount, 1>, super_tile<Codec, kCount, 2>,
-                                          super_tile<Codec, kCount, 3>, super_tile<Codec, kCount, 4>,
-                                          super_tile<Codec, kCount, 5>, super_tile<Codec, kCount, 6>};
-    kTable[rows - 1](tile);
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    super_tile<Codec, kCount, kRowCount>(tile);
   }
-  static void tile(int64_t panels, int64_t rows, const Tile& tile) {
-    panels == kPanels ? tile_of<kPanels>(rows, tile) : tile_of<1>(rows, tile);
+  template <int kCount, int kRowCount>
+  static void few(const LinearArgs& args, int64_t panel, int64_t first_row) {
+    super_few<Codec, kRowCount>(args, panel, first_row);
   }
 };
 
-template <class Codec>
-constexpr LinearVariant super_row(std::string_view codec) {
-  return {codec, core::Isa::kAvx512Vnni, InputForm::kInt8Super, run_rows<SuperKernel<Codec>>,
-          tiled_scratch_bytes<SuperKernel<Codec>>};
-}
-
-constexpr std::array kRows{
-    super_row<Super2>("q2_k"), super_row<Super3>("q3_k"), super_row<Super4>("q4_k"),
-    super_row<Super5>("q5_k"), super_row<Super6>("q6_k"), super_row<SuperIq4>("iq4_xs"),
-};
+constexpr std::array kRows = super_rows([]<class Codec>(std::string_view codec) {
+  return LinearVariant{codec, core::Isa::kAvx512Vnni, InputForm::kInt8Super, run_rows<SuperKernel<Codec>>,
+                       tiled_scratch_bytes<SuperKernel<Codec>>};
+});
 
 }  // namespace
 

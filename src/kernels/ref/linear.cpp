@@ -58,7 +58,7 @@ float super_sum(const WeightLayout& layout, const std::byte* weights, const std:
       low += w.minimum[k / 16] * x;
     }
     const auto d = load_as<float>(activations + row.scale, b);
-    y = std::fma(static_cast<float>(dot), half_to_float(w.d) * d, y);
+    y = std::fma(static_cast<float>(dot), half_to_float(w.d) * format.factor * d, y);
     if (format.minimum) y = std::fma(-static_cast<float>(low), half_to_float(w.dmin) * d, y);
   }
   return y;
