@@ -41,12 +41,23 @@ Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes) {
   if (bytes > std::numeric_limits<size_t>::max() / 2) {
     return fail(ErrorCode::kLimit, "memory", "{} bytes were asked for; no machine has them", bytes);
   }
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) {
+  // Only whole huge pages inside a mapping become huge: it begins at one, and what lies before it is given back.
+  const size_t spare = bytes >= kHugePage ? kHugePage : 0;
+  void* mapped = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) {
     return fail(ErrorCode::kLimit, "memory", "{} bytes were asked for and refused: {}", bytes, std::strerror(errno));
   }
-  if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
-  buffer.data_ = static_cast<std::byte*>(data);
+  auto* data = static_cast<std::byte*>(mapped);
+  if (spare > 0) {
+    const size_t before = -reinterpret_cast<uintptr_t>(data) % kHugePage;
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t used = (before + bytes + page - 1) / page * page;
+    if (before > 0) munmap(data, before);
+    if (used < bytes + spare) munmap(data + used, bytes + spare - used);
+    data += before;
+    madvise(data, bytes, MADV_HUGEPAGE);
+  }
+  buffer.data_ = data;
   buffer.size_ = bytes;
   return buffer;
 }
