@@ -19,7 +19,7 @@ TEXTS = [
     "\u0e20\u0e32\u0e29\u0e32 \u0939\u093f\u0928\u094d\u0926\u0940 \u0627\u0644\u0639\u064e", "x\u00a0y\u2003z\u200b\u200d\ufeff\u0085\u2028.", "\x01\x7f\x8f\xad\ufffd\ue000",
     "\U0001f469\u200d\U0001f467\U0001f1eb\U0001f1f7 \U0001d4b3", "...!?\u2014\u201d$+<=>^`|~_a_b", "\u2581a \u2581\u2581b_c_", "<s>hi</s> [MASK] the tool toolbox TOOL  <t>x",
     "unhappily unhappy un happ", "aaaa abab bbba", "ab a b  a  ab y a y   b?? ? a ??", "\u1100\u1161\u11a8\ud55c", "camelCase HTTPServer-x_y",
-    "<s> a<\u017f>b <\uff53>\u207b <\u017f><\u017f> <\u017f>un \u207b",
+    "<s> a<\u017f>b <\uff53>\u207b <\u017f><\u017f> <\u017f>un \u207b \u207ba",
 ]  # fmt: skip
 
 
@@ -183,6 +183,8 @@ def control_rows():
     bpe = {"type": "BPE", "dropout": None, "unk_token": "<unk>", "vocab": vocabulary, "merges": merges}
     rows = {
         "BPE": bpe,
+        # The word "\u2212a" is a token only where its first character may be one.
+        "BPE character": bpe | {"vocab": vocabulary | {"\u2212a": len(pieces)}, "merges": [["\u2212", "a"], *merges]},
         "BPE ignore_merges": bpe | {"ignore_merges": True, "merges": merges[:1]},
         "WordPiece": {"type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##", "max_input_chars_per_word": 99,
                       "vocab": vocabulary},
