@@ -2,12 +2,12 @@
 """Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
 
     correctness.py [--build DIR] [--page FILE]                          families and real models
-    correctness.py --tokenizers F --templates F --embed F --written F   the sections of these reports, and no other
+    correctness.py --tokenizers F --templates F --embed F --written F --round-trips F   these sections, and no other
 
 The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. Models that
 are not in the store are skipped, and the page says so. The other sections need reference libraries: each is written from
-the report that a tool leaves (parity_tokenizers.py, parity_templates.py, parity_embed.py, check_written.py; --json F), when
-it is given.
+the report that a tool leaves (parity_tokenizers.py, parity_templates.py, parity_embed.py, check_written.py and
+check_round_trips.py, --json F), when it is given.
 """
 
 import argparse
@@ -141,9 +141,25 @@ def written(report):
     return f"Peer: llama.cpp {(report['llama'] or 'not there').removeprefix('version: ')}\n\n" + table(titles, rows), report["failed"]
 
 
+def round_trips(report):
+    """One row per model and way, then what differs."""
+    body = []
+    for row in report["models"]:
+        if "error" in row:
+            body.append([f"`{row['model']}`", row["recipe"], "", "", "", row["error"]])
+            continue
+        types = ", ".join(f"{count} {name.lower()}" for name, count in sorted(row["types"].items()))
+        recipe = f"`{row['recipe']}`" if row["recipe"] else ""
+        body.append([f"`{row['model']}`", recipe, row["trip"], types, bytes_of(row["bytes"]), str(len(row["differing"]))])
+        if row["left_out"]:
+            body[-1][-1] += f"; {len(row['left_out'])} that no layer reads are left out"
+    titles = ["Model", "Written first by", "Way", "Tensors", "Their bytes", "Differing"]
+    return (f"The packages gguf {report['gguf']} and safetensors {report['safetensors']}:\n\n" + table(titles, body)), report["failed"]
+
+
 # Sections written from a report: the option, the section's name and what makes its text of the report.
 REPORTS = {"tokenizers": ("tokenizers", tokenizers), "templates": ("templates", templates), "embed": ("embeddings", embeddings),
-           "written": ("written", written)}
+           "written": ("written", written), "round-trips": ("round trips", round_trips)}
 
 
 def fill(text, name, body):
@@ -161,7 +177,8 @@ def main():
         parser.add_argument(f"--{option}", type=pathlib.Path, metavar="F", help=f"report that fills the section {section}")
     arguments = parser.parse_args()
     os.environ.setdefault("LAMINA_TEST_MODELS", str(ROOT.parent / "shared/models"))
-    given = {option: getattr(arguments, option) for option in REPORTS if getattr(arguments, option)}
+    named = {option: getattr(arguments, option.replace("-", "_")) for option in REPORTS}
+    given = {option: path for option, path in named.items() if path}
     if given:
         makers = {REPORTS[option][0]: (REPORTS[option][1], json.loads(path.read_text())) for option, path in given.items()}
     else:

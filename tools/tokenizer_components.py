@@ -19,6 +19,7 @@ TEXTS = [
     "\u0e20\u0e32\u0e29\u0e32 \u0939\u093f\u0928\u094d\u0926\u0940 \u0627\u0644\u0639\u064e", "x\u00a0y\u2003z\u200b\u200d\ufeff\u0085\u2028.", "\x01\x7f\x8f\xad\ufffd\ue000",
     "\U0001f469\u200d\U0001f467\U0001f1eb\U0001f1f7 \U0001d4b3", "...!?\u2014\u201d$+<=>^`|~_a_b", "\u2581a \u2581\u2581b_c_", "<s>hi</s> [MASK] the tool toolbox TOOL  <t>x",
     "unhappily unhappy un happ", "aaaa abab bbba", "ab a b  a  ab y a y   b?? ? a ??", "\u1100\u1161\u11a8\ud55c", "camelCase HTTPServer-x_y",
+    "<s> a<\u017f>b <\uff53>\u207b <\u017f><\u017f> <\u017f>un \u207b \u207ba",
 ]  # fmt: skip
 
 
@@ -172,6 +173,28 @@ def added_token_rows():
     return out | {"truncation and padding": lengths}
 
 
+def control_rows():
+    """Control tokens that arise by normalization: from "<\u017f>", and "\u2212" from "\u207b", with and without a prefix."""
+    pieces = ["<unk>", "a", "b", "<", ">", "s", "<s", "u", "n", "un", "##a", "##un", "<s>", "##<s>", "\u2212", "##\u2212", "s>un", "<s><s>"]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    special = [{"id": vocabulary[c], "content": c, "special": True, "normalized": False, "single_word": False, "lstrip": False,
+                "rstrip": False} for c in ("<s>", "##<s>", "\u2212", "##\u2212", "<s><s>")]  # fmt: skip
+    merges = [["u", "n"], ["<", "s"], ["<s", ">"], ["<s>", "<s>"]]
+    bpe = {"type": "BPE", "dropout": None, "unk_token": "<unk>", "vocab": vocabulary, "merges": merges}
+    rows = {
+        "BPE": bpe,
+        # The word "\u2212a" is a token only where its first character may be one.
+        "BPE character": bpe | {"vocab": vocabulary | {"\u2212a": len(pieces)}, "merges": [["\u2212", "a"], *merges]},
+        "BPE ignore_merges": bpe | {"ignore_merges": True, "merges": merges[:1]},
+        "WordPiece": {"type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##", "max_input_chars_per_word": 99,
+                      "vocab": vocabulary},
+        "WordLevel": {"type": "WordLevel", "unk_token": "<unk>", "vocab": vocabulary},
+        "Unigram": {"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab": [[t, -1.0 - (5 * i % 7)] for i, t in enumerate(pieces)]},
+    }  # fmt: skip
+    rest = {"added_tokens": special, "normalizer": {"type": "NFKC"}, "pre_tokenizer": {"type": "WhitespaceSplit"}, "decoder": None}
+    return {f"control {name}": {"model": spec} | rest for name, spec in rows.items()}
+
+
 TOKENS = ["\u2581He", "llo", "\u2581", "\u0120wor", "ld", "##ing", "un", "x</w>", "y</w>", "<pad>", "|", "h", "h", "i", "<0xC3>", "<0xA9>",
           " n't", ".", ",", "'s", "\u00c3", "\u00a9", "HHa", "aHH"]  # fmt: skip
 SEQUENCES = [[0, 1, 2, 0, 1], [3, 4, 17], [6, 5, 5, 18, 6], [7, 6, 8], [11, 11, 9, 11, 13, 13, 10, 10, 9, 13], [14, 15, 0], [6, 16, 17, 19],
@@ -211,7 +234,7 @@ def decode_base():
 
 def main(path):
     out = {"texts": TEXTS, "base": base(), "decode_base": decode_base(), "encode": [], "decode": []}
-    for name, parts in (normalizers() | pre_tokenizer_rows() | post_processors() | model_rows() | added_token_rows()).items():
+    for name, parts in (normalizers() | pre_tokenizer_rows() | post_processors() | model_rows() | added_token_rows() | control_rows()).items():
         tokenizer = Tokenizer.from_str(json.dumps(base() | parts))
         tokenizer.no_truncation()
         tokenizer.no_padding()

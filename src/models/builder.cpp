@@ -11,6 +11,18 @@ using core::ErrorCode;
 using core::fail;
 using core::Result;
 
+namespace {
+
+/// A GGUF file lists its tokens beside the weights, so this needs no tokenizer. Rows without a token are padding.
+core::Status check_tokens(const format::ModelFiles& files, int64_t rows) {
+  const format::GgufValue* tokens = files.gguf() == nullptr ? nullptr : files.gguf()->find("tokenizer.ggml.tokens");
+  if (tokens == nullptr || tokens->size() <= static_cast<uint64_t>(rows)) return {};
+  return fail(ErrorCode::kCorrupt, files.path().string(), "the tokenizer has {} tokens, the embedding only {} rows",
+              tokens->size(), rows);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, const BuildOptions& options) {
   LAMINA_ASSIGN(format::ModelFiles files, format::ModelFiles::open(path));
   std::unique_ptr<Model> model(new Model(std::make_shared<Source>(std::move(files), options.exact)));
@@ -20,6 +32,7 @@ Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, c
   LAMINA_CHECK_OK(model->read_encoder(*architecture, path.string()));
   model->source_->recipe = options.recipe;  // recipes have no names for the layers of an encoder
   LAMINA_CHECK_OK(model->read(*architecture, path.string()));
+  LAMINA_CHECK_OK(check_tokens(model->files(), model->vocabulary()));
   LAMINA_CHECK_OK(model->check_unused(architecture->data.value("ignore", nlohmann::json::array())));
   return model;
 }

@@ -39,13 +39,15 @@ core::Result<std::unique_ptr<TokenModel>> BpeModel::make(const std::vector<std::
                                                          const std::vector<BpeMerge>& merges, BpeOptions options) {
   std::unique_ptr<BpeModel> model(new BpeModel);
   model->options_ = std::move(options);
+  model->set_control(model->options_.control);
   LAMINA_CHECK_OK(model->index(vocabulary));
   model->merges_.reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const BpeMerge& merge = merges[rank];
     // Of two equal pairs the first, which has the lower rank, counts.
-    model->merges_.insert(pair_key(merge.left, merge.right),
-                          (static_cast<uint64_t>(rank) << 32) | static_cast<uint32_t>(merge.merged));
+    FlatMap& list = model->is_control(merge.merged) ? model->control_merges_ : model->merges_;
+    list.insert(pair_key(merge.left, merge.right),
+                (static_cast<uint64_t>(rank) << 32) | static_cast<uint32_t>(merge.merged));
   }
   return std::unique_ptr<TokenModel>(std::move(model));
 }
@@ -55,6 +57,7 @@ core::Result<std::unique_ptr<TokenModel>> BpeModel::make_scored(
     std::vector<bool> joins, BpeOptions options) {
   std::unique_ptr<BpeModel> model(new BpeModel);
   model->options_ = std::move(options);
+  model->set_control(model->options_.control);
   LAMINA_CHECK_OK(model->index(vocabulary));
   model->scores_.reserve(scores.size());
   for (const float score : scores) model->scores_.push_back(descending(score));
@@ -89,11 +92,12 @@ core::Status BpeModel::index(const std::vector<std::pair<std::string, int32_t>>&
 void BpeModel::index_bytes(const std::vector<std::pair<std::string, int32_t>>& vocabulary) {
   byte_.fill(-1);
   if (options_.raw_bytes) {
-    for (size_t byte = 0; byte < 256; ++byte) byte_[byte] = tokens_.find(std::string(1, static_cast<char>(byte)));
+    for (size_t byte = 0; byte < 256; ++byte) byte_[byte] = find_token({std::string(1, static_cast<char>(byte))});
     all_bytes_ = std::ranges::none_of(byte_, [](int32_t id) { return id < 0; }) && options_.continuing_prefix.empty() &&
                  options_.end_suffix.empty();
   } else if (options_.byte_fallback) {
     for (const auto& [key, id] : vocabulary) {
+      if (is_control(id)) continue;
       if (const auto byte = byte_token(key)) byte_[*byte] = id;
     }
   }
@@ -106,7 +110,7 @@ void BpeModel::index_cuts(const std::vector<std::pair<std::string, int32_t>>& vo
   const bool affixes = !options_.continuing_prefix.empty() || !options_.end_suffix.empty();
   const bool all_stay = options_.unknown >= 0 ||
                         (options_.byte_fallback && std::ranges::none_of(byte_, [](int32_t id) { return id < 0; }));
-  cuts_ = !options_.raw_bytes && !options_.ignore_merges && !affixes && all_stay && tokens_.find(kMetaspace) >= 0;
+  cuts_ = !options_.raw_bytes && !options_.ignore_merges && !affixes && all_stay && find_token({kMetaspace}) >= 0;
   if (!cuts_) return;
   never_cuts_.push_back(U'\u2581');
   for (const auto& entry : vocabulary) {
@@ -130,19 +134,21 @@ size_t BpeModel::next_cut(std::string_view word, size_t begin) const {
   return word.size();
 }
 
-core::Status BpeModel::encode(std::string_view word, std::vector<int32_t>& ids) const {
-  if (!cuts_) return TokenModel::encode(word, ids);
+core::Status BpeModel::encode(std::string_view word, bool control, std::vector<int32_t>& ids) const {
+  if (!cuts_) return TokenModel::encode(word, control, ids);
   for (size_t begin = 0; begin < word.size();) {
     const size_t end = next_cut(word, begin);
-    LAMINA_CHECK_OK(TokenModel::encode(word.substr(begin, end - begin), ids));
+    LAMINA_CHECK_OK(TokenModel::encode(word.substr(begin, end - begin), control, ids));
     begin = end;
   }
   return {};
 }
 
-core::Status BpeModel::encode_anew(std::string_view word, std::vector<int32_t>& ids) const {
-  const int32_t id = tokens_.find(word);
-  if (id < 0) {
+core::Status BpeModel::encode_anew(std::string_view text, bool control, std::vector<int32_t>& ids) const {
+  const Word word{text, control};
+  const int32_t id = find_token(word);
+  // With control tokens, merges may go another way than those that are remembered.
+  if (id < 0 || (control && control_merges_.size() != 0 && !options_.ignore_merges)) {
     encode_merging(word, ids);
     return {};
   }
@@ -161,7 +167,7 @@ core::Status BpeModel::encode_anew(std::string_view word, std::vector<int32_t>& 
   return {};
 }
 
-void BpeModel::encode_merging(std::string_view word, std::vector<int32_t>& ids) const {
+void BpeModel::encode_merging(Word word, std::vector<int32_t>& ids) const {
   thread_local std::vector<Symbol> symbols;
   symbols.clear();
   const bool joined = initial_symbols(word, symbols);
@@ -170,11 +176,11 @@ void BpeModel::encode_merging(std::string_view word, std::vector<int32_t>& ids) 
     // Characters without any token vanish, and their neighbours may join.
     for (Symbol& symbol : symbols) {
       const size_t begin = kept.size();
-      kept.append(word, symbol.begin, symbol.end - symbol.begin);
+      kept.append(word.text, symbol.begin, symbol.end - symbol.begin);
       symbol.begin = static_cast<uint32_t>(begin);
       symbol.end = static_cast<uint32_t>(kept.size());
     }
-    word = kept;
+    word.text = kept;
   }
   if (symbols.size() <= kShortWord) {
     merge_short(word, symbols);
@@ -185,7 +191,8 @@ void BpeModel::encode_merging(std::string_view word, std::vector<int32_t>& ids) 
 }
 
 /// False when a character vanished.
-bool BpeModel::initial_symbols(std::string_view word, std::vector<Symbol>& symbols) const {
+bool BpeModel::initial_symbols(Word input, std::vector<Symbol>& symbols) const {
+  const std::string_view word = input.text;
   if (all_bytes_) {
     for (uint32_t i = 0; i < word.size(); ++i) symbols.push_back({byte_[static_cast<uint8_t>(word[i])], i, i + 1});
     return true;
@@ -204,7 +211,7 @@ bool BpeModel::initial_symbols(std::string_view word, std::vector<Symbol>& symbo
       character = built;
     }
     const Symbol place{-1, static_cast<uint32_t>(position), static_cast<uint32_t>(position + length)};
-    joined &= add_character(character, place, pending, symbols);
+    joined &= add_character({character, input.control}, place, pending, symbols);
     position += length;
   }
   if (pending.id >= 0) symbols.push_back(pending);
@@ -213,9 +220,9 @@ bool BpeModel::initial_symbols(std::string_view word, std::vector<Symbol>& symbo
 
 /// Adds the symbols of one character at `place`; `pending` is an unknown one that may still grow. False when there is
 /// nothing to add.
-bool BpeModel::add_character(std::string_view character, Symbol place, Symbol& pending,
-                             std::vector<Symbol>& symbols) const {
-  const int32_t id = tokens_.find(character);
+bool BpeModel::add_character(Word word, Symbol place, Symbol& pending, std::vector<Symbol>& symbols) const {
+  const std::string_view character = word.text;
+  const int32_t id = find_token(word);
   if (id >= 0) {
     if (pending.id >= 0) symbols.push_back(pending);
     pending.id = -1;
@@ -241,9 +248,15 @@ bool BpeModel::add_character(std::string_view character, Symbol place, Symbol& p
   return true;
 }
 
-BpeModel::Found BpeModel::find(std::string_view word, const Symbol& left, const Symbol& right) const {
-  if (!scores_.empty()) return find_scored(word, left, right);
+int32_t BpeModel::find_token(Word word) const {
+  const int32_t id = tokens_.find(word.text);
+  return !word.control && is_control(id) ? -1 : id;
+}
+
+BpeModel::Found BpeModel::find(Word word, const Symbol& left, const Symbol& right) const {
+  if (!scores_.empty()) return find_scored(word.text, left, right);
   const uint64_t* value = merges_.find(pair_key(left.id, right.id));
+  if (value == nullptr && word.control) value = control_merges_.find(pair_key(left.id, right.id));
   if (value == nullptr) return {};
   return {*value >> 32, 0, static_cast<int32_t>(*value & 0xFFFFFFFF)};
 }
@@ -261,7 +274,7 @@ BpeModel::Found BpeModel::find_scored(std::string_view word, const Symbol& left,
           merged};
 }
 
-void BpeModel::merge_short(std::string_view word, std::vector<Symbol>& symbols) const {
+void BpeModel::merge_short(Word word, std::vector<Symbol>& symbols) const {
   if (symbols.size() < 2) return;
   std::array<Found, kShortWord> found;
   size_t count = symbols.size();
@@ -295,7 +308,7 @@ struct BpeModel::Candidate {
   }
 };
 
-void BpeModel::merge_long(std::string_view word, std::vector<Symbol>& symbols) const {
+void BpeModel::merge_long(Word word, std::vector<Symbol>& symbols) const {
   const size_t count = symbols.size();
   std::vector<size_t> next(count);
   std::vector<size_t> previous(count);

@@ -22,6 +22,7 @@ struct BpeOptions {
   int32_t unknown = -1;
   std::string continuing_prefix;
   std::string end_suffix;
+  std::vector<int32_t> control;  ///< ids, sorted
 };
 
 /// A pair of neighbours and what they become; the position in the list is the rank, lowest first.
@@ -35,7 +36,7 @@ struct BpeMerge {
 /// left. Long words take O(n log n).
 class BpeModel final : public TokenModel {
  public:
-  /// `vocabulary` holds (string, id) of the entries that text may become. Ids are at least 0.
+  /// `vocabulary` holds (string, id) of all entries. Ids are at least 0.
   static core::Result<std::unique_ptr<TokenModel>> make(const std::vector<std::pair<std::string, int32_t>>& vocabulary,
                                                         const std::vector<BpeMerge>& merges, BpeOptions options);
 
@@ -45,10 +46,10 @@ class BpeModel final : public TokenModel {
       const std::vector<std::pair<std::string, int32_t>>& vocabulary, std::span<const float> scores,
       std::vector<bool> joins, BpeOptions options);
 
-  core::Status encode(std::string_view word, std::vector<int32_t>& ids) const override;
+  core::Status encode(std::string_view word, bool control, std::vector<int32_t>& ids) const override;
 
  protected:
-  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
+  core::Status encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const override;
 
  private:
   /// A token of the word so far, and the bytes that it stands for.
@@ -71,23 +72,31 @@ class BpeModel final : public TokenModel {
 
   struct Candidate;
 
+  /// The word that is being encoded.
+  struct Word {
+    std::string_view text;
+    bool control = false;  ///< may become control tokens
+  };
+
   BpeModel() = default;
 
   core::Status index(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
   void index_bytes(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
   void index_cuts(const std::vector<std::pair<std::string, int32_t>>& vocabulary);
   size_t next_cut(std::string_view word, size_t begin) const;
-  void encode_merging(std::string_view word, std::vector<int32_t>& ids) const;
-  bool initial_symbols(std::string_view word, std::vector<Symbol>& symbols) const;
-  bool add_character(std::string_view character, Symbol place, Symbol& pending, std::vector<Symbol>& symbols) const;
-  Found find(std::string_view word, const Symbol& left, const Symbol& right) const;
+  void encode_merging(Word word, std::vector<int32_t>& ids) const;
+  bool initial_symbols(Word word, std::vector<Symbol>& symbols) const;
+  bool add_character(Word character, Symbol place, Symbol& pending, std::vector<Symbol>& symbols) const;
+  int32_t find_token(Word word) const;
+  Found find(Word word, const Symbol& left, const Symbol& right) const;
   Found find_scored(std::string_view word, const Symbol& left, const Symbol& right) const;
-  void merge_short(std::string_view word, std::vector<Symbol>& symbols) const;
-  void merge_long(std::string_view word, std::vector<Symbol>& symbols) const;
+  void merge_short(Word word, std::vector<Symbol>& symbols) const;
+  void merge_long(Word word, std::vector<Symbol>& symbols) const;
 
   BpeOptions options_;
   StringMap tokens_;              ///< as text meets them: raw bytes or UTF-8
   FlatMap merges_;                ///< left << 32 | right -> rank << 32 | merged
+  FlatMap control_merges_;        ///< the same of those that make control tokens
   std::vector<uint32_t> scores_;  ///< by id, when merges go by scores: the lower the earlier
   std::vector<bool> joins_;       ///< by id, beside `scores_`
   /// By id: whether the merges turn the token's own text into that token; found out when first asked, by whichever

@@ -13,23 +13,9 @@ namespace {
 
 using Made = core::Result<std::unique_ptr<TokenModel>>;
 
-bool is_special(const ModelSpec& spec, int32_t id) {
-  return std::ranges::binary_search(spec.special, id);
-}
-
 core::Status check_vocabulary(const ModelSpec& spec) {
   if (member(spec.model, "vocab").is_object()) return {};
   return core::fail(core::ErrorCode::kCorrupt, "model", "\"vocab\" must be an object");
-}
-
-/// The entries that text may become: all but the special ones.
-VocabularyList text_entries(const ModelSpec& spec) {
-  VocabularyList out;
-  out.reserve(spec.vocabulary.size());
-  for (const auto& entry : spec.vocabulary) {
-    if (!is_special(spec, entry.second)) out.push_back(entry);
-  }
-  return out;
 }
 
 core::Result<int32_t> unknown_token(const ModelSpec& spec) {
@@ -60,7 +46,7 @@ core::Result<std::vector<BpeMerge>> read_merges(const ModelSpec& spec, std::stri
       return core::fail(core::ErrorCode::kCorrupt, "model merges",
                         "merge {} needs \"{}\", which is not in the vocabulary", rank, text);
     }
-    if (!is_special(spec, merge.merged)) merges.push_back(merge);
+    merges.push_back(merge);
   }
   return merges;
 }
@@ -71,6 +57,7 @@ Made make_bpe(ModelSpec& spec) {
   BpeOptions options;
   options.raw_bytes = spec.raw_bytes;
   options.unknown = spec.unknown;
+  options.control = spec.special;
   LAMINA_ASSIGN(options.byte_fallback, bool_field(spec.model, "byte_fallback", false, "model"));
   LAMINA_ASSIGN(options.fuse_unknown, bool_field(spec.model, "fuse_unk", false, "model"));
   LAMINA_ASSIGN(options.ignore_merges, bool_field(spec.model, "ignore_merges", false, "model"));
@@ -82,7 +69,7 @@ Made make_bpe(ModelSpec& spec) {
                       dropout.get<double>());
   }
   LAMINA_ASSIGN(const auto merges, read_merges(spec, options.continuing_prefix));
-  return BpeModel::make(text_entries(spec), merges, std::move(options));
+  return BpeModel::make(spec.vocabulary, merges, std::move(options));
 }
 
 Made make_word_piece(ModelSpec& spec) {
@@ -90,15 +77,16 @@ Made make_word_piece(ModelSpec& spec) {
   LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
   WordPieceOptions options;
   options.unknown = spec.unknown;
+  options.control = spec.special;
   LAMINA_ASSIGN(options.continuing_prefix, string_field(spec.model, "continuing_subword_prefix", "##", "model"));
   LAMINA_ASSIGN(options.max_characters, int_field(spec.model, "max_input_chars_per_word", 100, "model"));
-  return WordPieceModel::make(text_entries(spec), std::move(options));
+  return WordPieceModel::make(spec.vocabulary, std::move(options));
 }
 
 Made make_word_level(ModelSpec& spec) {
   LAMINA_CHECK_OK(check_vocabulary(spec));
   LAMINA_ASSIGN(spec.unknown, unknown_token(spec));
-  return WordLevelModel::make(text_entries(spec), spec.unknown);
+  return WordLevelModel::make(spec.vocabulary, spec.unknown, spec.special);
 }
 
 Made make_unigram(ModelSpec& spec) {
@@ -119,10 +107,9 @@ Made make_unigram(ModelSpec& spec) {
   for (const auto& [text, score] : spec.pieces) {
     const auto id = static_cast<int32_t>(pieces.size());
     spec.vocabulary.emplace_back(text, id);
-    pieces.push_back({text, score, id});
+    pieces.push_back({text, score, id, std::ranges::binary_search(spec.special, id)});
   }
-  const auto forbidden = [&](const UnigramPiece& piece) { return is_special(spec, piece.id); };
-  return UnigramModel::make(pieces, forbidden, options);
+  return UnigramModel::make(pieces, [](const UnigramPiece&) { return false; }, options);
 }
 
 struct Maker {

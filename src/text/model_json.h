@@ -22,7 +22,7 @@ struct ModelSpec {
   const std::optional<std::vector<MergeText>>& merges;
   const std::vector<PieceText>& pieces;
   bool raw_bytes = false;        ///< words come as bytes, not as characters of the byte alphabet
-  std::vector<int32_t> special;  ///< ids that text must not become, sorted
+  std::vector<int32_t> special;  ///< ids of control tokens, sorted
   VocabularyList vocabulary;     ///< all entries; out where they are `pieces`
   int32_t unknown = -1;          ///< out
 };

@@ -10,19 +10,27 @@ namespace {
 
 uint32_t next_number() {
   static std::atomic<uint32_t> last{0};
-  return ++last;
+  return last += 2;
 }
 
 }  // namespace
 
 TokenModel::TokenModel() : number_(next_number()) {}
 
-core::Status TokenModel::encode(std::string_view word, std::vector<int32_t>& ids) const {
+void TokenModel::set_control(const std::vector<int32_t>& ids) {
+  if (ids.empty()) return;
+  control_.resize(static_cast<size_t>(ids.back()) + 1);
+  for (const int32_t id : ids) control_[static_cast<size_t>(id)] = true;
+}
+
+core::Status TokenModel::encode(std::string_view word, bool control, std::vector<int32_t>& ids) const {
   WordCache& cache = WordCache::of_thread();
-  if (cache.take(number_, word, ids)) return {};
+  control &= !control_.empty();
+  const uint32_t owner = number_ + (control ? 1 : 0);
+  if (cache.take(owner, word, ids)) return {};
   const size_t before = ids.size();
-  LAMINA_CHECK_OK(encode_anew(word, ids));
-  cache.keep(number_, word, std::span(ids).subspan(before));
+  LAMINA_CHECK_OK(encode_anew(word, control, ids));
+  cache.keep(owner, word, std::span(ids).subspan(before));
   return {};
 }
 

@@ -32,9 +32,9 @@ constexpr std::string_view kEndTokens[] = {
     "<|END_OF_TURN_TOKEN|>",
 };
 
-core::Status encode_words(const TokenizerParts& parts, Words& words, std::vector<int32_t>& ids) {
+core::Status encode_words(const TokenizerParts& parts, bool control, Words& words, std::vector<int32_t>& ids) {
   for (const auto& step : parts.pre.steps) LAMINA_CHECK_OK(step->apply(words));
-  for (const Words::Word& word : words.words) LAMINA_CHECK_OK(parts.model->encode(words.view(word), ids));
+  for (const Words::Word& word : words.words) LAMINA_CHECK_OK(parts.model->encode(words.view(word), control, ids));
   return {};
 }
 
@@ -54,7 +54,7 @@ core::Status encode_section(const TokenizerParts& parts, std::string_view text, 
     words.buffer =
         sections.size() == 1 ? std::move(normal.text) : normal.text.substr(section.begin, section.end - section.begin);
     words.words.push_back({0, words.buffer.size(), normal.at_start && section.begin == 0});
-    LAMINA_CHECK_OK(encode_words(parts, words, ids));
+    LAMINA_CHECK_OK(encode_words(parts, parse_special, words, ids));
   }
   return {};
 }

@@ -41,8 +41,10 @@ struct TokenizerData {
 };
 
 struct EncodeOptions {
-  bool add_special = true;     ///< put the tokens around the text that the model was trained with (BOS, CLS, ...)
-  bool parse_special = false;  ///< control tokens written in the text become those tokens; never do so with user text
+  bool add_special = true;  ///< put the tokens around the text that the model was trained with (BOS, CLS, ...)
+  /// Control tokens written in the text, or arising in it by normalization, become those tokens; never do so with user
+  /// text.
+  bool parse_special = false;
 };
 
 /// The "truncation" and "padding" blocks of a tokenizer.json. They are told, never applied.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <ranges>
 #include <utility>
 
 #include "text/bpe.h"
@@ -75,12 +76,17 @@ core::Result<StringMap> index_tokens(const TokenizerData& data) {
   return ids;
 }
 
-/// The tokens that text may become.
-VocabularyList text_entries(const TokenizerData& data) {
+VocabularyList all_entries(const TokenizerData& data) {
   VocabularyList out;
   out.reserve(data.tokens.size());
+  for (size_t id = 0; id < data.tokens.size(); ++id) out.emplace_back(data.tokens[id], static_cast<int32_t>(id));
+  return out;
+}
+
+std::vector<int32_t> control_ids(const TokenizerData& data) {
+  std::vector<int32_t> out;
   for (size_t id = 0; id < data.tokens.size(); ++id) {
-    if (!is_special_type(type_of(data, id))) out.emplace_back(data.tokens[id], static_cast<int32_t>(id));
+    if (is_special_type(type_of(data, id))) out.push_back(static_cast<int32_t>(id));
   }
   return out;
 }
@@ -148,7 +154,7 @@ core::Result<std::vector<BpeMerge>> read_merges(const TokenizerData& data, const
       return core::fail(core::ErrorCode::kCorrupt, "tokenizer.ggml.merges",
                         "merge {} is \"{}\"; one of its parts or their union is not a token", rank, text);
     }
-    if (!is_special_type(type_of(data, static_cast<size_t>(merge.merged)))) merges.push_back(merge);
+    merges.push_back(merge);
   }
   return merges;
 }
@@ -172,8 +178,9 @@ core::Status build_byte_level(const TokenizerData& data, const StringMap& ids, T
   BpeOptions options;
   options.raw_bytes = true;
   options.ignore_merges = settings->ignore_merges;
+  options.control = control_ids(data);
   LAMINA_ASSIGN(const auto merges, read_merges(data, ids));
-  LAMINA_ASSIGN(parts.model, BpeModel::make(text_entries(data), merges, std::move(options)));
+  LAMINA_ASSIGN(parts.model, BpeModel::make(all_entries(data), merges, std::move(options)));
   return {};
 }
 
@@ -199,6 +206,7 @@ core::Status build_sentence_piece(const TokenizerData& data, const StringMap& /*
   options.byte_fallback = true;
   options.fuse_unknown = true;
   options.unknown = data.unknown;
+  options.control = control_ids(data);
   std::vector<bool> joins(data.tokens.size());
   for (size_t id = 0; id < joins.size(); ++id) {
     if (std::isnan(data.scores[id])) {
@@ -209,7 +217,7 @@ core::Status build_sentence_piece(const TokenizerData& data, const StringMap& /*
     joins[id] = !is_special_type(type) && type != TokenType::kByte;
   }
   LAMINA_ASSIGN(parts.model,
-                BpeModel::make_scored(text_entries(data), data.scores, std::move(joins), std::move(options)));
+                BpeModel::make_scored(all_entries(data), data.scores, std::move(joins), std::move(options)));
   return {};
 }
 
@@ -239,12 +247,11 @@ core::Status build_unigram(const TokenizerData& data, const StringMap& /*ids*/, 
   std::vector<UnigramPiece> pieces;
   pieces.reserve(data.tokens.size());
   for (size_t id = 0; id < data.tokens.size(); ++id) {
-    pieces.push_back({data.tokens[id], data.scores[id], static_cast<int32_t>(id)});
+    pieces.push_back({data.tokens[id], data.scores[id], static_cast<int32_t>(id), is_special_type(type_of(data, id))});
     options.byte_fallback |= type_of(data, id) == TokenType::kByte;
   }
   const auto forbidden = [&](const UnigramPiece& piece) {
-    const TokenType type = type_of(data, static_cast<size_t>(piece.id));
-    return is_special_type(type) || type == TokenType::kByte;
+    return type_of(data, static_cast<size_t>(piece.id)) == TokenType::kByte;
   };
   LAMINA_ASSIGN(parts.model, UnigramModel::make(pieces, forbidden, options));
   json decoder = json::array();
@@ -261,15 +268,23 @@ bool has_capital(std::string_view text) {
 }
 
 core::Status build_word_piece(const TokenizerData& data, const StringMap& /*ids*/, TokenizerParts& parts) {
-  VocabularyList entries = text_entries(data);
-  const bool cased = std::ranges::any_of(entries, [](const auto& entry) { return has_capital(entry.first); });
+  VocabularyList entries = all_entries(data);
+  const auto is_text = [&](const auto& entry) {
+    return !is_special_type(type_of(data, static_cast<size_t>(entry.second)));
+  };
+  const bool cased =
+      std::ranges::any_of(entries, [&](const auto& entry) { return is_text(entry) && has_capital(entry.first); });
   // Converted files mark the starts of words with U+2581 and leave continuations bare; BERT's own mark these with "##".
-  const bool marked =
-      std::ranges::any_of(entries, [](const auto& entry) { return entry.first.starts_with(kMetaspace); });
+  const bool marked = std::ranges::any_of(
+      entries, [&](const auto& entry) { return is_text(entry) && entry.first.starts_with(kMetaspace); });
   if (marked) {
-    for (auto& entry : entries) {
+    for (auto& entry : entries | std::views::filter(is_text)) {
       std::string& text = entry.first;
-      text = text.starts_with(kMetaspace) ? text.substr(kMetaspace.size()) : "##" + text;
+      if (text.starts_with(kMetaspace)) {
+        text.erase(0, kMetaspace.size());
+      } else {
+        text.insert(0, "##");
+      }
     }
   }
   LAMINA_ASSIGN(parts.normalizers, make_normalizers({{"type", "BertNormalizer"}, {"lowercase", !cased}}));
@@ -277,6 +292,7 @@ core::Status build_word_piece(const TokenizerData& data, const StringMap& /*ids*
   LAMINA_CHECK_OK(set_decoder(parts, {{"type", marked ? "Metaspace" : "WordPiece"}}));
   WordPieceOptions options;
   options.unknown = data.unknown;
+  options.control = control_ids(data);
   LAMINA_ASSIGN(parts.model, WordPieceModel::make(entries, std::move(options)));
   parts.pairs_by_names = true;
   return set_frame(parts, data.add_bos.value_or(true), data.cls >= 0 ? data.cls : data.bos,

@@ -30,8 +30,18 @@ core::Result<std::unique_ptr<TokenModel>> UnigramModel::make(const std::vector<U
     }
     lowest = std::min(lowest, piece.score);
     if (const auto byte = byte_token(piece.text)) model->bytes_[*byte] = piece.id;
-    if (!forbidden(piece) && !piece.text.empty()) LAMINA_CHECK_OK(model->add_piece(piece));
   }
+  std::vector<int32_t> control_ids;
+  for (const bool control : {false, true}) {
+    if (control) model->first_control_ = model->pieces_.size();
+    for (const UnigramPiece& piece : pieces) {
+      if (piece.control != control || piece.text.empty() || forbidden(piece)) continue;
+      LAMINA_CHECK_OK(model->add_piece(piece));
+      if (control) control_ids.push_back(piece.id);
+    }
+  }
+  std::ranges::sort(control_ids);
+  model->set_control(control_ids);
   model->unknown_score_ = lowest - kUnknownPenalty;
   return std::unique_ptr<TokenModel>(std::move(model));
 }
@@ -56,7 +66,8 @@ core::Status UnigramModel::add_piece(const UnigramPiece& piece) {
   return {};
 }
 
-void UnigramModel::fill(std::string_view word, std::vector<Node>& best) const {
+void UnigramModel::fill(std::string_view word, bool control, std::vector<Node>& best) const {
+  const auto allowed = static_cast<int32_t>(control ? pieces_.size() : first_control_);
   best.assign(word.size() + 1, Node{});
   const auto offer = [&](size_t end, double score, size_t begin, int32_t id) {
     Node& node = best[end];
@@ -71,7 +82,7 @@ void UnigramModel::fill(std::string_view word, std::vector<Node>& best) const {
       const uint64_t* next = edges_.find((node << 8) | static_cast<uint8_t>(word[at]));
       if (next == nullptr) break;
       node = *next;
-      if (ends_[node] < 0) continue;
+      if (ends_[node] < 0 || ends_[node] >= allowed) continue;
       const auto& [score, id] = pieces_[static_cast<size_t>(ends_[node])];
       offer(at + 1, score + here, begin, id);
       single |= at + 1 == begin + length;
@@ -81,11 +92,11 @@ void UnigramModel::fill(std::string_view word, std::vector<Node>& best) const {
   }
 }
 
-core::Status UnigramModel::encode_anew(std::string_view word, std::vector<int32_t>& ids) const {
+core::Status UnigramModel::encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const {
   thread_local std::vector<Node> best;
   thread_local std::vector<Node> path;
   thread_local std::vector<size_t> ends;
-  fill(word, best);
+  fill(word, control, best);
   path.clear();
   ends.clear();
   for (size_t end = word.size(); end > 0; end = best[end].begin) {

@@ -16,6 +16,7 @@ struct UnigramPiece {
   std::string text;
   double score = 0.0;  ///< log probability
   int32_t id = 0;
+  bool control = false;
 };
 
 struct UnigramOptions {
@@ -27,14 +28,14 @@ struct UnigramOptions {
 /// Neighbouring unknown characters become one unknown token.
 class UnigramModel final : public TokenModel {
  public:
-  /// `forbidden` tells the pieces that text must not become; they count for the lowest score only. Errors: kCorrupt for
+  /// `forbidden` tells the pieces that nothing must become; they count for the lowest score only. Errors: kCorrupt for
   /// a score that is not a number, or a piece given twice.
   static core::Result<std::unique_ptr<TokenModel>> make(const std::vector<UnigramPiece>& pieces,
                                                         const std::function<bool(const UnigramPiece&)>& forbidden,
                                                         UnigramOptions options);
 
  protected:
-  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
+  core::Status encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const override;
 
  private:
   struct Node {
@@ -45,7 +46,7 @@ class UnigramModel final : public TokenModel {
 
   UnigramModel() = default;
   core::Status add_piece(const UnigramPiece& piece);
-  void fill(std::string_view word, std::vector<Node>& best) const;
+  void fill(std::string_view word, bool control, std::vector<Node>& best) const;
   core::Status add_unknown(std::string_view text, std::vector<int32_t>& ids) const;
 
   UnigramOptions options_;
@@ -54,6 +55,7 @@ class UnigramModel final : public TokenModel {
   FlatMap edges_;              ///< node << 8 | byte -> node
   std::vector<int32_t> ends_;  ///< by node: index of the piece, or -1
   std::vector<std::pair<double, int32_t>> pieces_;
+  size_t first_control_ = 0;  ///< control pieces are the last of `pieces_`
 };
 
 }  // namespace lamina::text

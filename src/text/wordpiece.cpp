@@ -21,6 +21,7 @@ core::Result<std::unique_ptr<TokenModel>> WordPieceModel::make(
   }
   std::unique_ptr<WordPieceModel> model(new WordPieceModel);
   model->options_ = std::move(options);
+  model->set_control(model->options_.control);
   const std::string& prefix = model->options_.continuing_prefix;
   for (const auto& [key, id] : vocabulary) {
     if (!model->heads_.insert(key, id)) {
@@ -32,7 +33,7 @@ core::Result<std::unique_ptr<TokenModel>> WordPieceModel::make(
   return std::unique_ptr<TokenModel>(std::move(model));
 }
 
-core::Status WordPieceModel::encode_anew(std::string_view word, std::vector<int32_t>& ids) const {
+core::Status WordPieceModel::encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const {
   const size_t before = ids.size();
   bool known = count_characters(word) <= static_cast<size_t>(options_.max_characters);
   for (size_t begin = 0; known && begin < word.size();) {
@@ -40,7 +41,11 @@ core::Status WordPieceModel::encode_anew(std::string_view word, std::vector<int3
     size_t end = std::min(word.size(), begin + longest_);
     while (end < word.size() && (static_cast<unsigned char>(word[end]) & 0xC0) == 0x80) --end;
     int32_t id = -1;
-    while (end > begin && (id = tokens.find(word.substr(begin, end - begin))) < 0) end = previous_start(word, end);
+    for (; end > begin; end = previous_start(word, end)) {
+      id = tokens.find(word.substr(begin, end - begin));
+      if (!control && is_control(id)) id = -1;
+      if (id >= 0) break;
+    }
     known = id >= 0;
     if (known) ids.push_back(id);
     begin = end;
@@ -53,9 +58,11 @@ core::Status WordPieceModel::encode_anew(std::string_view word, std::vector<int3
 }
 
 core::Result<std::unique_ptr<TokenModel>> WordLevelModel::make(
-    const std::vector<std::pair<std::string, int32_t>>& vocabulary, int32_t unknown) {
+    const std::vector<std::pair<std::string, int32_t>>& vocabulary, int32_t unknown,
+    const std::vector<int32_t>& control) {
   std::unique_ptr<WordLevelModel> model(new WordLevelModel);
   model->unknown_ = unknown;
+  model->set_control(control);
   for (const auto& [key, id] : vocabulary) {
     if (!model->words_.insert(key, id)) {
       return core::fail(core::ErrorCode::kCorrupt, "vocabulary", "token \"{}\" occurs twice", key);
@@ -64,8 +71,9 @@ core::Result<std::unique_ptr<TokenModel>> WordLevelModel::make(
   return std::unique_ptr<TokenModel>(std::move(model));
 }
 
-core::Status WordLevelModel::encode_anew(std::string_view word, std::vector<int32_t>& ids) const {
-  const int32_t id = words_.find(word);
+core::Status WordLevelModel::encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const {
+  int32_t id = words_.find(word);
+  if (!control && is_control(id)) id = -1;
   if (id < 0 && unknown_ < 0) return no_unknown(word);
   ids.push_back(id < 0 ? unknown_ : id);
   return {};

@@ -14,6 +14,7 @@ struct WordPieceOptions {
   std::string continuing_prefix = "##";
   int64_t max_characters = 100;  ///< longer words are unknown
   int32_t unknown = -1;
+  std::vector<int32_t> control;  ///< ids, sorted
 };
 
 /// Greedy longest-match-first tokens; a word with a part that is no token is unknown as a whole (Schuster and Nakajima
@@ -24,7 +25,7 @@ class WordPieceModel final : public TokenModel {
                                                         WordPieceOptions options);
 
  protected:
-  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
+  core::Status encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const override;
 
  private:
   WordPieceModel() = default;
@@ -38,11 +39,12 @@ class WordPieceModel final : public TokenModel {
 /// One token per word, or unknown.
 class WordLevelModel final : public TokenModel {
  public:
+  /// `control`: ids, sorted.
   static core::Result<std::unique_ptr<TokenModel>> make(const std::vector<std::pair<std::string, int32_t>>& vocabulary,
-                                                        int32_t unknown);
+                                                        int32_t unknown, const std::vector<int32_t>& control);
 
  protected:
-  core::Status encode_anew(std::string_view word, std::vector<int32_t>& ids) const override;
+  core::Status encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const override;
 
  private:
   WordLevelModel() = default;

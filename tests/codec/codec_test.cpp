@@ -222,6 +222,15 @@ double scale_rounding(const std::vector<float>& row) {
   return double{peak} * 0x1p-11;
 }
 
+TEST(CodecEncode, EachEncoderIsHeldAgainstAReference) {
+  const ErrorGolden reference;
+  for (const Codec& codec : codecs()) {
+    const std::string name(codec.format.name);
+    if (codec.encode == nullptr || name == "f32") continue;
+    EXPECT_TRUE(reference.all["rmse"].contains(name) || hashes()[name].contains("encode")) << name;
+  }
+}
+
 TEST(CodecEncode, SearchesErrNoMoreThanTheReference) {
   const ErrorGolden reference;
   for (const auto& [name, errors] : reference.all["rmse"].items()) {

@@ -359,7 +359,25 @@ class BrokenFiles(CommandLineTest):
             file.keys["tokenizer.ggml.tokens"] = (ARRAY, (element, tokens + [b"<extra>"]))
             kind, types = file.keys["tokenizer.ggml.token_type"][1]
             file.keys["tokenizer.ggml.token_type"] = (ARRAY, (kind, types + [1]))
-        self.refuse(1, ["105", "104"], "run", self.edited(change), "hi", "--raw")
+        path = self.edited(change)
+        self.refuse_all(["105 tokens", "104 rows"], path)
+        self.refuse(1, ["105 tokens", "104 rows"], "compress", path, "-o", self.folder / "out")
+
+    def test_rows_without_tokens_are_padding(self):
+        def change(file):
+            element, tokens = file.keys["tokenizer.ggml.tokens"][1]
+            kind, types = file.keys["tokenizer.ggml.token_type"][1]
+            element_of_merges, merges = file.keys["tokenizer.ggml.merges"][1]
+            kept = tokens[:103]  # the last one is the beginning of texts
+            merges = [merge for merge in merges if merge.replace(b" ", b"") in kept]
+            file.keys["tokenizer.ggml.tokens"] = (ARRAY, (element, kept))
+            file.keys["tokenizer.ggml.token_type"] = (ARRAY, (kind, types[:103]))
+            file.keys["tokenizer.ggml.merges"] = (ARRAY, (element_of_merges, merges))
+            for name in ("bos_token_id", "eos_token_id"):
+                file.keys[f"tokenizer.ggml.{name}"] = (4, 0)
+        path = self.edited(change)
+        whole = self.succeed_json("run", GQA, "l", "--raw", "-n", "1")
+        self.assertEqual(self.succeed_json("run", path, "l", "--raw", "-n", "1")["tokens"], whole["tokens"])
 
     def test_no_tokenizer(self):
         def change(file):
@@ -400,6 +418,19 @@ class BrokenFolders(CommandLineTest):
         for value in (0, 2**31, 2**63, -1, 7):
             with self.subTest(value=value):
                 self.refuse_config("", "mixtral", lambda config, value=value: config.update({"num_local_experts": value}))
+
+    def test_tokens_against_rows(self):
+        folder = GOLDEN.parent / "embed" / "decoder"
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            (self.folder / name).write_bytes((folder / name).read_bytes())
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        rows = json.loads((folder / "config.json").read_text())["vocab_size"]
+        calls = [("embed", self.folder, "hi"), ("run", self.folder, "hi", "--raw", "-n", "1"), ("eval", self.folder, "--text", __file__)]
+        tokenizer["added_tokens"].append({"id": rows, "content": "<extra>", "special": True})
+        self.succeed(*calls[0])
+        (self.folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        for call in calls:
+            self.refuse(1, [f"{rows + 1} tokens", f"{rows} rows"], *call)
 
     def test_hostile_json(self):
         self.refuse_config("deeper than", "qwen2", lambda config: "[" * 100_000)

@@ -63,7 +63,7 @@ TEST_P(Bpe, JoinsByScoresInTheOrderOfTheMergesMadeOfThem) {
     for (int i = 0; i < 200; ++i) {
       const std::string text = random_text(random);
       std::vector<int32_t> wanted;
-      ASSERT_TRUE((*reference)->encode(text, wanted));
+      ASSERT_TRUE((*reference)->encode(text, false, wanted));
       EXPECT_EQ(*tokenizer->encode(text), wanted) << text;
     }
   }
@@ -79,10 +79,10 @@ TEST(Bpe, ModelsDoNotShareWhatTheyRemember) {
   const auto apart = BpeModel::make(entries, {}, {});
   for (int round = 0; round < 2; ++round) {
     std::vector<int32_t> ids;
-    ASSERT_TRUE((*joining)->encode("abab", ids));
+    ASSERT_TRUE((*joining)->encode("abab", false, ids));
     EXPECT_EQ(ids, (std::vector<int32_t>{2, 2}));
     ids.clear();
-    ASSERT_TRUE((*apart)->encode("abab", ids));
+    ASSERT_TRUE((*apart)->encode("abab", false, ids));
     EXPECT_EQ(ids, (std::vector<int32_t>{0, 1, 0, 1}));
   }
 }

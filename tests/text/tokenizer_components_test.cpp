@@ -68,6 +68,25 @@ TEST_P(Component, GivesTheIdsOfTheReference) {
   }
 }
 
+// A rule of the engine, not of the reference: text alone never becomes a control token, however it is normalized.
+TEST(Components, KeepControlTokensOutOfTextUnlessAskedTo) {
+  int arisen = 0;
+  for (const json& row : golden()["encode"]) {
+    const auto tokenizer = Tokenizer::from_json(spec_of("base", row["parts"]).dump());
+    ASSERT_TRUE(tokenizer) << tokenizer.error().text();
+    for (const json& text : golden()["texts"]) {
+      // Parsed ones first: what is remembered of them must not come back.
+      const auto parsed = tokenizer->encode(text.get<std::string>(), {.add_special = false, .parse_special = true});
+      const auto plain = tokenizer->encode(text.get<std::string>(), {.add_special = false, .parse_special = false});
+      ASSERT_TRUE(parsed && plain) << row["name"] << text;
+      const auto control = [&](int32_t id) { return tokenizer->type(id) == TokenType::kControl; };
+      EXPECT_TRUE(std::ranges::none_of(*plain, control)) << row["name"] << text;
+      arisen += row["name"].get<std::string>().starts_with("control") && std::ranges::any_of(*parsed, control) ? 1 : 0;
+    }
+  }
+  EXPECT_GE(arisen, 5);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Component, ::testing::ValuesIn(rows_of("encode")),
                          [](const auto& info) { return name_of(golden()["encode"][info.param]); });
 

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "support/source_dir.h"
+#include "text/base64.h"
 #include "text/utf8.h"
 
 namespace lamina::text {
@@ -149,6 +150,29 @@ TEST(Tokenizer, ReadsUnigramMetadataWithByteTokens) {
   ASSERT_TRUE(tokenizer) << error_of(tokenizer);
   EXPECT_THAT(*tokenizer->encode("a b\u00E9c ?"), ElementsAre(1, 2, 4, 5, 3, 0));
   EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{1, 2, 4, 5, 3}), "a b\u00E9c");
+}
+
+TEST(Tokenizer, GivesControlTokensThatTheCharacterMapMakesOnlyWhenAsked) {
+  std::ifstream file(source_dir() / "tests/golden/tokenizer/components.json");
+  const json rows = json::parse(file)["encode"];
+  const auto row = std::ranges::find(rows, "normalizer Precompiled", [](const json& r) { return r["name"]; });
+  ASSERT_NE(row, rows.end());
+  const auto map = decode_base64((*row)["parts"]["normalizer"]["precompiled_charsmap"].get<std::string>());
+  ASSERT_TRUE(map);
+  TokenizerData data;
+  data.model = "t5";
+  data.tokens = {"<unk>", "<kg>", "\u2581", "k", "g", "<", ">"};
+  data.scores = {0.0F, 0.0F, -1.0F, -1.0F, -1.0F, -1.0F, -1.0F};
+  data.types.assign(data.tokens.size(), TokenType::kNormal);
+  data.types[0] = TokenType::kUnknown;
+  data.types[1] = TokenType::kControl;
+  data.unknown = 0;
+  data.add_eos = false;
+  data.precompiled_charsmap.assign(map->begin(), map->end());
+  const auto tokenizer = Tokenizer::from_data(std::move(data));
+  ASSERT_TRUE(tokenizer) << error_of(tokenizer);
+  EXPECT_THAT(*tokenizer->encode("k<\u338F>"), ElementsAre(2, 3, 5, 3, 4, 6));
+  EXPECT_THAT(*tokenizer->encode("k<\u338F>", {.parse_special = true}), ElementsAre(2, 3, 1));
 }
 
 TEST(Tokenizer, RefusesDamagedMetadataByName) {
