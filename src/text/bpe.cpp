@@ -45,7 +45,9 @@ core::Result<std::unique_ptr<TokenModel>> BpeModel::make(const std::vector<std::
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const BpeMerge& merge = merges[rank];
     // Of two equal pairs the first, which has the lower rank, counts.
-    FlatMap& list = model->is_control(merge.merged) ? model->control_merges_ : model->merges_;
+    const bool control = model->is_control(merge.merged);
+    FlatMap& list = control ? model->control_merges_ : model->merges_;
+    model->control_joins_ |= control;
     list.insert(pair_key(merge.left, merge.right),
                 (static_cast<uint64_t>(rank) << 32) | static_cast<uint32_t>(merge.merged));
   }
@@ -66,6 +68,7 @@ core::Result<std::unique_ptr<TokenModel>> BpeModel::make_scored(
 }
 
 core::Status BpeModel::index(const std::vector<std::pair<std::string, int32_t>>& vocabulary) {
+  const bool affixes = !options_.continuing_prefix.empty() || !options_.end_suffix.empty();
   size_t bytes = 0;
   int32_t largest = -1;
   for (const auto& [key, id] : vocabulary) {
@@ -77,7 +80,10 @@ core::Status BpeModel::index(const std::vector<std::pair<std::string, int32_t>>&
     // An entry that is not written in the byte alphabet cannot come from text.
     const auto raw = options_.raw_bytes ? from_byte_characters(key) : std::nullopt;
     if (options_.raw_bytes && !raw) continue;
-    if (tokens_.insert(raw ? *raw : key, id)) continue;
+    const std::string& text = raw ? *raw : key;
+    const bool single = !text.empty() && text.size() == (raw ? 1 : utf8_length(text[0]));
+    control_joins_ |= is_control(id) && (single || affixes);
+    if (tokens_.insert(text, id)) continue;
     return core::fail(core::ErrorCode::kCorrupt, "vocabulary", "token \"{}\" occurs twice", key);
   }
   whole_ = std::make_unique<std::atomic<uint8_t>[]>(static_cast<size_t>(largest) + 1);
@@ -147,8 +153,7 @@ core::Status BpeModel::encode(std::string_view word, bool control, std::vector<i
 core::Status BpeModel::encode_anew(std::string_view text, bool control, std::vector<int32_t>& ids) const {
   const Word word{text, control};
   const int32_t id = find_token(word);
-  // With control tokens, merges may go another way than those that are remembered.
-  if (id < 0 || (control && control_merges_.size() != 0 && !options_.ignore_merges)) {
+  if (id < 0 || (control && control_joins_ && !options_.ignore_merges)) {
     encode_merging(word, ids);
     return {};
   }

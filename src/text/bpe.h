@@ -96,6 +96,7 @@ class BpeModel final : public TokenModel {
   BpeOptions options_;
   StringMap tokens_;              ///< as text meets them: raw bytes or UTF-8
   FlatMap merges_;                ///< left << 32 | right -> rank << 32 | merged
+  bool control_joins_ = false;    ///< merges with control tokens may go another way than those without
   FlatMap control_merges_;        ///< the same of those that make control tokens
   std::vector<uint32_t> scores_;  ///< by id, when merges go by scores: the lower the earlier
   std::vector<bool> joins_;       ///< by id, beside `scores_`

@@ -95,67 +95,80 @@ class FlatMap {
   size_t size_ = 0;
 };
 
-/// Map from strings to token ids. Keys lie in one block of memory.
+/// Map from strings to token ids, which are at least 0. Keys lie in one block of memory.
 class StringMap {
  public:
   /// Makes room for `count` keys of `bytes` bytes together.
   void reserve(size_t count, size_t bytes) {
     keys_.reserve(bytes);
-    if (count * 2 > slots_.size()) rehash(std::bit_ceil(count * 2 + 14));
+    entries_.reserve(count);
+    if (count > room(slots_.size())) rehash(std::bit_ceil(count * 3 / 2 + 14));
   }
 
   /// Adds the key if it is new and says whether it was.
   bool insert(std::string_view key, int32_t value) {
-    if ((size_ + 1) * 2 > slots_.size()) rehash(std::bit_ceil((size_ + 1) * 2 + 14));
+    if (entries_.size() + 1 > room(slots_.size())) rehash(std::bit_ceil(entries_.size() * 2 + 14));
     const uint32_t hash = hash_of(key);
     Slot& slot = slots_[locate(key, hash)];
-    if (slot.value >= 0) return false;
-    slot = {static_cast<uint64_t>(keys_.size()), static_cast<uint32_t>(key.size()), hash, value};
+    if (slot.number != 0) return false;
+    entries_.push_back({keys_.size(), static_cast<uint32_t>(key.size()), value});
+    slot = {hash, static_cast<uint32_t>(entries_.size())};
     keys_.append(key);
-    ++size_;
     return true;
   }
 
   /// The id of `key`, or -1.
-  int32_t find(std::string_view key) const { return slots_.empty() ? -1 : slots_[locate(key, hash_of(key))].value; }
+  int32_t find(std::string_view key) const {
+    if (slots_.empty()) return -1;
+    const uint32_t number = slots_[locate(key, hash_of(key))].number;
+    return number == 0 ? -1 : entries_[number - 1].value;
+  }
 
-  size_t size() const { return size_; }
+  size_t size() const { return entries_.size(); }
 
  private:
-  struct Slot {
+  struct Entry {
     uint64_t offset = 0;
     uint32_t length = 0;
-    uint32_t hash = 0;
     int32_t value = -1;
   };
+  struct Slot {
+    uint32_t hash = 0;
+    uint32_t number = 0;  ///< of the entry, from 1 on; 0: none
+  };
 
+  /// How many of so many slots may be taken.
+  static size_t room(size_t slots) { return slots / 3 * 2; }
   static uint32_t hash_of(std::string_view key) { return static_cast<uint32_t>(hash_bytes(key) >> 32); }
 
   size_t locate(std::string_view key, uint32_t hash) const {
     const size_t mask = slots_.size() - 1;
     size_t index = hash & mask;
-    while (slots_[index].value >= 0) {
+    while (slots_[index].number != 0) {
       const Slot& slot = slots_[index];
-      if (slot.hash == hash && std::string_view(keys_).substr(slot.offset, slot.length) == key) break;
+      if (slot.hash == hash) {
+        const Entry& entry = entries_[slot.number - 1];
+        if (std::string_view(keys_).substr(entry.offset, entry.length) == key) break;
+      }
       index = (index + 1) & mask;
     }
     return index;
   }
 
   void rehash(size_t count) {
-    std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(count));
+    const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(count));
     const size_t mask = count - 1;
     for (const Slot& slot : old) {
-      if (slot.value < 0) continue;
+      if (slot.number == 0) continue;
       size_t index = slot.hash & mask;
-      while (slots_[index].value >= 0) index = (index + 1) & mask;
+      while (slots_[index].number != 0) index = (index + 1) & mask;
       slots_[index] = slot;
     }
   }
 
   std::string keys_;
+  std::vector<Entry> entries_;
   std::vector<Slot> slots_;
-  size_t size_ = 0;
 };
 
 }  // namespace lamina::text
