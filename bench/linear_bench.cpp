@@ -8,9 +8,8 @@
 namespace lamina::kernels {
 namespace {
 
-void bench(benchmark::State& state, const LinearVariant& variant, const PanelFormat& format, Shape shape,
-           int64_t rows) {
-  Setup setup(variant, format, shape, rows, rows == 1 ? int64_t{128} << 20 : 0);
+void bench(benchmark::State& state, const LinearVariant& variant, Shape shape, int64_t rows) {
+  Setup setup(variant, shape, rows, rows == 1 ? int64_t{128} << 20 : 0);
   core::AlignedBuffer scratch =
       core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(setup.layout, rows))).value();
   int64_t copy = 0;
@@ -82,16 +81,16 @@ void register_all() {
   }
   constexpr Shape kShapes[] = {{576, 576}, {576, 1536}, {1536, 576}, {896, 4864}, {49152, 576}, {1024, 2048}};
   for (const LinearVariant& variant : linear_variants()) {
-    const PanelFormat* format = find_panel_format(variant.codec);
+    const PanelFormat* format = find_panel_format(variant.codec, variant.activation == InputForm::kFloat);
     if (format == nullptr || !core::isa_allowed(variant.isa)) continue;
     for (const Shape shape : kShapes) {
       if (shape.inputs % format->block != 0) continue;
       for (const int64_t rows : {1, 4, 16, 512}) {
-        const std::string name = fmt::format("{}/{}/{}x{}/{}", variant.codec, core::isa_name(variant.isa),
-                                             shape.outputs, shape.inputs, rows);
-        benchmark::RegisterBenchmark(name.c_str(), [&variant, format, shape, rows](benchmark::State& state) {
-          bench(state, variant, *format, shape, rows);
-        });
+        const bool pairs = variant.activation == InputForm::kBf16;
+        const std::string name = fmt::format("{}/{}/{}x{}/{}", pairs ? "bf16pairs" : variant.codec,
+                                             core::isa_name(variant.isa), shape.outputs, shape.inputs, rows);
+        benchmark::RegisterBenchmark(
+            name.c_str(), [&variant, shape, rows](benchmark::State& state) { bench(state, variant, shape, rows); });
       }
     }
   }

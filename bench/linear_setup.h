@@ -32,9 +32,9 @@ struct Setup {
   std::vector<float> y;
   int64_t copies = 1;
 
-  Setup(const LinearVariant& variant, const PanelFormat& format, Shape shape, int64_t rows, int64_t least_bytes)
-      : codec(bare_codec(format)) {
-    layout = weight_layout(codec, shape.outputs, shape.inputs).value();
+  Setup(const LinearVariant& variant, Shape shape, int64_t rows, int64_t least_bytes)
+      : codec(bare_codec(*find_panel_format(variant.codec))) {
+    layout = weight_layout(codec, shape.outputs, shape.inputs, variant.activation == InputForm::kFloat).value();
     layout.variant = &variant;
     copies = least_bytes / layout.bytes() + 1;
     packed = core::AlignedBuffer::allocate(static_cast<size_t>(copies * layout.bytes())).value();

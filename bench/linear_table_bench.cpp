@@ -115,10 +115,13 @@ struct Bench {
 
   void row(const LinearVariant& variant, const PanelFormat& format) {
     if (options.shape.inputs % format.block != 0) return;
-    Setup setup(variant, format, options.shape, 512, kFarBytes);
+    Setup setup(variant, options.shape, 512, kFarBytes);
     const double operations = 2.0 * static_cast<double>(options.shape.outputs * options.shape.inputs);
-    const double peak = variant.activation == InputForm::kFloat ? limits.fp32 : limits.int8;
-    std::string line = fmt::format("| {} | {} | {} |", variant.codec, core::isa_name(variant.isa), pool.threads());
+    const double peak =
+        variant.activation == InputForm::kFloat || variant.activation == InputForm::kBf16 ? limits.fp32 : limits.int8;
+    std::string line =
+        fmt::format("| {} | {} | {} |", variant.activation == InputForm::kBf16 ? "bf16 pairs" : variant.codec,
+                    core::isa_name(variant.isa), pool.threads());
     double one = 0;
     for (const int64_t rows : {1, 2, 4, 16, 128, 512}) {
       const bool far = rows < kManyRows;
@@ -160,7 +163,7 @@ void print_table(const Options& options) {
           fmt::format("{}, {} threads: fp32 {:.2f} TFLOP/s, int8 {:.2f} TOP/s, read {:.1f} GB/s\n", core::isa_name(isa),
                       threads, bench.limits.fp32 * 1e-12, bench.limits.int8 * 1e-12, bench.limits.read * 1e-9);
       for (const LinearVariant& variant : linear_variants()) {
-        const PanelFormat* format = find_panel_format(variant.codec);
+        const PanelFormat* format = find_panel_format(variant.codec, variant.activation == InputForm::kFloat);
         if (format != nullptr && variant.isa == isa && Options::wanted(options.codecs, variant.codec))
           bench.row(variant, *format);
       }

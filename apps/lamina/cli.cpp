@@ -28,7 +28,7 @@ void add_model_options(CLI::App& command, CommonOptions& options) {
       ->check(CLI::Range(1, 256));
   command.add_option("--ctx", options.context, "positions that a sequence may have")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
-  command.add_option("--activations", options.activations, "int8 (fast) or f32 (exact, slow)")
+  command.add_option("--activations", options.activations, "int8 (fast; bfloat16 meets bfloat16) or f32 (exact, slow)")
       ->check(CLI::IsMember({"int8", "f32"}));
   add_json_option(command, options.json);
 }

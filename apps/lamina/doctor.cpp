@@ -79,6 +79,8 @@ const char* form_name(kernels::InputForm form) {
       return "int8, a scale per 32";
     case kernels::InputForm::kInt8Super:
       return "int8, a scale per 256";
+    case kernels::InputForm::kBf16:
+      return "bfloat16";
   }
   return "";
 }

@@ -12,10 +12,22 @@ namespace lamina::kernels {
 
 namespace {
 
-const LinearVariant* choose_variant(std::string_view codec) {
+/// Whether a row may be chosen: some processors might lack its instructions, or round in another order.
+bool usable(const LinearVariant& variant) {
+  if (!core::isa_allowed(variant.isa)) return false;
+#if defined(__x86_64__) && !defined(LAMINA_SCALAR_BUILD)
+  if (variant.isa == core::Isa::kAvx512Bf16) {
+    static const bool ordered = bf16_dot_keeps_order();
+    return ordered;
+  }
+#endif
+  return true;
+}
+
+const LinearVariant* choose_variant(std::string_view codec, InputForm activation) {
   const LinearVariant* best = nullptr;
   for (const LinearVariant& variant : linear_variants()) {
-    if (variant.codec != codec || !core::isa_allowed(variant.isa)) continue;
+    if (variant.codec != codec || variant.activation != activation || !usable(variant)) continue;
     if (best == nullptr || variant.isa > best->isa) best = &variant;
   }
   return best;
@@ -39,6 +51,7 @@ std::span<const LinearVariant> linear_variants() {
     add(linear_super_avx512vnni());
     add(linear_block_amxint8());
     add(linear_super_amxint8());
+    add(linear_avx512bf16());
 #endif
     return all;
   }();
@@ -66,12 +79,11 @@ core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outp
   layout.inputs = inputs;
   layout.panels = (outputs + kPanel - 1) / kPanel;
   layout.panel_bytes = kPanel * numbers.row_bytes(inputs);
-  layout.format = find_panel_format(numbers.name);
-  if (exact && layout.format != nullptr && layout.format->activation != InputForm::kFloat) layout.format = nullptr;
+  layout.format = find_panel_format(numbers.name, exact);
   if (layout.format != nullptr)
-    layout.panel_bytes = kPanel * inputs / layout.format->block * layout.format->panel_bytes;
+    layout.panel_bytes = kPanel * layout.format->padded(inputs) / layout.format->block * layout.format->panel_bytes;
   layout.activation = layout.format == nullptr ? InputForm::kFloat : layout.format->activation;
-  layout.variant = choose_variant(layout.format == nullptr ? "*" : numbers.name);
+  layout.variant = choose_variant(layout.format == nullptr ? "*" : numbers.name, layout.activation);
   return layout;
 }
 
@@ -97,6 +109,7 @@ ActivationLayout activation_layout(const WeightLayout& layout) {
   int64_t bytes = layout.inputs * static_cast<int64_t>(sizeof(float));
   if (layout.activation == InputForm::kInt8Block) bytes = BlockRow::of(layout.inputs).bytes;
   if (layout.activation == InputForm::kInt8Super) bytes = SuperRow::of(layout.inputs).bytes;
+  if (layout.activation == InputForm::kBf16) bytes = bf16_row_bytes(layout.inputs);
   return {layout.activation, layout.inputs, bytes};
 }
 

@@ -24,6 +24,7 @@ enum class InputForm {
   kFloat,      ///< float32 rows as they are
   kInt8Block,  ///< int8 with a scale per 32 inputs
   kInt8Super,  ///< int8 with a scale per 256 inputs
+  kBf16,       ///< bfloat16, rounded to nearest even, an even number of them
 };
 
 struct LinearVariant;
@@ -76,7 +77,8 @@ struct LinearVariant {
 };
 
 /// The layout that [outputs, inputs] in `codec` is packed to on this machine. `exact` keeps activations in float32
-/// whatever the codec. Errors: inputs that are not whole blocks, or an empty matrix.
+/// whatever the codec; else weights in blocks meet int8, bfloat16 weights bfloat16, float32 and float16 float32.
+/// Errors: inputs that are not whole blocks, or an empty matrix.
 core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs,
                                          bool exact = false);
 

@@ -45,6 +45,11 @@ void decode_float_row(const WeightLayout& layout, const std::byte* panel, int64_
   }
 }
 
+void decode_pair_row(const WeightLayout& layout, const std::byte* panel, int64_t lane, float* out) {
+  for (int64_t k = 0; k < layout.inputs; ++k)
+    out[k] = layout.format->widen(load_as<uint16_t>(panel, (k / 2 * kPanel + lane) * 2 + k % 2));
+}
+
 }  // namespace
 
 void decode_row(const WeightLayout& layout, const std::byte* packed, int64_t output, float* out) {
@@ -56,6 +61,8 @@ void decode_row(const WeightLayout& layout, const std::byte* packed, int64_t out
     decode_block_row(layout, panel, lane, out);
   } else if (layout.format->kind == PanelKind::kSuper) {
     decode_super_row(layout, panel, lane, out);
+  } else if (layout.format->kind == PanelKind::kPair) {
+    decode_pair_row(layout, panel, lane, out);
   } else {
     decode_float_row(layout, panel, lane, out);
   }

@@ -140,6 +140,13 @@ PanelFormat float_format(std::string_view codec, int64_t bytes, float (*widen)(u
   return format;
 }
 
+PanelFormat pair_format() {
+  PanelFormat format = float_format("bf16", 2, widen_bf16);
+  format.kind = PanelKind::kPair;
+  format.activation = InputForm::kBf16;
+  return format;
+}
+
 PanelFormat block_format(std::string_view codec, int bits, int zero, void (*read)(const std::byte*, BlockValues&)) {
   PanelFormat format;
   format.codec = codec;
@@ -236,6 +243,7 @@ std::span<const PanelFormat> panel_formats() {
   static const std::array formats{
       float_format("f32", 4, widen_f32),
       float_format("f16", 2, widen_f16),
+      pair_format(),
       float_format("bf16", 2, widen_bf16),
       block_format("q8_0", 8, 128, read_q8_0),
       block_format("q4_0", 4, 8, read_q4_0),
@@ -259,9 +267,9 @@ std::span<const PanelFormat> panel_formats() {
   return formats;
 }
 
-const PanelFormat* find_panel_format(std::string_view codec) {
+const PanelFormat* find_panel_format(std::string_view codec, bool exact) {
   for (const PanelFormat& format : panel_formats()) {
-    if (format.codec == codec) return &format;
+    if (format.codec == codec && (!exact || format.activation == InputForm::kFloat)) return &format;
   }
   return nullptr;
 }

@@ -19,6 +19,7 @@ inline constexpr int64_t kChunk = 256;
 /// How a codec's numbers are cut into planes.
 enum class PanelKind {
   kFloat,  ///< [input][16], 16 or 32 bits each
+  kPair,   ///< [pair of inputs][16][2], bfloat16
   kBlock,  ///< blocks of 32 with a float16 scale and, in some, a float16 minimum
   kSuper,  ///< blocks of 256 with integer scales inside
 };
@@ -69,12 +70,14 @@ struct PanelFormat {
   int scale_zero = 0;
   const PointGrid* grid = nullptr;                      ///< the numbers are points of a grid
   float factor = 1.0F;                                  ///< kSuper: what the stored d is multiplied by, a power of two
-  float (*widen)(uint32_t bits) = nullptr;              ///< kFloat: the stored bits as float32
+  float (*widen)(uint32_t bits) = nullptr;              ///< kFloat, kPair: the stored bits as float32
   float (*widen_scale)(uint16_t bits) = half_to_float;  ///< kBlock: a block's scale
   void (*read_block)(const std::byte* block, BlockValues& out) = nullptr;
   void (*read_super)(const std::byte* block, SuperValues& out) = nullptr;
   void (*read_points)(const std::byte* block, PointBlock& out) = nullptr;
 
+  /// Inputs of a row in a panel: kPair adds a zero to an odd count.
+  int64_t padded(int64_t inputs) const { return kind == PanelKind::kPair ? (inputs + 1) / 2 * 2 : inputs; }
   int number(int raw) const { return values != nullptr ? values[raw] : raw - zero; }
   int64_t low_bytes() const { return grid != nullptr ? kPanel * grid->points() : kPanel * block * low_bits / 8; }
   int64_t high_bytes() const {
@@ -83,8 +86,8 @@ struct PanelFormat {
   int64_t sign_bytes() const { return grid != nullptr ? kPanel * block / 8 : 0; }
 };
 
-/// The format of a codec, or null when only the generic path knows it.
-const PanelFormat* find_panel_format(std::string_view codec);
+/// The format of a codec, or null when only the generic path knows it. `exact`: only one that reads float32.
+const PanelFormat* find_panel_format(std::string_view codec, bool exact = false);
 std::span<const PanelFormat> panel_formats();
 
 /// Reads and writes of unaligned numbers.

@@ -18,5 +18,9 @@ std::span<const LinearVariant> linear_avx512vnni();
 std::span<const LinearVariant> linear_super_avx512vnni();
 std::span<const LinearVariant> linear_block_amxint8();
 std::span<const LinearVariant> linear_super_amxint8();
+std::span<const LinearVariant> linear_avx512bf16();
+/// Whether this processor's bfloat16 instruction adds in the order of ref/ (else the plain multiply-adds are chosen).
+/// Call only where core::cpu_has(kAvx512Bf16).
+bool bf16_dot_keeps_order();
 
 }  // namespace lamina::kernels

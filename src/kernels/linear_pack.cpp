@@ -267,6 +267,15 @@ void pack_floats(const PanelFormat& /*format*/, const PanelRows& rows, std::byte
   }
 }
 
+void pack_pairs(const PanelFormat& /*format*/, const PanelRows& rows, std::byte* packed) {
+  const int64_t pairs = rows.inputs / 2;
+  for (int64_t o = 0; o < rows.count; ++o) {
+    const std::byte* row = rows.data + o * rows.row_bytes;
+    for (int64_t p = 0; p < pairs; ++p) store_as(packed, p * kPanel + o, load_as<uint32_t>(row, p));
+    if (rows.inputs % 2 != 0) store_as(packed, pairs * kPanel + o, uint32_t{load_as<uint16_t>(row, 2 * pairs)});
+  }
+}
+
 struct PackRow {
   std::string_view codec;
   PackFunction pack;
@@ -293,6 +302,7 @@ constexpr std::array kPackRows{
 }  // namespace
 
 PackFunction find_pack(const PanelFormat& format) {
+  if (format.kind == PanelKind::kPair) return pack_pairs;
   if (format.grid != nullptr) return pack_points;
   for (const PackRow& row : kPackRows) {
     if (row.codec == format.codec) return row.pack;

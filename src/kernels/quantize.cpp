@@ -36,6 +36,9 @@ void quantize_rows(const ActivationLayout& layout, const float* x, int64_t x_str
       case InputForm::kInt8Super:
         row.super_row(from, layout.inputs, to);
         break;
+      case InputForm::kBf16:
+        row.bf16_row(from, layout.inputs, to);
+        break;
     }
   }
 }

@@ -15,7 +15,8 @@ constexpr int64_t activation_block(InputForm kind) {
 }
 
 /// Turns float32 rows (stride in elements) into the rows that kernels read. Each row and block is quantized alone:
-/// d = amax / 127, q = round-to-nearest-even(x * 127 / amax). A block with a NaN or infinity gets d = NaN.
+/// d = amax / 127, q = round-to-nearest-even(x * 127 / amax). A block with a NaN or infinity gets d = NaN. kBf16: each
+/// number rounded to nearest even.
 void quantize_rows(const ActivationLayout& layout, const float* x, int64_t x_stride, int64_t rows, std::byte* out);
 
 /// Where the parts of a kInt8Block row begin, in bytes.
@@ -46,11 +47,17 @@ struct SuperRow {
   }
 };
 
+/// Bytes of a kBf16 row: an even count of numbers, the rest zeros.
+constexpr int64_t bf16_row_bytes(int64_t inputs) {
+  return (2 * inputs + 63) / 64 * 64;
+}
+
 /// A row of the table of quantizers: one row of activations each. All rows give the same bytes.
 struct QuantizeVariant {
   core::Isa isa = core::Isa::kScalar;
   void (*block_row)(const float* x, int64_t inputs, std::byte* out) = nullptr;  ///< kInt8Block
   void (*super_row)(const float* x, int64_t inputs, std::byte* out) = nullptr;  ///< kInt8Super
+  void (*bf16_row)(const float* x, int64_t inputs, std::byte* out) = nullptr;   ///< kBf16
 };
 
 /// Weakest first; rows that this machine lacks are listed too, so check core::cpu_has before calling one.

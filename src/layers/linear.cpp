@@ -217,8 +217,8 @@ int64_t product_scratch_bytes(std::span<const Linear* const> linears, int64_t ro
 
 OpCost product_cost(const Linear& linear, int64_t rows) {
   const int64_t operations = 2 * rows * linear.outputs() * linear.inputs();
-  const bool is_float = linear.layout().activation == kernels::InputForm::kFloat;
-  return {.bytes = linear.bytes(), .int8 = is_float ? 0 : operations, .float32 = is_float ? operations : 0};
+  const bool integers = linear.multiplies_integers();
+  return {.bytes = linear.bytes(), .int8 = integers ? operations : 0, .float32 = integers ? 0 : operations};
 }
 
 namespace {

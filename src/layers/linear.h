@@ -71,6 +71,10 @@ class Linear {
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
   /// Bytes of the packed matrix.
   int64_t bytes() const { return layout_.panels * layout_.panel_bytes; }
+  /// Whether its products are products of integers: as the costs of steps count them.
+  bool multiplies_integers() const {
+    return layout_.activation == kernels::InputForm::kInt8Block || layout_.activation == kernels::InputForm::kInt8Super;
+  }
 
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
   /// Takes memory and fills it from the source, on all threads, piece by piece; `release` is told what was read.

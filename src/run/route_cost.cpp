@@ -12,8 +12,7 @@ struct Sum {
 
   void add(const layers::Linear& linear, WeightCounts& counts) {
     cost.weight_bytes += linear.bytes();
-    const bool is_float = linear.layout().activation == kernels::InputForm::kFloat;
-    (is_float ? counts.float32 : counts.int8) += linear.outputs() * linear.inputs();
+    (linear.multiplies_integers() ? counts.int8 : counts.float32) += linear.outputs() * linear.inputs();
     if (linear.bytes() <= largest) return;
     largest = linear.bytes();
     cost.isa = core::isa_name(linear.layout().variant->isa);

@@ -39,7 +39,7 @@ struct Case {
        Input input = Input::kNormal, uint32_t seed = 1)
       : codec(&test_codec(name)), count(row_count) {
     std::mt19937 random(seed);
-    const bool exact = variant.codec == "*" && name != "toy";
+    const bool exact = variant.activation == InputForm::kFloat && name != "toy";
     layout = weight_layout(codec->codec, outputs, inputs, exact).value();
     layout.variant = &variant;
     rows = random_blocks(*codec, outputs * inputs, random, input == Input::kExtreme);
@@ -245,7 +245,9 @@ TEST_P(LinearTest, DecodesRowsFromPanels) {
 
 INSTANTIATE_TEST_SUITE_P(Table, LinearTest, ::testing::ValuesIn(params()), [](const auto& info) {
   std::string name = std::string(info.param.codec) + "_" + std::string(core::isa_name(info.param.variant->isa)) +
-                     (info.param.variant->codec == "*" ? "_decoded" : "") + (info.param.emulated ? "_emulated" : "");
+                     (info.param.variant->codec == "*" ? "_decoded" : "") +
+                     (info.param.variant->activation == InputForm::kBf16 ? "_pairs" : "") +
+                     (info.param.emulated ? "_emulated" : "");
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
@@ -297,6 +299,7 @@ TEST(LinearAccuracy, IntegerFamiliesStayNearTheFloatProduct) {
           sum += product;
           bound += 768 * 6e-8 * std::abs(product);
           if (block > 1) bound += std::abs(double{w[static_cast<size_t>(k)]}) * double{amax} * 0.5002 / 127;
+          if (layout.activation == InputForm::kBf16) bound += 0x1p-8 * std::abs(product);
         }
       }
       EXPECT_NEAR(double{y[o]}, sum, bound) << codec.codec.format.name << " output " << o;

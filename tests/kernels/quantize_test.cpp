@@ -49,11 +49,34 @@ TEST(Quantize, AllVariantsWriteTheSameBytes) {
     for (const int64_t inputs : {int64_t{32}, int64_t{96}, int64_t{576}, kInputs}) {
       compare(variant->block_row, ref::kQuantize.block_row, inputs, BlockRow::of(inputs).bytes);
     }
+    for (const int64_t inputs : {int64_t{1}, int64_t{31}, int64_t{577}, kInputs}) {
+      compare(variant->bf16_row, ref::kQuantize.bf16_row, inputs, bf16_row_bytes(inputs));
+    }
     for (const int64_t inputs : {int64_t{256}, int64_t{768}, kInputs}) {
       compare(variant->super_row, ref::kQuantize.super_row, inputs, SuperRow::of(inputs).bytes);
     }
   }
   EXPECT_GE(tested, 1U);
+}
+
+/// The nearer of the two neighbours with 16 bits, the even one from the middle.
+TEST(Quantize, PortableBfloatsAreTheNearest) {
+  const std::vector<float> x = numbers(256 * 20);
+  std::vector<std::byte> out(static_cast<size_t>(bf16_row_bytes(256 * 20)));
+  ref::kQuantize.bf16_row(x.data(), 256 * 20, out.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    uint32_t bits = 0;
+    uint16_t got = 0;
+    std::memcpy(&bits, &x[i], 4);
+    std::memcpy(&got, out.data() + 2 * i, 2);
+    if (std::isnan(x[i])) {
+      ASSERT_GT(got & 0x7fff, 0x7f80);
+      continue;
+    }
+    const uint32_t below = bits & 0xffffU;  // distance to the neighbour nearer to zero; the other is 0x10000 away
+    const bool up = below > 0x8000U || (below == 0x8000U && (bits >> 16 & 1U) != 0);
+    ASSERT_EQ(got, (bits >> 16) + (up ? 1U : 0U)) << x[i];
+  }
 }
 
 /// The portable quantizer against its definition, rounded by the standard library.

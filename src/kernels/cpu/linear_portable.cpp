@@ -59,6 +59,40 @@ struct FloatKernel : FloatTile {
   }
 };
 
+/// float32 weights [inputs][16] of bfloat16 pairs.
+struct PairKernel {
+  static constexpr int64_t kPanels = 1;
+  static constexpr int64_t kRows = 1;
+  static constexpr int64_t kInputBytes = 2;
+
+  static int64_t chunk(const WeightLayout&) { return kChunk; }
+  static int64_t unpacked_bytes(const WeightLayout&) { return kChunk * kPanel * 4; }
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    const std::byte* from = packed + panel * layout.panel_bytes + index * kChunk * kPanel * 2;
+    const int64_t count = smaller(kChunk, layout.format->padded(layout.inputs) - index * kChunk);
+    for (int64_t k = 0; k < count; ++k) {
+      for (int64_t o = 0; o < kPanel; ++o) {
+        const auto bits = load_as<uint16_t>(from, (k / 2 * kPanel + o) * 2 + k % 2);
+        store_as(out, k * kPanel + o, std::bit_cast<float>(uint32_t{bits} << 16));
+      }
+    }
+  }
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    const auto* w = reinterpret_cast<const float*>(tile.weights);
+    std::array<float, kPanel> y{};
+    if (tile.begin != 0) std::memcpy(y.data(), tile.sums, sizeof(y));
+    for (int64_t k = 0; k < tile.length; k += 2) {
+      for (const int64_t at : {k + 1, k}) {  // the odd one first
+        const auto bits = load_as<uint16_t>(tile.activations, tile.begin + at);
+        multiply_add(w + at * kPanel, std::bit_cast<float>(uint32_t{bits} << 16), y);
+      }
+    }
+    std::memcpy(tile.sums, y.data(), sizeof(y));
+  }
+};
+
 struct DecodedKernel : FloatTile {
   static int64_t chunk(const WeightLayout& layout) { return decoded_chunk(layout); }
   static int64_t unpacked_bytes(const WeightLayout& layout) { return decoded_chunk(layout) * (kPanel + 1) * 4; }
@@ -219,6 +253,7 @@ constexpr std::array kRows{
     row<FloatKernel>("f32", InputForm::kFloat),
     row<FloatKernel>("f16", InputForm::kFloat),
     row<FloatKernel>("bf16", InputForm::kFloat),
+    row<PairKernel>("bf16", InputForm::kBf16),
     row<PlainBlockKernel>("q8_0", InputForm::kInt8Block),
     row<PlainBlockKernel>("q4_0", InputForm::kInt8Block),
     row<MinimumBlockKernel>("q4_1", InputForm::kInt8Block),

@@ -20,6 +20,19 @@ float float_sum(const WeightLayout& layout, const std::byte* weights, const std:
   return y;
 }
 
+/// The order of the processors' own instruction, odd input first; an odd count ends with a zero in its place.
+float pair_sum(const WeightLayout& layout, const std::byte* weights, const std::byte* activations) {
+  const auto number = [&](const std::byte* from, int64_t k) {
+    return k < layout.inputs ? std::bit_cast<float>(uint32_t{load_as<uint16_t>(from, k)} << 16) : 0.0F;
+  };
+  float y = 0.0F;
+  for (int64_t k = 0; k < layout.inputs; k += 2) {
+    y = std::fma(number(weights, k + 1), number(activations, k + 1), y);
+    y = std::fma(number(weights, k), number(activations, k), y);
+  }
+  return y;
+}
+
 float block_sum(const WeightLayout& layout, const std::byte* weights, const std::byte* activations) {
   const PanelFormat& format = *layout.format;
   const BlockRow row = BlockRow::of(layout.inputs);
@@ -30,7 +43,7 @@ float block_sum(const WeightLayout& layout, const std::byte* weights, const std:
     int32_t dot = 0;
     int32_t sum = 0;
     for (int64_t k = 0; k < 32; ++k) {
-      const int32_t x = load_as<int8_t>(activations, 32 * b + k);
+      const auto x = load_as<int8_t>(activations, 32 * b + k);
       dot += format.number(w.raw[static_cast<size_t>(k)]) * x;
       sum += x;
     }
@@ -72,6 +85,7 @@ void linear(const LinearArgs& args, const std::byte* weights) {
   const int64_t activation_row = activation_layout(layout).row_bytes;
   const auto sum = layout.activation == InputForm::kInt8Block   ? block_sum
                    : layout.activation == InputForm::kInt8Super ? super_sum
+                   : layout.activation == InputForm::kBf16      ? pair_sum
                                                                 : float_sum;
   for (int64_t r = 0; r < args.rows; ++r) {
     for (int64_t n = 0; n < layout.outputs; ++n) {

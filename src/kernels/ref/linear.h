@@ -5,6 +5,7 @@
 /// The order of additions that every variant of linear() must match bit for bit, on rows in file layout:
 ///
 ///   float     y = 0; for k ascending: y = fma(w_k, x_k, y)
+///   bfloat16  y = 0; for pairs of inputs ascending: y = fma(w_odd, x_odd, y), then y = fma(w_even, x_even, y)
 ///   block 32  y = 0; for each 32 inputs: p = float(S) * d_w; with minimums p = fma(float(B), m_w, p);
 ///             y = fma(p, d_x, y)
 ///   super     y = 0; for each 256 inputs: y = fma(float(S1), d_w * d_x, y);

@@ -81,8 +81,17 @@ void quantize_super_row(const float* x, int64_t inputs, std::byte* out) {
   }
 }
 
+void quantize_bf16_row(const float* x, int64_t inputs, std::byte* out) {
+  std::memset(out, 0, static_cast<size_t>(bf16_row_bytes(inputs)));
+  for (int64_t k = 0; k < inputs; ++k) {
+    const auto bits = std::bit_cast<uint32_t>(x[k]);
+    const bool nan = (bits & 0x7fffffffU) > kInfinityBits;
+    put(out, k, static_cast<uint16_t>(nan ? bits >> 16 | 0x40U : (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16));
+  }
+}
+
 }  // namespace
 
-const QuantizeVariant kQuantize{core::Isa::kScalar, quantize_block_row, quantize_super_row};
+const QuantizeVariant kQuantize{core::Isa::kScalar, quantize_block_row, quantize_super_row, quantize_bf16_row};
 
 }  // namespace lamina::kernels::ref
