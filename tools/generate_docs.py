@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes what pages show of the code, between <!-- name --> and <!-- /name -->: in README.md the tables of
-`lamina name --json`; in docs/extend.md the schema of architecture files and the worked example."""
+`lamina name --json`; in docs/serving.md the server's routes; in docs/extend.md the schema of architecture files and the worked example."""
 
 import argparse
 import json
@@ -73,6 +73,20 @@ def tables(lamina):
     return {name: table(rows[name], columns) for name, columns in SECTIONS.items()}
 
 
+def routes(lamina):
+    """The sections of docs/serving.md: the routes, and the fields of each that takes any."""
+    out = subprocess.run([lamina, "routes", "--json"], capture_output=True, text=True, check=True).stdout
+    rows = [row | {"method": row["method"], "path": f"`{row['path']}`"} for row in json.loads(out)["routes"]]
+    columns = [("Method", "method"), ("Path", "path"), ("What it gives", "summary")]
+    shown = []
+    for row in rows:
+        if row["fields"]:
+            fields = [field | {"name": f"`{field['name']}`"} for field in row["fields"]]
+            shown.append(f"{row['path']}\n\n" + table(fields, [("Field", "name"), ("Type", "type"), ("Required", "required"),
+                                                               ("Limits", "limits"), ("Meaning", "summary")]))
+    return {"routes": table(rows, columns), "fields": "\n\n".join(shown)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lamina", default="build/lamina")
@@ -82,6 +96,7 @@ def main():
 
     pages = {
         "README.md": tables(arguments.lamina),
+        "docs/serving.md": routes(arguments.lamina),
         "docs/extend.md": {"schema": schema.markdown(), "example": f"```json\n{EXAMPLE.read_text()}```"},
     }
     status = 0

@@ -96,15 +96,16 @@ core::Status start_session(Session& session, const CommonOptions& options, const
     return fail(ErrorCode::kUnsupported, options.model,
                 "an encoder-decoder reads one text and writes another; `lamina run` or `lamina logits` would work");
   }
-  session.pool = std::make_unique<core::ThreadPool>(options.threads);
+  if (!session.pool) session.pool = std::make_shared<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));
-  const run::RunnerOptions runner_options{.plan = session.plan,
-                                          .context = context,
-                                          .sequences = needs.sequences,
-                                          .max_rows = std::min(needs.max_rows, context * needs.sequences)};
-  LAMINA_ASSIGN(const run::RunnerMemory memory,
-                run::Runner::plan_memory(*session.model, *session.pool, runner_options));
-  LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), memory.cache.total(), memory.workspace));
+  const run::RunnerOptions runner_options{
+      .plan = session.plan,
+      .context = context,
+      .sequences = needs.sequences,
+      .max_rows = std::min(needs.max_rows, context * needs.sequences),
+      .cache_tokens = needs.cache_tokens == 0 ? 0 : std::max(needs.cache_tokens, context)};
+  LAMINA_ASSIGN(session.memory, run::Runner::plan_memory(*session.model, *session.pool, runner_options));
+  LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), session.memory.cache.total(), session.memory.workspace));
   note_all(session.model->weights().notes());
   LAMINA_CHECK_OK(load_weights(session, options.activations == "f32"));
   LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));

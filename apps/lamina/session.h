@@ -16,13 +16,14 @@ namespace lamina::app {
 
 /// A model that is ready to run, with what the command line asked for.
 struct Session {
-  std::unique_ptr<core::ThreadPool> pool;
+  std::shared_ptr<core::ThreadPool> pool;  ///< start_session makes it unless it is there
   std::unique_ptr<models::Model> model;
   recipe::RunPlan plan;
   std::optional<text::Tokenizer> tokenizer;
   std::unique_ptr<run::Runner> runner;
   core::Stopwatch since_start;  ///< of preparing
   double load_seconds = 0;
+  run::RunnerMemory memory;  ///< that start_session has found to fit
 
   int64_t context() const { return runner->options().context; }
 };
@@ -32,6 +33,7 @@ struct SessionNeeds {
   int64_t context = 0;  ///< positions per sequence when --ctx is not given; 0: the model's context, at most 4096
   int32_t sequences = 1;
   int64_t max_rows = 512;
+  int64_t cache_tokens = 0;  ///< positions of all sequences together; 0: as many as their longest texts need
   bool tokenizer = true;
   bool encoder = false;          ///< whether the command also takes models that do not predict the next token
   bool encoder_decoder = false;  ///< whether it also takes models that read one text and write another

@@ -55,7 +55,15 @@ Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& op
                              .sequences = options.sequences,
                              .step_tokens = options.max_rows},
                  .slots = {}};
-  int64_t blocks = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys * options.sequences;
+  const int64_t longest = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys;
+  int64_t blocks = longest * options.sequences;
+  if (options.cache_tokens > 0) {
+    if (options.cache_tokens < options.context) {
+      return fail(ErrorCode::kInvalid, "cache", "{} positions; a sequence of the context of {} must fit",
+                  options.cache_tokens, options.context);
+    }
+    blocks = std::clamp(options.cache_tokens / kernels::kChunkKeys, longest, blocks);
+  }
   if (shared) blocks = std::min(blocks, options.max_rows / kernels::kChunkKeys + options.sequences);
   plan.options.tokens = blocks * kernels::kChunkKeys;
   for (const recipe::Visit& visit : options.plan.route) {

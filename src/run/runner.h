@@ -47,6 +47,8 @@ struct RunnerOptions {
   int64_t max_rows = 512;  ///< rows of one step
   int64_t encoder_context =
       0;  ///< positions of an encoded text, of an encoder-decoder; 0: as many as its encoder knows
+  /// Positions of all sequences together, at least `context`; 0: enough for every sequence's longest text.
+  int64_t cache_tokens = 0;
 };
 
 /// What running takes besides the weights, in bytes.
@@ -73,6 +75,8 @@ class Runner {
   /// A new sequence with a copy of the first `length` positions of another, and of what it has encoded.
   core::Result<cache::SequenceId> fork(cache::SequenceId source, int64_t length);
   int64_t length(cache::SequenceId sequence) const { return cache_->length(sequence); }
+  /// What is kept of the sequences, to see how much of it is free.
+  const cache::KvCache& cache() const { return *cache_; }
   /// Forgets positions from `length` on; returns how many remain, which may be none (cache::KvCache::truncate): the
   /// caller computes again from there.
   [[nodiscard]] int64_t truncate(cache::SequenceId sequence, int64_t length) {

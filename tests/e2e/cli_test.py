@@ -14,7 +14,7 @@ from command_line import GOLDEN, LAMINA, CommandLineTest
 from gguf_file import ARRAY, STRING, Gguf
 
 GQA = GOLDEN / "gqa" / "model.gguf"
-COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs", "compress", "pack"]
+COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs", "compress", "pack", "serve", "routes"]
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 
@@ -47,8 +47,21 @@ class Lists(CommandLineTest):
             for row in rows:
                 self.assertTrue(row["name"] and row[field], row)
 
+    def test_routes(self):
+        routes = self.succeed_json("routes")["routes"]
+        chat = next(route for route in routes if route["path"] == "/v1/chat/completions")
+        self.assertIn("messages", [field["name"] for field in chat["fields"] if field["required"]])
+        self.assertIn("max_tokens", self.succeed("routes", "/v1/chat/completions"))
+        self.refuse(2, ["/none", "lamina routes"], "routes", "/none")
+
+    def test_serving_refuses_before_it_loads(self):
+        self.refuse(2, ["0.0.0.0", "--api-key"], "serve", GQA, "--host", "0.0.0.0")
+        self.refuse(2, "two models of this name", "serve", GQA, GQA, "--ctx", "64", "--parallel", "1")
+        self.refuse(2, "empty", "serve", GQA, "--api-key=")
+        self.refuse(1, ["127.0.0.0.1", "listened on"], "serve", GQA, "--ctx", "64", "--parallel", "1", "--host", "127.0.0.0.1")
+
     def test_tables_fit_a_terminal(self):
-        for command in ["techniques", "architectures", "codecs"]:
+        for command in ["techniques", "architectures", "codecs", "routes"]:
             lines = self.succeed(command).splitlines()
             self.assertLessEqual(max(map(len, lines)), 100, command)
         self.refuse(2, ["frob", "drop"], "techniques", "frob")

@@ -1,0 +1,58 @@
+#include "serve/routes.h"
+
+#include <array>
+
+namespace lamina::serve {
+
+// One file of routes/ each.
+Answer<Reply> answer_health(Call& call);
+Answer<Reply> answer_ready(Call& call);
+Answer<Reply> answer_models(Call& call);
+Answer<Reply> answer_chat(Call& call);
+Answer<Reply> answer_completions(Call& call);
+Answer<Reply> answer_tokenize(Call& call);
+Answer<Reply> answer_detokenize(Call& call);
+Answer<Reply> answer_apply_template(Call& call);
+Answer<Reply> answer_embeddings(Call& call);
+Answer<Reply> answer_rerank(Call& call);
+Answer<Reply> answer_score(Call& call);
+Answer<Reply> answer_metrics(Call& call);
+Answer<Reply> answer_openapi(Call& call);
+
+std::span<const Field> chat_fields();
+std::span<const Field> completions_fields();
+std::span<const Field> tokenize_fields();
+std::span<const Field> detokenize_fields();
+std::span<const Field> apply_template_fields();
+std::span<const Field> embeddings_fields();
+std::span<const Field> rerank_fields();
+std::span<const Field> score_fields();
+
+namespace {
+
+constexpr std::array kRoutes{
+    Route{"GET", "/health", "whether the process answers", answer_health, nullptr, true},
+    Route{"GET", "/health/live", "whether the process answers", answer_health, nullptr, true},
+    Route{"GET", "/health/ready", "whether requests are taken", answer_ready, nullptr, true},
+    Route{"GET", "/v1/models", "the models, their tasks and limits", answer_models},
+    Route{"POST", "/v1/chat/completions", "an answer to a conversation", answer_chat, chat_fields},
+    Route{"POST", "/v1/completions", "texts continued, or scored", answer_completions, completions_fields},
+    Route{"POST", "/v1/embeddings", "vectors of texts", answer_embeddings, embeddings_fields},
+    Route{"POST", "/v1/rerank", "documents ordered for a query", answer_rerank, rerank_fields},
+    Route{"POST", "/rerank", "as /v1/rerank", answer_rerank, rerank_fields},
+    Route{"POST", "/v1/score", "how well texts fit together", answer_score, score_fields},
+    Route{"POST", "/tokenize", "a text's tokens", answer_tokenize, tokenize_fields},
+    Route{"POST", "/detokenize", "tokens' text", answer_detokenize, detokenize_fields},
+    Route{"POST", "/apply-template", "a conversation as the model sees it", answer_apply_template,
+          apply_template_fields},
+    Route{"GET", "/metrics", "figures for Prometheus", answer_metrics},
+    Route{"GET", "/openapi.json", "this interface as OpenAPI", answer_openapi},
+};
+
+}  // namespace
+
+std::span<const Route> routes() {
+  return kRoutes;
+}
+
+}  // namespace lamina::serve

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "serve/batcher.h"
+#include "serve/histogram.h"
+#include "serve/served_model.h"
+#include "serve/vectors.h"
+
+namespace lamina::serve {
+
+struct SchedulerOptions {
+  int64_t queue = 128;  ///< parts of requests that may wait for a model
+  PaceOptions pace{};
+};
+
+/// What is known of one model's work.
+struct ModelState {
+  WorkerCounts counts;
+  Histogram first_token;
+  Histogram token_gap;
+};
+
+/// One thread that does all computing: it takes jobs in, lets each model do a step in turn, and sleeps when there is
+/// nothing to do. Everything that runs belongs to that thread; the mutex guards what is handed over and what is told.
+class Scheduler {
+ public:
+  /// The models must outlive the scheduler and be left alone while it runs.
+  Scheduler(std::vector<std::unique_ptr<ServedModel>>& models, const SchedulerOptions& options);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  void start();
+  /// All of the jobs or none. kLimit: too many wait already; kCancelled: the server is ending; else as
+  /// Sequence::create().
+  core::Status submit(size_t model, std::vector<GenerationJob> jobs);
+  core::Status submit(size_t model, VectorJob job);
+  /// From now on nothing is taken in; what runs goes on.
+  void drain();
+  bool draining() const;
+  /// Ends the thread. What was not finished is told so.
+  void stop();
+
+  ModelState state(size_t model) const;
+
+ private:
+  struct Arrival {
+    size_t model = 0;
+    std::unique_ptr<Sequence> sequence{};
+    std::optional<VectorJob> vectors{};
+  };
+  struct Slot {
+    std::unique_ptr<Batcher> batcher{};
+    std::unique_ptr<VectorWorker> vectors{};
+    int64_t arriving = 0;  ///< handed over and not yet taken
+    ModelState state{};
+
+    Worker& worker() { return batcher ? static_cast<Worker&>(*batcher) : *vectors; }
+  };
+
+  core::Status hand_over(size_t model, std::vector<Arrival> arrivals);
+  void work();
+  bool take_arrivals(bool wait);
+  void tell(size_t model);
+  void end_rest();
+
+  std::vector<std::unique_ptr<ServedModel>>& models_;
+  SchedulerOptions options_;
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<Arrival> arrivals_;
+  std::vector<Slot> slots_;
+  bool draining_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace lamina::serve

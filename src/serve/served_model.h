@@ -1,0 +1,43 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "embed/settings.h"
+#include "models/model.h"
+#include "run/runner.h"
+#include "text/chat_template.h"
+#include "text/pair_template.h"
+#include "text/tokenizer.h"
+
+namespace lamina::serve {
+
+/// What requests may ask of a model.
+enum class Task { kGenerate, kEmbed, kRank };
+std::string_view task_name(Task task);
+
+/// A model that is ready to run, and what its files say about using it.
+struct ServedModel {
+  std::string name;    ///< how requests call it
+  std::string recipe;  ///< that it runs with; empty: none
+  Task task = Task::kGenerate;
+  std::unique_ptr<models::Model> model;
+  std::unique_ptr<run::Runner> runner;
+  text::Tokenizer tokenizer;
+  std::optional<text::ChatTemplate> chat_template{};  ///< of models that generate
+  std::optional<embed::Settings> settings{};          ///< of models that embed or rank
+  std::optional<text::PairTemplate> pair_template{};  ///< of models that rank
+  int64_t created = 0;                                ///< seconds since 1970
+
+  /// Tokens of one text, special ones included.
+  int64_t context() const { return runner->options().context; }
+};
+
+/// What a model's files say it is for.
+core::Result<Task> find_task(const models::Model& model);
+
+/// Reads the chat template, the embedding settings or the pair template, by the task.
+core::Status read_uses(ServedModel& model);
+
+}  // namespace lamina::serve

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/result.h"
+
+namespace lamina::serve {
+
+/// What a worker has done and has still to do, for limits and metrics.
+struct WorkerCounts {
+  int64_t waiting = 0;
+  int64_t running = 0;
+  int64_t steps = 0;
+  int64_t prompt_tokens = 0;                  ///< read, those that were read again among them
+  int64_t generated_tokens = 0;               ///< written
+  int64_t set_back = 0;                       ///< times a sequence lost its cache to older ones
+  int64_t cancelled = 0;                      ///< parts whose client went away
+  int64_t cache_blocks = 0;                   ///< there are
+  int64_t cache_blocks_used = 0;              ///< of them
+  std::vector<double> first_token_seconds{};  ///< of parts that have ended since the last call of step()
+  std::vector<double> token_gap_seconds{};    ///< between the tokens written in the last step and those before them
+};
+
+inline core::Error ended_error() {
+  return {core::ErrorCode::kCancelled, "server", "it has ended before the answer"};
+}
+
+/// Works for one model on the scheduler's thread.
+class Worker {
+ public:
+  virtual ~Worker() = default;
+  /// Does the next piece of work, short enough for others to wait for; false when there is none.
+  virtual bool step() = 0;
+  virtual WorkerCounts counts() const = 0;
+  /// Tells all who still wait that nothing comes any more.
+  virtual void end_rest() = 0;
+};
+
+}  // namespace lamina::serve

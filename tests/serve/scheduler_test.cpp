@@ -1,0 +1,254 @@
+// What a request gets depends on nobody else, whatever happens to the others.
+#include "serve/scheduler.h"
+
+#include <random>
+
+#include "serve/events.h"
+#include "serve/pace.h"
+#include "serve/served.h"
+
+namespace lamina::serve {
+namespace {
+
+struct Written {
+  std::string text;
+  std::vector<int32_t> tokens;
+  std::vector<double> log_probabilities;
+  std::optional<core::Error> error;
+  bool operator==(const Written& other) const {
+    return text == other.text && tokens == other.tokens && log_probabilities == other.log_probabilities;
+  }
+};
+
+GenerationJob job_of(int number) {
+  GenerationJob job{.prompt = {}, .sampling = {.temperature = 1.2F, .top_k = 0, .top_p = 1, .min_p = 0}};
+  for (int i = 0; i < 3 + number * 17 % 120; ++i) job.prompt.push_back((i * 29 + number * 7) % 103);
+  job.sampling.seed = static_cast<uint64_t>(number);
+  if (number % 3 == 0) job.sampling.temperature = 0;
+  job.max_tokens = 5 + number * 5 % 60;
+  job.ignore_end = true;
+  job.alternatives = 0;
+  job.scores_prompt = number % 4 == 0;
+  job.channel = std::make_shared<Channel>();
+  return job;
+}
+
+/// All that comes through a channel until the end.
+Written read_all(Channel& channel) {
+  Written written;
+  while (true) {
+    auto event = channel.pop(std::chrono::milliseconds(120000));
+    if (!event) {
+      ADD_FAILURE() << "nothing came";
+      return written;
+    }
+    written.text += event->text;
+    for (const auto* list : {&event->prompt, &event->tokens}) {
+      for (const ScoredToken& token : *list) {
+        written.tokens.push_back(token.id);
+        written.log_probabilities.push_back(token.log_probability.value_or(1));
+      }
+    }
+    written.error = event->error;
+    if (event->last) return written;
+  }
+}
+
+/// A scheduler over one tiny model.
+struct Engine {
+  core::ThreadPool pool{1};
+  std::vector<std::unique_ptr<ServedModel>> models;
+  std::unique_ptr<Scheduler> scheduler;
+
+  explicit Engine(const ModelOptions& options, const SchedulerOptions& limits = {}) {
+    models.push_back(open_model(pool, options));
+    scheduler = std::make_unique<Scheduler>(models, limits);
+  }
+  core::Status submit(const GenerationJob& job) { return scheduler->submit(0, std::vector<GenerationJob>{job}); }
+  WorkerCounts counts() const { return scheduler->state(0).counts; }
+  bool idle() const { return counts().running == 0 && counts().waiting == 0 && counts().cache_blocks_used == 0; }
+};
+
+/// Each job's answer when nobody else is there.
+std::vector<Written> alone(const std::vector<GenerationJob>& jobs) {
+  Engine engine({.parallel = 1});
+  engine.scheduler->start();
+  std::vector<Written> all;
+  for (GenerationJob job : jobs) {
+    job.channel = std::make_shared<Channel>();
+    EXPECT_TRUE(engine.submit(job));
+    all.push_back(read_all(*job.channel));
+  }
+  return all;
+}
+
+constexpr int kJobs = 40;
+
+std::vector<GenerationJob> many_jobs() {
+  std::vector<GenerationJob> jobs;
+  for (int i = 0; i < kJobs; ++i) jobs.push_back(job_of(i));
+  return jobs;
+}
+
+TEST(Scheduler, AloneAndUnderLoadAreTheSameBits) {
+  const std::vector<Written> wanted = alone(many_jobs());
+  // Room for all; steps of few rows; a cache that may run out.
+  for (const ModelOptions& model : {ModelOptions{.parallel = 16}, ModelOptions{.parallel = 5, .max_rows = 7},
+                                    ModelOptions{.parallel = 12, .cache_tokens = 256}}) {
+    Engine engine(model);
+    const std::vector<GenerationJob> jobs = many_jobs();
+    for (const GenerationJob& job : jobs) ASSERT_TRUE(engine.submit(job));
+    engine.scheduler->start();
+    for (size_t i = 0; i < jobs.size(); ++i) EXPECT_TRUE(read_all(*jobs[i].channel) == wanted[i]) << i;
+    EXPECT_TRUE(eventually([&] { return engine.idle(); }));
+  }
+}
+
+TEST(Scheduler, WhenTheCacheRunsOutTheYoungestWaitAndNobodyFails) {
+  // A block each when they come in, four when they end, and no more than seven for all.
+  std::vector<GenerationJob> jobs;
+  for (int i = 0; i < 4; ++i) {
+    jobs.push_back(job_of(i + 1));
+    jobs.back().prompt.resize(60, 7);
+    jobs.back().max_tokens = 150;
+  }
+  const std::vector<Written> wanted = alone(jobs);
+  Engine engine({.parallel = 4, .cache_tokens = 256});
+  for (const GenerationJob& job : jobs) ASSERT_TRUE(engine.submit(job));
+  engine.scheduler->start();
+  for (size_t i = 0; i < jobs.size(); ++i) EXPECT_TRUE(read_all(*jobs[i].channel) == wanted[i]) << i;
+  EXPECT_TRUE(eventually([&] { return engine.idle(); }));
+  EXPECT_GT(engine.counts().set_back, 0);
+}
+
+TEST(Scheduler, CancellingSomeHarmsNoOther) {
+  const std::vector<Written> wanted = alone(many_jobs());
+  Engine engine({.parallel = 6, .cache_tokens = 384});
+  engine.scheduler->start();
+  std::mt19937 random(5);
+  std::vector<GenerationJob> jobs;
+  std::vector<bool> cancelled;
+  for (int i = 0; i < kJobs; ++i) {
+    jobs.push_back(job_of(i));
+    cancelled.push_back(random() % 3 == 0);
+    ASSERT_TRUE(engine.submit(jobs.back()));
+    // In every phase: while it waits, while its prompt is read, while it writes.
+    if (cancelled.back() && random() % 2 == 0) jobs.back().channel->cancel();
+  }
+  for (int i = 0; i < kJobs; ++i) {
+    const auto at = static_cast<size_t>(i);
+    if (cancelled[at]) {
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
+      jobs[at].channel->cancel();
+    } else {
+      EXPECT_TRUE(read_all(*jobs[at].channel) == wanted[at]) << i;
+    }
+  }
+  EXPECT_TRUE(eventually([&] { return engine.idle(); }));
+}
+
+TEST(Scheduler, ACancelledJobLeavesWithinAStep) {
+  Engine engine({.parallel = 2});
+  Batcher batcher(*engine.models[0]->runner, {});
+  const auto add = [&](int number, int64_t tokens) {
+    GenerationJob job = job_of(number);
+    job.max_tokens = tokens;
+    batcher.add(Sequence::create(job, engine.models[0]->tokenizer, 104).value());
+    return job.channel;
+  };
+  const auto first = add(1, 100);
+  const auto second = add(2, 100);
+  const auto third = add(3, 100);
+  ASSERT_TRUE(batcher.step());
+  ASSERT_EQ(batcher.counts().running, 2);
+  ASSERT_EQ(batcher.counts().waiting, 1);
+  const int64_t used = batcher.counts().cache_blocks_used;
+  first->cancel();
+  third->cancel();
+  ASSERT_TRUE(batcher.step());
+  EXPECT_EQ(batcher.counts().running, 1);
+  EXPECT_EQ(batcher.counts().waiting, 0);
+  EXPECT_EQ(batcher.counts().cancelled, 2);
+  EXPECT_LT(batcher.counts().cache_blocks_used, used);
+  second->cancel();
+  EXPECT_FALSE(batcher.step());
+  EXPECT_EQ(batcher.counts().cache_blocks_used, 0);
+}
+
+TEST(Scheduler, AFullQueueRefuses) {
+  Engine engine({.parallel = 1}, {.queue = 3});
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(engine.submit(job_of(i)));
+  const core::Status refused = engine.submit(job_of(3));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, core::ErrorCode::kLimit);
+  EXPECT_EQ(Refusal(refused.error()).status, 429);
+  engine.scheduler->start();
+  EXPECT_TRUE(eventually([&] { return engine.submit(job_of(3)).has_value(); }));
+}
+
+TEST(Scheduler, StoppingTellsThoseWhoWait) {
+  Engine engine({.parallel = 1});
+  engine.scheduler->start();
+  std::vector<GenerationJob> jobs;
+  for (int i = 0; i < 8; ++i) {
+    jobs.push_back(job_of(2));
+    jobs.back().max_tokens = 200;
+    ASSERT_TRUE(engine.submit(jobs.back()));
+  }
+  engine.scheduler->stop();
+  int ended = 0;
+  for (const GenerationJob& job : jobs) ended += read_all(*job.channel).error ? 1 : 0;
+  EXPECT_GT(ended, 0);
+  EXPECT_EQ(Refusal(engine.submit(job_of(1)).error()).status, 503);
+}
+
+TEST(Scheduler, ALongPromptIsReadBetweenOthersTokens) {
+  Engine engine({.parallel = 4, .max_rows = 64});
+  Batcher batcher(*engine.models[0]->runner, {});
+  const auto add = [&](GenerationJob job) {
+    batcher.add(Sequence::create(job, engine.models[0]->tokenizer, 104).value());
+    return job.channel;
+  };
+  GenerationJob writer = job_of(1);
+  writer.max_tokens = 150;
+  const auto channel = add(writer);
+  while (batcher.counts().generated_tokens == 0) ASSERT_TRUE(batcher.step());
+  GenerationJob reader = job_of(2);
+  reader.prompt.assign(200, 5);
+  reader.max_tokens = 1;
+  const auto other = add(reader);
+  // Every step writes a token of the one while the other is read.
+  const int64_t before = batcher.counts().generated_tokens;
+  int64_t steps = 0;
+  while (!other->pop(std::chrono::milliseconds(0))) {
+    ASSERT_TRUE(batcher.step());
+    ++steps;
+  }
+  EXPECT_GE(batcher.counts().generated_tokens - before, steps);
+  EXPECT_GT(steps, 3);
+}
+
+TEST(Pace, ReadsAsMuchAsTheGapAllows) {
+  Pace pace({.max_gap_seconds = 0.1}, 512);
+  EXPECT_EQ(pace.prompt_rows(0), 512);
+  EXPECT_EQ(pace.prompt_rows(2), 0);  // first it must be seen what a step without them takes
+  for (int i = 0; i < 40; ++i) {
+    pace.note(2, 0, 0.02);
+    pace.note(2, 32, 0.02 + 32 * 0.001);
+  }
+  EXPECT_NEAR(static_cast<double>(pace.prompt_rows(2)), 80, 2);
+  // Rows that become dearer become fewer, but never none.
+  for (int i = 0; i < 40; ++i) pace.note(2, 32, 0.02 + 32 * 1.0);
+  EXPECT_EQ(pace.prompt_rows(2), 0);
+  pace.note(2, 0, 0.02);
+  EXPECT_EQ(pace.prompt_rows(2), 8);
+  Pace automatic({}, 512);
+  for (int i = 0; i < 40; ++i) {
+    automatic.note(1, 0, 0.02);
+    automatic.note(1, 32, 0.02 + 32 * 0.001);
+  }
+  EXPECT_NEAR(static_cast<double>(automatic.prompt_rows(1)), 40, 2);
+}
+
+}  // namespace
+}  // namespace lamina::serve

@@ -1,0 +1,158 @@
+#pragma once
+
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "models/vocabulary.h"
+#include "serve/service.h"
+#include "support/source_dir.h"
+
+namespace lamina::serve {
+
+inline constexpr const char* kTemplate =
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<a>{% endif "
+    "%}";
+
+struct ModelOptions {
+  std::string name = "tiny";
+  std::string folder = "models/qwen2/model.gguf";  ///< below tests/golden
+  int64_t context = 256;
+  int32_t parallel = 4;
+  int64_t max_rows = 64;
+  int64_t cache_tokens = 0;
+  std::string chat_template = kTemplate;
+};
+
+/// A golden model ready to be served; exact arithmetic, keys and values in float32.
+inline std::unique_ptr<ServedModel> open_model(core::ThreadPool& pool, const ModelOptions& options) {
+  const auto path = source_dir() / "tests/golden" / options.folder;
+  auto model = models::Model::build(path, {.exact = true});
+  if (!model) throw std::runtime_error(model.error().text());
+  if (const auto loaded = (*model)->load(pool, {}); !loaded) throw std::runtime_error(loaded.error().text());
+  auto tokenizer = models::load_tokenizer((*model)->files());
+  if (!tokenizer) throw std::runtime_error(tokenizer.error().text());
+  recipe::RunPlan plan{.route = {}, .kv_format = "f32"};
+  for (const int layer : (*model)->route()) plan.route.push_back({.layer = layer});
+  auto runner = run::Runner::create(**model, pool,
+                                    {.plan = plan,
+                                     .context = options.context,
+                                     .sequences = options.parallel,
+                                     .max_rows = options.max_rows,
+                                     .cache_tokens = options.cache_tokens});
+  if (!runner) throw std::runtime_error(runner.error().text());
+  auto task = find_task(**model);
+  if (!task) throw std::runtime_error(task.error().text());
+  auto served = std::make_unique<ServedModel>(ServedModel{.name = options.name,
+                                                          .recipe = {},
+                                                          .task = *task,
+                                                          .model = std::move(*model),
+                                                          .runner = std::move(*runner),
+                                                          .tokenizer = std::move(*tokenizer)});
+  if (const auto uses = read_uses(*served); !uses) throw std::runtime_error(uses.error().text());
+  if (*task == Task::kGenerate && !options.chat_template.empty())
+    served->chat_template = text::ChatTemplate::compile(options.chat_template).value();
+  return served;
+}
+
+struct HttpAnswer {
+  int status = 0;  ///< 0: none came
+  std::string text;
+  httplib::Headers headers;
+
+  Json json() const { return Json::parse(text); }
+};
+
+/// A server on a free port of this machine, for as long as it lives.
+class TestServer {
+ public:
+  explicit TestServer(const ModelOptions& model = {}, ServiceOptions options = {})
+      : TestServer(std::vector<ModelOptions>{model}, std::move(options)) {}
+  explicit TestServer(const std::vector<ModelOptions>& models, ServiceOptions options = {}) : pool_(1) {
+    for (const ModelOptions& one : models) models_.push_back(open_model(pool_, one));
+    service_ = std::make_unique<Service>(models_, std::move(options));
+    if (const auto bound = service_->bind("127.0.0.1", 0); !bound) throw std::runtime_error(bound.error().text());
+    thread_ = std::thread([this] { service_->run(); });
+  }
+  ~TestServer() {
+    service_->stop(std::chrono::milliseconds(0));
+    thread_.join();
+  }
+  TestServer(const TestServer&) = delete;
+  TestServer& operator=(const TestServer&) = delete;
+
+  httplib::Client client() const {
+    httplib::Client client("127.0.0.1", service_->port());
+    client.set_read_timeout(300);
+    return client;
+  }
+  HttpAnswer get(const std::string& path, const httplib::Headers& headers = {}) const {
+    return answer(client().Get(path, headers));
+  }
+  HttpAnswer post_text(const std::string& path, const std::string& body, const httplib::Headers& headers = {}) const {
+    return answer(client().Post(path, headers, body, "application/json"));
+  }
+  HttpAnswer post(const std::string& path, const Json& body, const httplib::Headers& headers = {}) const {
+    return post_text(path, body.dump(), headers);
+  }
+  /// The answer to a request that must be right.
+  Json ask(const std::string& path, const Json& body) const {
+    const HttpAnswer answer = post(path, body);
+    EXPECT_EQ(answer.status, 200) << path << " " << body.dump() << ": " << answer.text;
+    return answer.status == 200 ? answer.json() : Json();
+  }
+  /// The error of a request that must be refused.
+  Json refused(int status, const std::string& path, const Json& body) const {
+    const HttpAnswer answer = post(path, body);
+    EXPECT_EQ(answer.status, status) << path << " " << body.dump() << ": " << answer.text;
+    return answer.json().value("error", Json::object());
+  }
+  Service& service() { return *service_; }
+  ServedModel& model(size_t index = 0) { return *models_[index]; }
+  int port() const { return service_->port(); }
+  WorkerCounts counts(size_t model = 0) const { return service_->scheduler().state(model).counts; }
+
+ private:
+  static HttpAnswer answer(const httplib::Result& result) {
+    if (!result) return {};
+    return {.status = result->status, .text = result->body, .headers = result->headers};
+  }
+
+  core::ThreadPool pool_;
+  std::vector<std::unique_ptr<ServedModel>> models_;
+  std::unique_ptr<Service> service_;
+  std::thread thread_;
+};
+
+/// The events of a stream; the last one must be [DONE], and is left out.
+inline std::vector<Json> events_of(const std::string& text) {
+  std::vector<Json> events;
+  bool done = false;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find("\n\n", begin);
+    if (end == std::string::npos) break;
+    const std::string line = text.substr(begin, end - begin);
+    EXPECT_TRUE(line.starts_with("data: ")) << line;
+    done = line == "data: [DONE]";
+    if (!done) events.push_back(Json::parse(line.substr(6)));
+    begin = end + 2;
+  }
+  EXPECT_TRUE(done) << text;
+  return events;
+}
+
+/// Waits for something that must come to be within some seconds.
+template <typename Condition>
+bool eventually(Condition&& condition) {
+  for (int i = 0; i < 2000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+}  // namespace lamina::serve
