@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -90,21 +91,64 @@ Status write(models::Model& model, const fs::path& path, core::ThreadPool& pool)
   });
 }
 
+/// The packed files made from a model that cannot be opened any more, as their stamps say.
+std::vector<fs::path> packed_from(const std::string& model) {
+  std::error_code ignored;
+  const fs::path stored = model_folder(store_root(), model.substr(0, model.find(':')));
+  const fs::path places[] = {fs::weakly_canonical(fs::absolute(model, ignored), ignored),
+                             fs::weakly_canonical(stored, ignored)};
+  std::vector<fs::path> found;
+  for (const fs::path& path : packed_files()) {
+    const auto packed = format::PackedFile::open(path);
+    if (!packed) continue;
+    const fs::path source = fs::weakly_canonical(source_of(*packed), ignored);
+    const auto made_from = [&](const fs::path& place) { return source == place || source.parent_path() == place; };
+    if (std::ranges::any_of(places, made_from)) found.push_back(path);
+  }
+  return found;
+}
+
+/// What --remove means: a packed file by its own name; that of the model, the recipe and the kind of activations; or,
+/// without a recipe, all that were made from a model that cannot be opened.
+Result<std::vector<fs::path>> to_remove(const CommonOptions& common) {
+  std::error_code error;
+  for (const fs::path& path : packed_files()) {
+    if (fs::equivalent(path, common.model, error)) return std::vector{path};
+  }
+  const auto model = build_model(common);
+  if (model) {
+    const fs::path path = packed_path(**model, common.activations == "f32");
+    if (fs::exists(path, error)) return std::vector{path};
+    return fail(ErrorCode::kNotFound, path.string(), "is not there to be removed");
+  }
+  std::vector<fs::path> paths = common.recipe.empty() ? packed_from(common.model) : std::vector<fs::path>();
+  if (paths.empty()) return std::unexpected(model.error());
+  return paths;
+}
+
+Status remove(const PackOptions& options) {
+  LAMINA_ASSIGN(const std::vector<fs::path> paths, to_remove(options.common));
+  ordered_json names = ordered_json::array();
+  for (const fs::path& path : paths) {
+    std::error_code error;
+    if (!fs::remove(path, error)) return fail(ErrorCode::kIo, path.string(), "cannot be removed: {}", error.message());
+    names.push_back(path.string());
+    if (!options.common.json) fmt::print("{}: removed\n", path.string());
+  }
+  if (options.common.json) print_json({{"done", "removed"}, {"files", std::move(names)}});
+  return {};
+}
+
 Status pack(const PackOptions& options) {
   if (options.common.model.empty()) {
     if (!options.verify && !options.remove) return list(options.common.json);
     return fail(ErrorCode::kInvalid, "MODEL", "is required with --verify and --remove");
   }
+  if (options.remove) return remove(options);
   const core::Stopwatch watch;
   LAMINA_ASSIGN(const std::unique_ptr<models::Model> model, build_model(options.common));
   const fs::path path = packed_path(*model, options.common.activations == "f32");
   core::ThreadPool pool(options.common.threads);
-  if (options.remove) {
-    std::error_code error;
-    if (!fs::remove(path, error)) return fail(ErrorCode::kNotFound, path.string(), "is not there to be removed");
-    print_done(options, "removed", path, watch.seconds());
-    return {};
-  }
   const Status fits = use_packed(*model, path);
   if (options.verify) {
     LAMINA_CHECK_OK(fits);

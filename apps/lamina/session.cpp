@@ -1,6 +1,8 @@
 #include "lamina/session.h"
 
 #include <algorithm>
+#include <atomic>
+#include <future>
 #include <ranges>
 
 #include "core/clock.h"
@@ -22,14 +24,33 @@ namespace {
 
 constexpr int64_t kDefaultContext = 4096;
 
-core::Status load_weights(Session& session, bool exact) {
+/// Reads the tokenizer on a thread of its own.
+class TokenizerReader {
+ public:
+  explicit TokenizerReader(const format::ModelFiles& files)
+      : result_(std::async(std::launch::async, [this, &files] {
+          auto tokenizer = models::load_tokenizer(files);
+          failed_ = !tokenizer;
+          return tokenizer;
+        })) {}
+  /// Whether there is an error already.
+  bool failed() const { return failed_; }
+  Result<text::Tokenizer> take() { return result_.get(); }
+
+ private:
+  std::atomic<bool> failed_ = false;
+  std::future<Result<text::Tokenizer>> result_;
+};
+
+/// Stops when `reader`, if there is one, fails.
+core::Status load_weights(Session& session, bool exact, const TokenizerReader* reader) {
   if (load_packed(*session.model, exact)) return {};
   std::optional<Progress> bar;
   core::Stopwatch watch;
   return session.model->load(*session.pool, [&](int64_t done, int64_t total) {
     if (!bar && watch.seconds() > 1) bar.emplace("loading", total);
     if (bar) bar->update(done);
-    return true;
+    return reader == nullptr || !reader->failed();
   });
 }
 
@@ -87,7 +108,10 @@ Result<Session> prepare_session(const CommonOptions& options, bool tokenizer) {
   return session;
 }
 
-core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs) {
+namespace {
+
+core::Status start_beside(const TokenizerReader* reader, Session& session, const CommonOptions& options,
+                          const SessionNeeds& needs) {
   if (!needs.encoder && session.model->reads_ahead()) {
     return fail(ErrorCode::kUnsupported, options.model,
                 "an encoder predicts no next token; `lamina embed` or `lamina rerank` would work");
@@ -107,15 +131,30 @@ core::Status start_session(Session& session, const CommonOptions& options, const
   LAMINA_ASSIGN(session.memory, run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), session.memory.cache.total(), session.memory.workspace));
   note_all(session.model->weights().notes());
-  LAMINA_CHECK_OK(load_weights(session, options.activations == "f32"));
+  LAMINA_CHECK_OK(load_weights(session, options.activations == "f32", reader));
   LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
   session.load_seconds = session.since_start.seconds();
   return {};
 }
 
+}  // namespace
+
+core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs) {
+  return start_beside(nullptr, session, options, needs);
+}
+
 Result<Session> open_session(const CommonOptions& options, const SessionNeeds& needs) {
-  LAMINA_ASSIGN(Session session, prepare_session(options, needs.tokenizer));
-  LAMINA_CHECK_OK(start_session(session, options, needs));
+  LAMINA_ASSIGN(Session session, prepare_session(options, false));
+  if (!needs.tokenizer) {
+    LAMINA_CHECK_OK(start_session(session, options, needs));
+    return session;
+  }
+  TokenizerReader reader(session.model->files());
+  const core::Status started = start_beside(&reader, session, options, needs);
+  LAMINA_ASSIGN(session.tokenizer, reader.take());
+  LAMINA_CHECK_OK(models::check_vocabulary(*session.tokenizer, *session.model));
+  LAMINA_CHECK_OK(started);
+  session.load_seconds = session.since_start.seconds();
   return session;
 }
 

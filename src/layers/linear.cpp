@@ -113,12 +113,11 @@ void Linear::gather_row(int64_t row, std::byte* out) const {
   }
 }
 
-core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
-  LAMINA_ASSIGN(packed_, core::AlignedBuffer::allocate(static_cast<size_t>(bytes())));
-  data_ = packed_.data();
-  if (codec_ != nullptr) return pack_encoded(pool, release);
+core::Status Linear::pack(core::ThreadPool& pool, const Release& release, std::byte* memory) {
+  data_ = memory;
+  if (codec_ != nullptr) return pack_encoded(pool, release, memory);
   if (!rows_.input_first && rows_.group == outputs() && source_.scales == nullptr) {
-    pack_stored(pool, release);
+    pack_stored(pool, release, memory);
     return {};
   }
   LAMINA_ASSIGN(core::AlignedBuffer gathered,
@@ -129,19 +128,10 @@ core::Status Linear::pack(core::ThreadPool& pool, const Release& release) {
   });
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
-    kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, packed_.data());
+    kernels::pack_panels(layout_, gathered.data(), range.begin, range.end, memory);
   });
   release(source_part());
   return {};
-}
-
-void Linear::adopt(const std::byte* packed) {
-  packed_ = core::AlignedBuffer();
-  data_ = packed;
-}
-
-void Linear::drop() {
-  adopt(nullptr);
 }
 
 std::string Linear::packed_key() const {
@@ -168,28 +158,28 @@ void Linear::read_row(int64_t output, float* out) const {
 }
 
 /// Every row goes into the other format first.
-core::Status Linear::pack_encoded(core::ThreadPool& pool, const Release& release) {
+core::Status Linear::pack_encoded(core::ThreadPool& pool, const Release& release, std::byte* memory) {
   LAMINA_ASSIGN(core::AlignedBuffer encoded,
                 core::AlignedBuffer::allocate(static_cast<size_t>(outputs() * codec_->format.row_bytes(inputs()))));
   LAMINA_CHECK_OK(encode_rows(pool, *codec_, {outputs(), inputs()},
                               [this](int64_t row, float* out) { read_row(row, out); }, {name_, encoded.data()}));
   pool.run([&](int index, int threads) {
     const core::Range range = core::split_range(layout_.panels, 1, index, threads);
-    kernels::pack_panels(layout_, encoded.data(), range.begin, range.end, packed_.data());
+    kernels::pack_panels(layout_, encoded.data(), range.begin, range.end, memory);
   });
   release(source_part());
   return {};
 }
 
 /// Rows that lie side by side are packed as they lie, piece by piece.
-void Linear::pack_stored(core::ThreadPool& pool, const Release& release) {
+void Linear::pack_stored(core::ThreadPool& pool, const Release& release, std::byte* memory) {
   const std::byte* from = source_.tensor.row(rows_.begin);
   const int64_t piece = std::max<int64_t>(1, kPieceBytes / layout_.panel_bytes);
   for (int64_t first = 0; first < layout_.panels; first += piece) {
     const int64_t panels = std::min(piece, layout_.panels - first);
     pool.run([&](int index, int threads) {
       const core::Range range = core::split_range(panels, 1, index, threads);
-      kernels::pack_panels(layout_, from, first + range.begin, first + range.end, packed_.data());
+      kernels::pack_panels(layout_, from, first + range.begin, first + range.end, memory);
     });
     const int64_t row = first * kernels::kPanel;
     core::TensorView read = source_.tensor;

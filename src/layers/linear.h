@@ -77,20 +77,19 @@ class Linear {
   }
 
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
-  /// Takes memory and fills it from the source, on all threads, piece by piece; `release` is told what was read.
-  core::Status pack(core::ThreadPool& pool, const Release& release);
-  /// Uses bytes() bytes that pack() made once, aligned to core::kAlignment; they must outlive the matrix.
-  void adopt(const std::byte* packed);
-  /// Gives the memory of pack() back.
-  void drop();
+  /// Fills `memory`, bytes() zeros aligned to core::kAlignment, from the source, on all threads, piece by piece, and
+  /// uses it; `release` is told what was read. The memory must outlive the matrix.
+  core::Status pack(core::ThreadPool& pool, const Release& release, std::byte* memory);
+  /// Uses bytes() bytes that pack() made once, likewise.
+  void adopt(const std::byte* packed) { data_ = packed; }
   /// Whether pack() gives the numbers another format than the file's.
   bool encodes() const { return codec_ != nullptr; }
   /// What pack() reads and makes, in words: the tensor and its rows, both number formats, the shape.
   std::string packed_key() const;
 
  private:
-  void pack_stored(core::ThreadPool& pool, const Release& release);
-  core::Status pack_encoded(core::ThreadPool& pool, const Release& release);
+  void pack_stored(core::ThreadPool& pool, const Release& release, std::byte* memory);
+  core::Status pack_encoded(core::ThreadPool& pool, const Release& release, std::byte* memory);
   void read_row(int64_t output, float* out) const;
   void gather(int64_t begin, int64_t end, std::byte* out) const;
   void turn(int64_t begin, int64_t end, std::byte* out) const;
@@ -102,8 +101,7 @@ class Linear {
   RowPick rows_;
   const codec::Codec* codec_ = nullptr;  ///< null: the source's
   kernels::WeightLayout layout_;
-  core::AlignedBuffer packed_;
-  const std::byte* data_ = nullptr;  ///< of packed_, or what was adopted
+  const std::byte* data_ = nullptr;
   std::vector<float> bias_;
 };
 

@@ -98,14 +98,18 @@ core::Status Weights::adopt(format::PackedFile packed) {
 core::Status Weights::save(const std::filesystem::path& path, core::ThreadPool& pool, const Progress& progress) {
   LAMINA_ASSIGN(format::PackedWriter writer, format::PackedWriter::create(path));
   std::vector<std::string> keys = packed_keys();
-  const std::vector<size_t> order = pack_order();
   size_t next = 0;
-  LAMINA_CHECK_OK(pack_each(pool, progress, [&](std::span<const std::byte> bytes) -> core::Status {
-    const size_t place = next++;
-    LAMINA_CHECK_OK(writer.add(std::move(keys[place]), bytes));
-    if (place >= tables_.size()) linears_[order[place - tables_.size()]]->drop();
-    return {};
-  }));
+  core::AlignedBuffer one;
+  const Memory memory = [&](size_t bytes) -> core::Result<std::byte*> {
+    one = core::AlignedBuffer();  // before there are two
+    LAMINA_ASSIGN(one, core::AlignedBuffer::allocate(bytes));
+    return one.data();
+  };
+  const core::Status status = pack_each(pool, progress, memory, [&](std::span<const std::byte> bytes) {
+    return writer.add(std::move(keys[next++]), bytes);
+  });
+  for (const auto& linear : linears_) linear->adopt(nullptr);
+  LAMINA_CHECK_OK(status);
   return writer.commit(files_.stamp(), files_.checksum());
 }
 

@@ -17,7 +17,47 @@ using core::Result;
 
 namespace {
 
-constexpr int64_t kReadAhead = int64_t{64} << 20;  // of the files while matrices are packed
+/// Asks for the files' pages before they are needed, a little at a time: the system takes as long to accept a large
+/// request as the disk takes for most of it.
+class ReadAhead {
+ public:
+  ReadAhead(const format::ModelFiles& files, std::vector<core::TensorView> parts)
+      : files_(files), parts_(std::move(parts)) {
+    advance();
+  }
+  /// So many bytes were read.
+  void done(int64_t bytes) {
+    ahead_ -= bytes;
+    advance();
+  }
+
+ private:
+  static constexpr int64_t kAhead = int64_t{64} << 20;
+  static constexpr int64_t kPiece = int64_t{4} << 20;
+
+  void advance() {
+    while (next_ < parts_.size() && ahead_ < kAhead) {
+      const core::TensorView& part = parts_[next_];
+      const int64_t rows =
+          std::min(part.rows() - row_, std::max<int64_t>(1, kPiece / std::max<int64_t>(1, part.row_bytes())));
+      core::TensorView piece = part;
+      piece.shape[0] = rows;
+      piece.data = part.row(row_);
+      files_.prefetch(piece);
+      ahead_ += piece.bytes();
+      row_ += rows;
+      if (row_ < part.rows()) continue;
+      row_ = 0;
+      ++next_;
+    }
+  }
+
+  const format::ModelFiles& files_;
+  std::vector<core::TensorView> parts_;
+  size_t next_ = 0;  ///< the part that is asked for, from row_ on
+  int64_t row_ = 0;
+  int64_t ahead_ = 0;
+};
 
 /// `name` with the part that * stands for put into the replacement, or unchanged when it does not match.
 std::string renamed(const std::string& name, const std::string& pattern, const std::string& replacement) {
@@ -329,7 +369,16 @@ int64_t Weights::packed_bytes() const {
 }
 
 core::Status Weights::pack(core::ThreadPool& pool, const Progress& progress) {
-  return pack_each(pool, progress, [](std::span<const std::byte>) { return core::Status(); });
+  const auto padded = [](size_t bytes) { return (bytes + core::kAlignment - 1) / core::kAlignment * core::kAlignment; };
+  size_t bytes = 0;
+  for (const auto& linear : linears_) bytes += padded(static_cast<size_t>(linear->bytes()));
+  // One block, so that small matrices lie in huge pages too.
+  LAMINA_ASSIGN(memory_, core::AlignedBuffer::allocate(bytes));
+  std::byte* next = memory_.data();
+  const Memory memory = [&](size_t size) -> core::Result<std::byte*> {
+    return std::exchange(next, next + padded(size));
+  };
+  return pack_each(pool, progress, memory, [](std::span<const std::byte>) { return core::Status(); });
 }
 
 /// The matrices in the order in which their numbers lie in the files, so that a disk is read from front to back.
@@ -342,7 +391,8 @@ std::vector<size_t> Weights::pack_order() const {
   return order;
 }
 
-core::Status Weights::pack_each(core::ThreadPool& pool, const Progress& progress, const Packed& packed) {
+core::Status Weights::pack_each(core::ThreadPool& pool, const Progress& progress, const Memory& memory,
+                                const Packed& packed) {
   const int64_t total = packed_bytes();
   int64_t done = 0;
   const auto advance = [&](std::span<const std::byte> bytes) -> core::Status {
@@ -351,7 +401,6 @@ core::Status Weights::pack_each(core::ThreadPool& pool, const Progress& progress
     if (!progress || progress(done, total)) return {};
     return fail(ErrorCode::kCancelled, files_.path().string(), "loading was stopped");
   };
-  const Release release = [this](const core::TensorView& piece) { files_.release(piece); };
   for (Table& table : tables_) {
     const auto read = [&](int64_t row, float* out) {
       codec::codec_of(*table.source.format)->decode(table.source.row(row), table.source.columns(), out);
@@ -361,16 +410,17 @@ core::Status Weights::pack_each(core::ThreadPool& pool, const Progress& progress
     LAMINA_CHECK_OK(advance({table.memory.data(), table.memory.size()}));
   }
   const std::vector<size_t> order = pack_order();
-  int64_t ahead = 0;
-  for (size_t i = 0, next = 0; i < order.size(); ++i) {
-    for (; next < order.size() && ahead < kReadAhead; ++next) {
-      const core::TensorView part = linears_[order[next]]->source_part();
-      files_.prefetch(part);
-      ahead += part.bytes();
-    }
-    Linear& linear = *linears_[order[i]];
-    LAMINA_CHECK_OK(linear.pack(pool, release));
-    ahead -= linear.source_part().bytes();
+  std::vector<core::TensorView> parts;
+  for (const size_t index : order) parts.push_back(linears_[index]->source_part());
+  ReadAhead ahead(files_, std::move(parts));
+  const Release release = [&](const core::TensorView& piece) {
+    files_.release(piece);
+    ahead.done(piece.bytes());
+  };
+  for (const size_t index : order) {
+    Linear& linear = *linears_[index];
+    LAMINA_ASSIGN(std::byte * to, memory(static_cast<size_t>(linear.bytes())));
+    LAMINA_CHECK_OK(linear.pack(pool, release, to));
     LAMINA_CHECK_OK(advance({linear.packed(), static_cast<size_t>(linear.bytes())}));
   }
   return {};

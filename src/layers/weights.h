@@ -127,7 +127,9 @@ class Weights {
   };
   /// Told what each table and matrix became, in the order of packed_keys().
   using Packed = std::function<core::Status(std::span<const std::byte> bytes)>;
-  core::Status pack_each(core::ThreadPool& pool, const Progress& progress, const Packed& packed);
+  /// Gives so many zeros for a matrix.
+  using Memory = std::function<core::Result<std::byte*>(size_t bytes)>;
+  core::Status pack_each(core::ThreadPool& pool, const Progress& progress, const Memory& memory, const Packed& packed);
   std::vector<size_t> pack_order() const;
   /// What each table and then, in pack_order(), each matrix is packed from and to.
   std::vector<std::string> packed_keys() const;
@@ -155,6 +157,7 @@ class Weights {
   std::vector<std::pair<std::string, std::string>> rules_;
   std::map<std::string, std::string> file_names_;                ///< of renamed tensors, by known name
   std::map<std::string, core::TensorView, std::less<>> joined_;  ///< what listed() shows instead, by the file's name
+  core::AlignedBuffer memory_;                                   ///< of all matrices, what pack() filled
   std::optional<format::PackedFile> packed_;                     ///< what adopt() took
 };
 

@@ -211,6 +211,23 @@ class Pack(CommandLineTest):
         self.assertEqual(self.pack()["done"], "written")
         self.assertEqual(self.answer(), (text, ""))
 
+    def test_removal_needs_no_model(self):
+        paths = {self.pack(*recipe)["file"] for recipe in ([], ["--recipe", "L*:q8_0"])}
+        whole = self.model.read_bytes()
+        self.model.write_bytes(b"no model")
+        self.refuse(1, "model", "pack", self.model, "--remove", "--recipe", "L*:q8_0", env=self.environment())
+        self.assertEqual(set(self.pack("--remove")["files"]), paths)
+        self.refuse(1, "model", "pack", self.model, "--remove", env=self.environment())
+        self.model.write_bytes(whole)
+        path = pathlib.Path(self.pack()["file"])
+        self.model.unlink()
+        self.assertEqual(self.pack("--remove")["files"], [str(path)])
+        self.model.write_bytes(whole)
+        path = pathlib.Path(self.pack()["file"])
+        path.write_bytes(b"damaged")
+        self.assertEqual(self.succeed_json("pack", path, "--remove", env=self.environment())["files"], [str(path)])
+        self.assertFalse(path.exists())
+
     def test_changed_weights_are_found_on_demand(self):
         path = pathlib.Path(self.pack()["file"])
         whole = bytearray(path.read_bytes())
