@@ -159,6 +159,7 @@ class Chat(CommandLineTest):
         self.assertLess(int(re.search(r"\[(\d+) tokens", told)[1]), 400)
         terminal.read_until("> ")
         self.assertGreater(len(self.say(terminal, "Hello!")), 0)
+        time.sleep(0.5)  # the prompt is there before keys are read one by one
         terminal.type("\x04")
         self.assertEqual(terminal.end(), 0)
 
