@@ -20,7 +20,7 @@ int64_t blocks_for(int64_t tokens) {
 }  // namespace
 
 Batcher::Batcher(run::Runner& runner, const PaceOptions& pace)
-    : runner_(runner), pace_(pace, runner.options().max_rows) {
+    : runner_(runner), pace_(pace, runner.options().max_rows), kept_(runner) {
   rows_.reserve(static_cast<size_t>(runner.options().max_rows));
 }
 
@@ -38,7 +38,9 @@ WorkerCounts Batcher::counts() const {
   counts.waiting = std::ssize(waiting_);
   counts.running = std::ssize(running_);
   counts.cache_blocks = runner_.cache().block_count();
-  counts.cache_blocks_used = counts.cache_blocks - runner_.cache().free_blocks();
+  counts.cache_blocks_kept = kept_.blocks();
+  counts.cache_blocks_used = counts.cache_blocks - runner_.cache().free_blocks() - counts.cache_blocks_kept;
+  counts.evicted = kept_.evicted();
   return counts;
 }
 
@@ -68,7 +70,7 @@ void Batcher::drop_cancelled() {
   counts_.cancelled += static_cast<int64_t>(std::erase_if(waiting_, [](const auto& one) { return one->cancelled(); }));
   for (auto& sequence : running_) {
     if (!sequence->cancelled()) continue;
-    close(*sequence);
+    leave(*sequence);
     sequence.reset();
     ++counts_.cancelled;
   }
@@ -77,21 +79,34 @@ void Batcher::drop_cancelled() {
 
 /// Lets those in who wait, in their order, as long as the cache has room for what is known of them and of all who run.
 void Batcher::admit() {
-  int64_t free = runner_.cache().free_blocks();
+  int64_t free = runner_.cache().free_blocks() + kept_.blocks();
   for (const auto& sequence : running_) free -= missing_blocks(*sequence, std::ssize(sequence->known()));
   while (!waiting_.empty() && std::ssize(running_) < runner_.options().sequences) {
     Sequence& next = *waiting_.front();
     const int64_t blocks = blocks_for(std::ssize(next.known()));
     if (blocks > free && !running_.empty()) return;
-    const auto id = runner_.open();
-    if (!id) return;
-    next.cache_id = *id;
+    if (!open(next)) return;
     free -= blocks;
     const auto place =
         std::ranges::upper_bound(running_, next.arrival, {}, [](const auto& one) { return one->arrival; });
     running_.insert(place, std::move(waiting_.front()));
     waiting_.pop_front();
   }
+}
+
+/// Gives the sequence a place in the cache, with what is kept of texts that begin as it does. Scored prompts need the
+/// logits of every token, and compute them all.
+bool Batcher::open(Sequence& sequence) {
+  const bool reuses = !sequence.job().scores_prompt;
+  sequence.cache_id = reuses ? kept_.take(sequence.known(), sequence.job().tenant) : cache::SequenceId{};
+  if (sequence.cache_id == cache::SequenceId{}) {
+    auto id = runner_.open();
+    while (!id && kept_.evict()) id = runner_.open();
+    if (!id) return false;
+    sequence.cache_id = *id;
+  }
+  counts_.reused_tokens += runner_.length(sequence.cache_id);
+  return true;
 }
 
 /// Tokens that are known and not computed.
@@ -138,6 +153,11 @@ int64_t Batcher::plan_share(Sequence& sequence, int64_t wanted) {
   if (scored) wanted = std::min(wanted, scored_rows_);
   if (wanted <= 0) return 0;
   while (missing_blocks(sequence, length + wanted) > free_blocks_) {
+    const int64_t before = runner_.cache().free_blocks();
+    if (kept_.evict()) {
+      free_blocks_ += runner_.cache().free_blocks() - before;
+      continue;
+    }
     const Sequence* youngest = nullptr;
     for (const auto& other : running_) youngest = planned(*other) ? youngest : other.get();
     if (youngest == &sequence) {
@@ -216,10 +236,16 @@ void Batcher::accept() {
 void Batcher::retire() {
   for (auto& sequence : running_) {
     if (!sequence->finished()) continue;
-    close(*sequence);
+    leave(*sequence);
     sequence.reset();
   }
   std::erase(running_, nullptr);
+}
+
+/// Ends a sequence's use of the cache, whose contents others may go on from.
+void Batcher::leave(Sequence& sequence) {
+  kept_.add(sequence.cache_id, sequence.known(), sequence.job().tenant);
+  sequence.cache_id = {};
 }
 
 void Batcher::end_rest() {

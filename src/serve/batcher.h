@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "run/runner.h"
+#include "serve/kept_texts.h"
 #include "serve/pace.h"
 #include "serve/sequence.h"
 #include "serve/worker.h"
@@ -14,7 +15,7 @@ namespace lamina::serve {
 /// Writes many texts at once over one runner. Every sequence has tokens known and tokens computed; each step hands out
 /// a budget of rows, first to those that lack one token, so that a long prompt is read in pieces between them. When the
 /// cache runs out, the youngest is set back: its keys and values are forgotten and computed again later, which changes
-/// nothing in what it writes.
+/// nothing in what it writes. Those of texts that have ended are kept while there is room, for texts that begin alike.
 class Batcher : public Worker {
  public:
   /// Both must outlive the batcher.
@@ -40,6 +41,8 @@ class Batcher : public Worker {
   void build_rows();
   void accept();
   void retire();
+  bool open(Sequence& sequence);
+  void leave(Sequence& sequence);
   void close(Sequence& sequence);
   int64_t missing(const Sequence& sequence) const;
   int64_t missing_blocks(const Sequence& sequence, int64_t tokens) const;
@@ -48,6 +51,7 @@ class Batcher : public Worker {
 
   run::Runner& runner_;
   Pace pace_;
+  KeptTexts kept_;
   std::deque<std::unique_ptr<Sequence>> waiting_;   ///< by arrival
   std::vector<std::unique_ptr<Sequence>> running_;  ///< by arrival
   uint64_t arrivals_ = 0;

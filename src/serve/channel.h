@@ -30,6 +30,7 @@ struct Event {
   std::vector<ScoredToken> prompt{};  ///< of the prompt, likewise
   int64_t completion_tokens = 0;      ///< written so far
   run::FinishReason finish = run::FinishReason::kNone;
+  int stop = -1;                              ///< which stop string ended it; -1: none
   std::vector<std::vector<float>> vectors{};  ///< of texts that were embedded or scored
   std::optional<core::Error> error{};         ///< the part has failed
   bool last = false;                          ///< nothing more comes of this part

@@ -48,6 +48,7 @@ Answer<std::vector<PartResult>> collect(Channel& channel, int parts, const std::
     result.completion_tokens = event.completion_tokens;
     if (event.last) {
       result.finish = event.finish;
+      result.stop = event.stop;
       result.vectors = std::move(event.vectors);
     }
     return true;

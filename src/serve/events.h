@@ -19,6 +19,7 @@ struct PartResult {
   std::vector<ScoredToken> prompt;
   int64_t completion_tokens = 0;
   run::FinishReason finish = run::FinishReason::kNone;
+  int stop = -1;
   std::vector<std::vector<float>> vectors;
 };
 Answer<std::vector<PartResult>> collect(Channel& channel, int parts, const std::function<bool()>& gone);

@@ -62,6 +62,8 @@ bool fits_type(const Json& value, FieldType type) {
       return value.is_object();
     case FieldType::kList:
       return value.is_array();
+    case FieldType::kTextOrList:
+      return value.is_string() || value.is_array();
     case FieldType::kTexts:
       return value.is_string() || (value.is_array() && std::ranges::all_of(value, is_text));
     case FieldType::kPrompt:
@@ -131,6 +133,8 @@ std::string_view type_name(FieldType type) {
       return "a list";
     case FieldType::kTexts:
       return "a text or a list of texts";
+    case FieldType::kTextOrList:
+      return "a text or a list";
     case FieldType::kPrompt:
       return "a text, a list of texts, a list of tokens or a list of lists of tokens";
   }

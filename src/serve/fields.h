@@ -17,8 +17,9 @@ enum class FieldType {
   kFlag,
   kObject,
   kList,
-  kTexts,   ///< a text, or a list of texts
-  kPrompt,  ///< a text, a list of texts, a list of tokens, or a list of such lists
+  kTexts,       ///< a text, or a list of texts
+  kTextOrList,  ///< a text, or a list
+  kPrompt,      ///< a text, a list of texts, a list of tokens, or a list of such lists
 };
 
 /// One field of a request: what it may be. The same rows check requests, and describe them in /openapi.json.

@@ -10,6 +10,9 @@ Answer<Reply> answer_ready(Call& call);
 Answer<Reply> answer_models(Call& call);
 Answer<Reply> answer_chat(Call& call);
 Answer<Reply> answer_completions(Call& call);
+Answer<Reply> answer_messages(Call& call);
+Answer<Reply> answer_count_tokens(Call& call);
+Answer<Reply> answer_page(Call& call);
 Answer<Reply> answer_tokenize(Call& call);
 Answer<Reply> answer_detokenize(Call& call);
 Answer<Reply> answer_apply_template(Call& call);
@@ -21,6 +24,8 @@ Answer<Reply> answer_openapi(Call& call);
 
 std::span<const Field> chat_fields();
 std::span<const Field> completions_fields();
+std::span<const Field> messages_fields();
+std::span<const Field> count_tokens_fields();
 std::span<const Field> tokenize_fields();
 std::span<const Field> detokenize_fields();
 std::span<const Field> apply_template_fields();
@@ -31,12 +36,17 @@ std::span<const Field> score_fields();
 namespace {
 
 constexpr std::array kRoutes{
+    Route{"GET", "/", "a page to chat in", answer_page, nullptr, true},
     Route{"GET", "/health", "whether the process answers", answer_health, nullptr, true},
     Route{"GET", "/health/live", "whether the process answers", answer_health, nullptr, true},
     Route{"GET", "/health/ready", "whether requests are taken", answer_ready, nullptr, true},
     Route{"GET", "/v1/models", "the models, their tasks and limits", answer_models},
     Route{"POST", "/v1/chat/completions", "an answer to a conversation", answer_chat, chat_fields},
     Route{"POST", "/v1/completions", "texts continued, or scored", answer_completions, completions_fields},
+    Route{"POST", "/v1/messages", "an answer to a conversation, as Anthropic's clients ask", answer_messages,
+          messages_fields},
+    Route{"POST", "/v1/messages/count_tokens", "the tokens of such a conversation", answer_count_tokens,
+          count_tokens_fields},
     Route{"POST", "/v1/embeddings", "vectors of texts", answer_embeddings, embeddings_fields},
     Route{"POST", "/v1/rerank", "documents ordered for a query", answer_rerank, rerank_fields},
     Route{"POST", "/rerank", "as /v1/rerank", answer_rerank, rerank_fields},

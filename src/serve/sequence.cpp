@@ -118,6 +118,7 @@ void Sequence::end(FinishReason reason, Event& event) {
   release_tokens(event, stops_.matched() < 0);
   if (!prompt_scores_.empty()) event.prompt = std::exchange(prompt_scores_, {});
   event.finish = reason;
+  event.stop = stops_.matched();
   event.completion_tokens = generated();
   event.last = true;
 }

@@ -24,6 +24,7 @@ struct GenerationJob {
   bool continues_text = false;        ///< the answer is the rest of the prompt's text, not a text of its own
   std::optional<int> alternatives{};  ///< tell log probabilities, and so many of the most likely tokens beside them
   bool scores_prompt = false;         ///< tell them of the prompt too; needs `alternatives`
+  uint64_t tenant = 0;                ///< keys and values are shared with texts of the same tenant alone
   int part = 0;                       ///< what events call it
   std::shared_ptr<Channel> channel{};
 };

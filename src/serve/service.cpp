@@ -174,7 +174,9 @@ Reply Service::answer(const HttpRequest& request) {
   const core::Stopwatch watch;
   const Route& route = *find_route(request);
   const auto record = std::make_shared<RequestRecord>(record_of(request));
-  Call call{.service = *this, .request = request, .body = {}, .record = record};
+  // Those who share no key share nothing that is kept either.
+  const uint64_t tenant = options_.keys.empty() ? 0 : std::hash<std::string>()(key_of(request));
+  Call call{.service = *this, .request = request, .body = {}, .record = record, .tenant = tenant};
   const auto handle = [&]() -> Answer<Reply> {
     if (route.fields == nullptr) return route.handler(call);
     if (!request.header("Content-Type").starts_with("application/json"))

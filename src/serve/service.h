@@ -83,6 +83,7 @@ struct Call {
   const HttpRequest& request;
   Json body;
   std::shared_ptr<RequestRecord> record;
+  uint64_t tenant = 0;  ///< by the request's key
 
   const ServedModel& model(size_t index) const { return *service.models()[index]; }
   /// The model that the body names, which must be for one of these tasks; without a name the only one for them.

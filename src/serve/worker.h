@@ -15,9 +15,12 @@ struct WorkerCounts {
   int64_t prompt_tokens = 0;                  ///< read, those that were read again among them
   int64_t generated_tokens = 0;               ///< written
   int64_t set_back = 0;                       ///< times a sequence lost its cache to older ones
+  int64_t reused_tokens = 0;                  ///< of prompts, whose keys and values came from another text
+  int64_t evicted = 0;                        ///< texts whose kept keys and values had to make room
   int64_t cancelled = 0;                      ///< parts whose client went away
   int64_t cache_blocks = 0;                   ///< there are
-  int64_t cache_blocks_used = 0;              ///< of them
+  int64_t cache_blocks_used = 0;              ///< of them, by texts that run
+  int64_t cache_blocks_kept = 0;              ///< of them, by texts that have ended and may be continued
   std::vector<double> first_token_seconds{};  ///< of parts that have ended since the last call of step()
   std::vector<double> token_gap_seconds{};    ///< between the tokens written in the last step and those before them
 };

@@ -294,6 +294,47 @@ TEST_F(Generation, ContinuesAnAssistantsMessage) {
   EXPECT_EQ(server_.refused(400, "/v1/chat/completions", body)["param"], "continue_final_message");
 }
 
+TEST_F(Generation, AnswersAnthropicsClients) {
+  const Json conversation{{"model", "tiny"}, {"messages", chat("Hello")["messages"]}, {"system", "Be brief"}};
+  Json body = conversation;
+  body["max_tokens"] = 12;
+  body["temperature"] = 0;
+  body["stop_sequences"] = Json::array({"never written"});
+  const Json answer = server_.ask("/v1/messages", body);
+  EXPECT_EQ(answer["type"], "message");
+  EXPECT_EQ(answer["content"][0]["type"], "text");
+  EXPECT_EQ(server_.ask("/v1/messages/count_tokens", conversation)["input_tokens"], answer["usage"]["input_tokens"]);
+  Json same = chat("");
+  same["messages"] = Json::array({{{"role", "system"}, {"content", "Be brief"}}, body["messages"][0]});
+  same.erase("ignore_eos");
+  const std::string whole = text_of(same);
+  EXPECT_EQ(answer["content"][0]["text"], whole);
+  const std::string stop = whole.substr(2, 2);
+  body["stop_sequences"] = Json::array({"never written", stop});
+  const Json cut = server_.ask("/v1/messages", body);
+  EXPECT_EQ(cut["stop_reason"], "stop_sequence");
+  EXPECT_EQ(cut["stop_sequence"], stop);
+  EXPECT_EQ(cut["content"][0]["text"], whole.substr(0, whole.find(stop)));
+  body.erase("stop_sequences");
+  body["stream"] = true;
+  std::string text;
+  std::string kinds;
+  std::istringstream lines(server_.post("/v1/messages", body).text);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("data: ")) continue;
+    const Json event = Json::parse(line.substr(6));
+    if (event["type"] == "content_block_delta") {
+      text += event["delta"]["text"].get<std::string>();
+    } else {
+      kinds += event["type"].get<std::string>() + " ";
+    }
+  }
+  EXPECT_EQ(text, whole);
+  EXPECT_EQ(kinds, "message_start content_block_start content_block_stop message_delta message_stop ");
+  body.erase("max_tokens");
+  EXPECT_EQ(server_.refused(400, "/v1/messages", body)["param"], "max_tokens");
+}
+
 TEST_F(Generation, TokensThereAndBack) {
   const Json answer = server_.ask("/tokenize", {{"content", "Hello the cat"}, {"with_pieces", true}});
   EXPECT_EQ(answer["count"], answer["tokens"].size());
@@ -315,6 +356,10 @@ TEST_F(Generation, DescribesItself) {
   const Json models = server_.get("/v1/models").json();
   EXPECT_EQ(models["data"][0]["id"], "tiny");
   EXPECT_EQ(models["data"][0]["max_model_len"], 256);
+  const HttpAnswer home = server_.get("/");
+  EXPECT_EQ(home.status, 200);
+  EXPECT_TRUE(home.headers.find("Content-Type")->second.starts_with("text/html"));
+  EXPECT_NE(home.headers.find("Content-Security-Policy"), home.headers.end());
   EXPECT_EQ(server_.get("/health").status, 200);
   EXPECT_EQ(server_.get("/health/ready").status, 200);
   server_.ask("/v1/completions", complete("cat"));

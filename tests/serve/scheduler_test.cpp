@@ -121,6 +121,44 @@ TEST(Scheduler, WhenTheCacheRunsOutTheYoungestWaitAndNobodyFails) {
   EXPECT_GT(engine.counts().set_back, 0);
 }
 
+TEST(Scheduler, TextsThatBeginAlikeShareAndChangeNothing) {
+  const auto job = [](int from, int count, int tail, uint64_t tenant) {
+    GenerationJob one = job_of(1);
+    one.prompt.clear();
+    for (int i = 0; i < count; ++i) one.prompt.push_back((from + i * 29) % 103);
+    for (int i = 0; i < tail; ++i) one.prompt.push_back((i * 7 + tail) % 103);
+    one.max_tokens = 20;
+    one.tenant = tenant;
+    return one;
+  };
+  // Again; longer; shorter; another end; of another tenant; and all of it again.
+  const std::vector<GenerationJob> jobs{job(0, 130, 0, 1), job(0, 130, 0, 1),  job(0, 130, 40, 1), job(0, 100, 0, 1),
+                                        job(0, 90, 30, 1), job(0, 130, 40, 2), job(5, 130, 0, 1),  job(0, 130, 40, 1)};
+  const std::vector<int64_t> reused{0, 129, 130, 99, 90, 0, 0, 169};
+  for (const int64_t tokens : {0, 320}) {  // room for all, and for little more than one
+    Engine engine({.parallel = tokens == 0 ? 12 : 3, .cache_tokens = tokens});
+    engine.scheduler->start();
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      Engine fresh({.parallel = 1});
+      fresh.scheduler->start();
+      GenerationJob own = jobs[i];
+      own.channel = std::make_shared<Channel>();
+      ASSERT_TRUE(fresh.submit(own));
+      const Written wanted = read_all(*own.channel);
+      const int64_t before = engine.counts().reused_tokens;
+      ASSERT_TRUE(engine.submit(jobs[i]));
+      EXPECT_TRUE(read_all(*jobs[i].channel) == wanted) << i;
+      ASSERT_TRUE(eventually([&] { return engine.idle(); }));
+      if (tokens == 0) {
+        EXPECT_EQ(engine.counts().reused_tokens - before, reused[i]) << i;
+      }
+    }
+    if (tokens > 0) {
+      EXPECT_GT(engine.counts().evicted, 0);
+    }
+  }
+}
+
 TEST(Scheduler, CancellingSomeHarmsNoOther) {
   const std::vector<Written> wanted = alone(many_jobs());
   Engine engine({.parallel = 6, .cache_tokens = 384});

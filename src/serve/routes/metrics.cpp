@@ -55,9 +55,13 @@ constexpr Figure kFigures[] = {
     {"lamina_prompt_tokens_total", "counter", "tokens read", &WorkerCounts::prompt_tokens},
     {"lamina_generated_tokens_total", "counter", "tokens written", &WorkerCounts::generated_tokens},
     {"lamina_set_back_total", "counter", "times a text lost its cache to older ones", &WorkerCounts::set_back},
+    {"lamina_prefix_tokens_total", "counter", "tokens of prompts whose keys and values were kept",
+     &WorkerCounts::reused_tokens},
+    {"lamina_prefix_evicted_total", "counter", "kept texts that had to make room", &WorkerCounts::evicted},
     {"lamina_cancelled_total", "counter", "parts of requests whose client went away", &WorkerCounts::cancelled},
     {"lamina_cache_blocks", "gauge", "blocks of keys and values", &WorkerCounts::cache_blocks},
     {"lamina_cache_blocks_used", "gauge", "of them in use", &WorkerCounts::cache_blocks_used},
+    {"lamina_cache_blocks_kept", "gauge", "of them kept for texts that begin alike", &WorkerCounts::cache_blocks_kept},
 };
 
 }  // namespace

@@ -21,6 +21,8 @@ Json type_schema(FieldType type) {
       return {{"type", "object"}};
     case FieldType::kList:
       return {{"type", "array"}, {"items", Json::object()}};
+    case FieldType::kTextOrList:
+      return {{"oneOf", Json::array({text, {{"type", "array"}, {"items", Json::object()}}})}};
     case FieldType::kTexts:
       return {{"oneOf", Json::array({text, list_of(text)})}};
     case FieldType::kPrompt:
