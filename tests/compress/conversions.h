@@ -104,7 +104,8 @@ inline std::vector<float> outcome_of(const std::filesystem::path& path, const st
     types = text.at("types").get<std::vector<int32_t>>();
   }
   constexpr int64_t kContext = 24;  // that tiny encoders have learned
-  run::ModelRun run = run::ModelRun::open(path, {.context = std::max(kContext, std::ssize(tokens))});
+  // A container may order a head's numbers otherwise: rounded activations would make more of that than it is.
+  run::ModelRun run = run::ModelRun::open(path, {.exact = true, .context = std::max(kContext, std::ssize(tokens))});
   const layers::Head& head = run.model->head();
   run::KeepStreams streams;
   run.runner->set_hook(&streams);
