@@ -116,7 +116,8 @@ Answer<Reply> answer_rerank(Call& call) {
   LAMINA_ASSIGN(const std::vector<double> scores, rank_scores(call, index, pairs));
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  // Equal ones stay in the order given.
+  std::ranges::sort(order, [&](size_t a, size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
   order.resize(std::min(order.size(), value_of(call.body, "top_n", order.size())));
   Json results = Json::array();
   for (const size_t i : order) {
