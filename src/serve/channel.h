@@ -58,7 +58,7 @@ class Channel {
 class Listener {
  public:
   explicit Listener(std::shared_ptr<Channel> channel)
-      : channel_(channel.get(), [channel](Channel* one) { one->cancel(); }) {}
+      : channel_(channel.get(), [kept = channel](Channel* one) { one->cancel(); }) {}
   Channel& channel() const { return *channel_; }
 
  private:
