@@ -56,7 +56,7 @@ const colourOf = (part) => (["attn", "mixer", "cross"].includes(part) ? "attn" :
 function shareCell(row, field, total, most) {
   const bars = made("div", { className: "bars" }, ...row.parts.map((part) => {
     const bar = made("i", { className: colourOf(part.part), title: `${part.part}: ${(100 * part[field] / total).toFixed(1)} %` });
-    bar.style.width = `${most > 0 ? 100 * part[field] / most : 0}%`;
+    bar.style.width = `${most > 0 ? 100 * part[field] / Math.max(most, row[field]) : 0}%`;
     return bar;
   }));
   return made("td", {}, made("div", { className: "share" }, bars, made("b", { textContent: total > 0 ? `${(100 * row[field] / total).toFixed(1)} %` : "–" })));
@@ -73,10 +73,11 @@ function drawLayers() {
   const bytes = rows.reduce((all, row) => all + row.bytes, 0);
   const seconds = rows.reduce((all, row) => all + row.seconds, 0);
   at("layers-sum").textContent = `${(1000 * sum.seconds / sum.steps).toFixed(2)} ms and ${bytesText(bytes / sum.steps)} a step, ${bytesText(bytes / sum.seconds)}/s; the last ${sum.steps} of the steps watched, one in ${watch.last.every}`;
-  const mostSeconds = Math.max(...rows.map((row) => row.seconds)), mostBytes = Math.max(...rows.map((row) => row.bytes));
+  // Bars are to the scale of the layers; a head that takes more than any of them fills its row.
+  const most = (field) => Math.max(...rows.filter((row) => row.visit !== null).map((row) => row[field]));
   at("layers-rows").replaceChildren(...rows.map((row) => {
     const head = made("th", { scope: "row", textContent: row.name, title: row.visit === null ? "" : `visit ${row.visit} of layer ${row.layer}` });
-    return made("tr", {}, head, shareCell(row, "seconds", seconds, mostSeconds), shareCell(row, "bytes", bytes, mostBytes));
+    return made("tr", {}, head, shareCell(row, "seconds", seconds, most("seconds")), shareCell(row, "bytes", bytes, most("bytes")));
   }));
   const names = [...new Set(sum.parts.map((part) => part.part))];
   at("layers-legend").replaceChildren(...names.map((name) => made("span", {}, made("i", { className: colourOf(name) }), name)));

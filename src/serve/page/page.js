@@ -101,7 +101,7 @@ function showSettings() { for (const name in DEFAULTS) at(name).value = settings
 function showTheme() {
   if (settings.theme) document.documentElement.dataset.theme = settings.theme;
   else delete document.documentElement.dataset.theme;
-  at("theme").textContent = { "": "Theme: system", dark: "Theme: dark", light: "Theme: light" }[settings.theme];
+  at("theme").textContent = { "": "Auto", dark: "Dark", light: "Light" }[settings.theme];
 }
 
 function grow() {
