@@ -25,7 +25,7 @@ class LmEvalTest(unittest.TestCase):
             for name in pathlib.Path(folder, "model").glob("*.safetensors"):
                 name.unlink()
             server = Server(f"chat={CHAT}", "--ctx", "512", "--activations", "f32")
-            self.addCleanup(server.process.kill)
+            self.addCleanup(server.close)
             os.environ["OPENAI_API_KEY"] = KEY
             told = evaluate("local-completions", {"model": "chat", "base_url": server.address + "/v1/completions", "tokenizer": f"{folder}/model",
                                                   "num_concurrent": 8, "max_length": 512, "max_retries": 1}, 1)

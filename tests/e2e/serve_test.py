@@ -43,7 +43,7 @@ class ServeTest(CommandLineTest):
 
     def start(self, *arguments, key=None):
         server = Server(*map(str, arguments), key=key)
-        self.addCleanup(server.process.kill)
+        self.addCleanup(server.close)
         return server
 
     def status(self, server, path="/v1/models", **headers):
@@ -177,7 +177,6 @@ class ServeTest(CommandLineTest):
             connection.close()
         self.assertIsNotNone(refused)
         self.assertEqual(refused.headers["Retry-After"], "1")
-        server.process.kill()
 
     def test_hang_up_ends_a_server_without_files(self):
         server = self.start(MODEL)
