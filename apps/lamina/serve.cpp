@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <csignal>
 #include <ctime>
@@ -44,6 +45,8 @@ struct ServeOptions {
   int64_t queue = 128;
   int64_t cache_tokens = 0;
   double max_gap_ms = 0;
+  int unload_idle = 0;
+  std::string sessions;
   std::vector<std::string> origins;
   int drain_seconds = 30;
   int connections = 1024;
@@ -72,7 +75,7 @@ Result<SessionNeeds> needs_of(const serve::ServedModel& served, const CommonOpti
     LAMINA_ASSIGN(const int64_t limit, text_limit(common, served.settings->limit, *served.model));
     return encoder_needs(limit, *served.model);
   }
-  SessionNeeds needs{.sequences = options.parallel, .cache_tokens = options.cache_tokens};
+  SessionNeeds needs{.sequences = options.parallel, .cache_tokens = options.cache_tokens, .keeps_texts = true};
   if (needs.cache_tokens == 0) needs.cache_tokens = kDefaultCacheTokens;
   return needs;
 }
@@ -84,13 +87,34 @@ struct Loaded {
   int64_t weights = 0;
 };
 
+/// Loads the model of a session that was prepared, and gives it and its runner to `served`.
+Status start(serve::ServedModel& served, Session& session, CommonOptions common, const ServeOptions& options) {
+  if (served.task != serve::Task::kGenerate) common.context = 0;  // it has limits of its own
+  served.model = std::move(session.model);
+  const auto needs = needs_of(served, common, options);
+  session.model = std::move(served.model);
+  if (!needs) return std::unexpected(needs.error());
+  LAMINA_CHECK_OK(start_session(session, common, *needs));
+  served.model = std::move(session.model);
+  served.runner = std::move(session.runner);
+  return {};
+}
+
+/// Loads a model again that was unloaded. Its threads are its own meanwhile: those that compute have others to serve.
+Status load_again(serve::ServedModel& served, const CommonOptions& common, const ServeOptions& options,
+                  const std::shared_ptr<core::ThreadPool>& pool) {
+  LAMINA_ASSIGN(Session session, prepare_session(common, false));
+  session.pool = pool;
+  session.load_pool = std::make_shared<core::ThreadPool>(common.threads);
+  return start(served, session, common, options);
+}
+
 Result<Loaded> load(const NamedModel& named, const ServeOptions& options, std::shared_ptr<core::ThreadPool>& pool) {
   CommonOptions common = options.common;
   common.model = named.model;
   LAMINA_ASSIGN(Session session, prepare_session(common, true));
   session.pool = pool;
   LAMINA_ASSIGN(const serve::Task task, serve::find_task(*session.model));
-  if (task != serve::Task::kGenerate) common.context = 0;  // it has limits of its own
   Loaded loaded{.served = std::make_unique<serve::ServedModel>(
                     serve::ServedModel{.name = named.name,
                                        .recipe = options.common.recipe,
@@ -100,14 +124,14 @@ Result<Loaded> load(const NamedModel& named, const ServeOptions& options, std::s
                                        .tokenizer = std::move(*session.tokenizer),
                                        .created = static_cast<int64_t>(std::time(nullptr))})};
   LAMINA_CHECK_OK(serve::read_uses(*loaded.served));
-  LAMINA_ASSIGN(const SessionNeeds needs, needs_of(*loaded.served, common, options));
   session.model = std::move(loaded.served->model);
-  LAMINA_CHECK_OK(start_session(session, common, needs));
+  LAMINA_CHECK_OK(start(*loaded.served, session, common, options));
   pool = session.pool;
   loaded.memory = session.memory;
-  loaded.weights = session.model->weight_bytes();
-  loaded.served->model = std::move(session.model);
-  loaded.served->runner = std::move(session.runner);
+  loaded.weights = loaded.served->model->weight_bytes();
+  loaded.served->load = [common, options, pool](serve::ServedModel& model) {
+    return load_again(model, common, options, pool);
+  };
   return loaded;
 }
 
@@ -219,6 +243,15 @@ sigset_t block_signals() {
   return signals;
 }
 
+/// Every connection is an open file, and so are models; where the system allows more of them than it gives, take them.
+void raise_file_limit(int connections) {
+  constexpr rlim_t kOthers = 256;
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = std::max(files.rlim_cur, std::min(files.rlim_max, static_cast<rlim_t>(connections) + kOthers));
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
 /// Answers until a signal; a second one ends the process at once.
 void run_until_signal(serve::Service& service, const sigset_t& signals, const ServeOptions& options) {
   std::thread serving([&] { service.run(); });
@@ -239,6 +272,7 @@ Status serve_command(const ServeOptions& options) {
                 "{} can be reached by others; --api-key, or --without-key to let everybody in, expected", options.host);
   }
   const sigset_t signals = block_signals();
+  raise_file_limit(options.connections);
   std::shared_ptr<core::ThreadPool> pool;
   std::vector<Loaded> loaded;
   std::vector<std::unique_ptr<serve::ServedModel>> models;
@@ -255,7 +289,10 @@ Status serve_command(const ServeOptions& options) {
       .keys = keys,
       .origins = options.origins,
       .checks_host = local && keys.empty(),
-      .scheduler = {.queue = options.queue, .pace = {.max_gap_seconds = options.max_gap_ms / 1e3}},
+      .sessions = options.sessions,
+      .scheduler = {.queue = options.queue,
+                    .pace = {.max_gap_seconds = options.max_gap_ms / 1e3},
+                    .unload_idle = std::chrono::seconds(options.unload_idle)},
       .http = {.connections = options.connections}};
   if (options.log != "off") service_options.log = RequestLog(options.log == "json");
   serve::Service service(models, std::move(service_options));
@@ -302,6 +339,12 @@ void add_serve(CLI::App& app, int& exit_status) {
       ->add_option("--max-token-gap-ms", options->max_gap_ms,
                    "between two tokens while long prompts are read; three times a plain step by default")
       ->check(CLI::Range(0.0, 1e6));
+  command
+      ->add_option("--unload-idle", options->unload_idle,
+                   "seconds after which a model that nobody asks leaves memory; the next request loads it again")
+      ->check(CLI::Range(1, 1 << 30));
+  command->add_option("--sessions", options->sessions, "a folder in which /admin/sessions saves texts that are kept")
+      ->check(CLI::ExistingDirectory);
   command->add_option("--cors", options->origins, "an origin whose pages may ask, or * (may be repeated)")
       ->allow_extra_args(false);
   command->add_option("--connections", options->connections, "open at once")

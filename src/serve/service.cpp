@@ -11,6 +11,7 @@ namespace lamina::serve {
 namespace {
 
 constexpr std::string_view kBearer = "Bearer ";
+constexpr int kUnavailable = 503;
 /// How long those whose work was ended have to be told so.
 constexpr int kLastTries = 50;
 constexpr std::chrono::milliseconds kLastPause{10};
@@ -175,8 +176,13 @@ Reply Service::answer(const HttpRequest& request) {
   const Route& route = *find_route(request);
   const auto record = std::make_shared<RequestRecord>(record_of(request));
   // Those who share no key share nothing that is kept either.
-  const uint64_t tenant = options_.keys.empty() ? 0 : std::hash<std::string>()(key_of(request));
-  Call call{.service = *this, .request = request, .body = {}, .record = record, .tenant = tenant};
+  const std::string tenant = options_.keys.empty() ? "" : key_of(request);
+  Call call{.service = *this,
+            .request = request,
+            .body = {},
+            .record = record,
+            .tenant = tenant,
+            .client = options_.keys.empty() ? request.client : tenant};
   const auto handle = [&]() -> Answer<Reply> {
     if (route.fields == nullptr) return route.handler(call);
     if (!request.header("Content-Type").starts_with("application/json"))
@@ -239,6 +245,9 @@ Answer<size_t> Call::find_model(std::initializer_list<Task> tasks) {
                   task_name(all[*found]->task), names);
   }
   record->model = all[*found]->name;
+  auto pin = service.scheduler().keeper().pin(*found);
+  if (!pin) return refuse(kUnavailable, "model", "model: {} cannot be loaded: {}", record->model, pin.error().text());
+  record->pin = std::move(*pin);
   return *found;
 }
 

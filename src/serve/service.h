@@ -25,12 +25,14 @@ struct RequestRecord {
   double seconds = 0;
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
+  std::shared_ptr<void> pin{};  ///< keeps the model loaded until the answer has gone out
 };
 
 struct ServiceOptions {
   std::vector<std::string> keys{};     ///< requests must carry one of them; none: no key is asked for
   std::vector<std::string> origins{};  ///< of pages of other sites that may ask ("*": all)
   bool checks_host = false;            ///< answer only requests to a loopback name (without keys, on loopback)
+  std::string sessions{};              ///< the folder of saved sessions; empty: none are saved
   SchedulerOptions scheduler{};
   HttpLimits http{};
   std::function<void(const RequestRecord& record)> log{};  ///< called by several threads at once
@@ -83,7 +85,8 @@ struct Call {
   const HttpRequest& request;
   Json body;
   std::shared_ptr<RequestRecord> record;
-  uint64_t tenant = 0;  ///< by the request's key
+  std::string tenant{};  ///< by the request's key: who shares what is kept of texts
+  std::string client{};  ///< by the key, else by the address: who gets a fair share
 
   const ServedModel& model(size_t index) const { return *service.models()[index]; }
   /// The model that the body names, which must be for one of these tasks; without a name the only one for them.
