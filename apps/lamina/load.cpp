@@ -54,10 +54,10 @@ struct LoadOptions {
 };
 
 /// Words that most vocabularies have as a token or two.
-constexpr std::string_view kWords[] = {
-    "time", "river", "stone", "house", "light", "green", "music", "paper", "water", "north", "table", "horse",
-    "bread", "cloud", "train", "glass", "dream", "field", "night", "chair", "plant", "story", "metal", "ocean",
-    "bridge", "winter", "garden", "letter", "market", "silver", "window", "yellow"};
+constexpr std::string_view kWords[] = {"time",   "river",  "stone",  "house",  "light",  "green",  "music",  "paper",
+                                       "water",  "north",  "table",  "horse",  "bread",  "cloud",  "train",  "glass",
+                                       "dream",  "field",  "night",  "chair",  "plant",  "story",  "metal",  "ocean",
+                                       "bridge", "winter", "garden", "letter", "market", "silver", "window", "yellow"};
 
 /// Bodies of requests: those of a file by turns, or made up from random words.
 class Bodies {
@@ -215,8 +215,7 @@ Status load_command(LoadOptions& options, bool requests_given) {
                     .gap_seconds = options.gap_ms / 1e3,
                     .end_seconds = options.end_ms / 1e3};
   const bool endless = options.seconds > 0 && !requests_given && options.file.empty();
-  LoadTest test(options, bodies, std::move(target),
-                endless ? int64_t{1} << 20 : bodies.count(requests_given));
+  LoadTest test(options, bodies, std::move(target), endless ? int64_t{1} << 20 : bodies.count(requests_given));
   std::vector<LoadResult> results = test.run();
   const double seconds = test.seconds();
   if (results.empty()) return fail(ErrorCode::kInvalid, "load", "no request was sent; a longer --seconds would");
@@ -259,17 +258,19 @@ void add_shape(CLI::App& command, LoadOptions& options) {
 
 void add_load(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<LoadOptions>();
-  CLI::App* command = add_command(app, "load", "send requests to a server and measure its answers",
-                                  "  lamina load http://127.0.0.1:8080 --concurrency 16 --requests 64\n"
-                                  "  lamina load http://127.0.0.1:8080 --rate 4 --seconds 60 --first-ms 500 --gap-ms 100\n"
-                                  "  lamina load http://127.0.0.1:8080/v1/completions --file requests.jsonl --json");
+  CLI::App* command =
+      add_command(app, "load", "send requests to a server and measure its answers",
+                  "  lamina load http://127.0.0.1:8080 --concurrency 16 --requests 64\n"
+                  "  lamina load http://127.0.0.1:8080 --rate 4 --seconds 60 --first-ms 500 --gap-ms 100\n"
+                  "  lamina load http://127.0.0.1:8080/v1/completions --file requests.jsonl --json");
   command->add_option("URL", options->url, "a server that answers as OpenAI's do, or one of its routes")->required();
   add_shape(*command, *options);
   CLI::Option* requests = command->add_option("--requests", options->requests, "how many; a file's all by default")
                               ->capture_default_str()
                               ->check(CLI::Range(1, 1 << 20));
   CLI::Option* concurrency =
-      command->add_option("--concurrency", options->concurrency, "closed loop: so many at once, each after the last one")
+      command
+          ->add_option("--concurrency", options->concurrency, "closed loop: so many at once, each after the last one")
           ->capture_default_str()
           ->check(CLI::Range(1, kMostThreads));
   command->add_option("--rate", options->rate, "open loop: so many a second, whether others are answered or not")

@@ -66,7 +66,8 @@ void AnswerReader::take_line(std::string_view line, double now) {
     return;
   }
   if (const std::string error = error_text(object); !error.empty()) result_.error = error;
-  done_ = done_ || object.value("type", json()) == "message_stop" || object.value("type", json()) == "response.completed";
+  done_ =
+      done_ || object.value("type", json()) == "message_stop" || object.value("type", json()) == "response.completed";
   take_object(object, now);
 }
 

@@ -10,16 +10,16 @@ namespace lamina::app {
 
 /// What one request of a load test brought; times in seconds from the moment when it was due.
 struct LoadResult {
-  double due = 0;               ///< from the test's beginning
-  double sent = 0;              ///< how late it went out
-  double first = -1;            ///< until the first text came; -1: none did
-  double end = 0;               ///< until all had come
-  std::vector<double> gaps{};   ///< between pieces of text that came one after the other
-  int64_t prompt_tokens = 0;    ///< as the server counts
-  int64_t output_tokens = 0;    ///< as the server counts, else the pieces that came
-  int64_t cached_tokens = 0;    ///< of the prompt, if the server tells
-  int status = 0;               ///< of HTTP; 0: no answer
-  std::string error{};          ///< empty: the whole answer came
+  double due = 0;              ///< from the test's beginning
+  double sent = 0;             ///< how late it went out
+  double first = -1;           ///< until the first text came; -1: none did
+  double end = 0;              ///< until all had come
+  std::vector<double> gaps{};  ///< between pieces of text that came one after the other
+  int64_t prompt_tokens = 0;   ///< as the server counts
+  int64_t output_tokens = 0;   ///< as the server counts, else the pieces that came
+  int64_t cached_tokens = 0;   ///< of the prompt, if the server tells
+  int status = 0;              ///< of HTTP; 0: no answer
+  std::string error{};         ///< empty: the whole answer came
 
   bool ok() const { return error.empty(); }
 };
@@ -28,7 +28,7 @@ struct LoadResult {
 struct LoadTarget {
   std::string origin;  ///< "http://host:port"
   std::string path;
-  std::string key;     ///< API key; empty: none
+  std::string key;  ///< API key; empty: none
   double timeout = 600;
 };
 
@@ -62,7 +62,7 @@ class AnswerReader {
   void take_usage(const nlohmann::json& usage);
 
   LoadResult& result_;
-  std::string rest_;   ///< of an event that is not yet whole, or of a whole answer
+  std::string rest_;  ///< of an event that is not yet whole, or of a whole answer
   bool events_ = false;
   bool done_ = false;
   double last_ = -1;

@@ -109,7 +109,8 @@ std::string load_text(const ordered_json& report) {
     if (report[name].is_null()) continue;
     std::vector<std::string> cells{name};
     std::ranges::replace(cells.front(), '_', ' ');
-    for (const auto& [key, value] : report[name].items()) cells.push_back(fmt::format("{:.1f}", 1e3 * value.get<double>()));
+    for (const auto& [key, value] : report[name].items())
+      cells.push_back(fmt::format("{:.1f}", 1e3 * value.get<double>()));
     table.add(std::move(cells));
   }
   text += table.text();

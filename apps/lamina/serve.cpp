@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sys/resource.h>
 
+#include <charconv>
 #include <csignal>
 #include <ctime>
 #include <filesystem>
@@ -32,6 +33,7 @@ using core::Result;
 using core::Status;
 
 constexpr int64_t kDefaultCacheTokens = 32768;
+constexpr int32_t kMostParallel = 256;
 
 struct ServeOptions {
   CommonOptions common;
@@ -44,6 +46,7 @@ struct ServeOptions {
   int32_t parallel = 16;
   int64_t queue = 128;
   int64_t cache_tokens = 0;
+  int64_t cache_bytes = 0;
   double max_gap_ms = 0;
   int unload_idle = 0;
   std::string sessions;
@@ -57,9 +60,15 @@ struct ServeOptions {
 struct NamedModel {
   std::string name;
   std::string model;
+  std::string limits{};  ///< of its own: "parallel=4&ctx=2048"
 };
 
-NamedModel split_name(const std::string& text) {
+NamedModel split_name(std::string text) {
+  if (const size_t mark = text.rfind('?'); mark != std::string::npos) {
+    NamedModel named = split_name(text.substr(0, mark));
+    named.limits = text.substr(mark + 1);
+    return named;
+  }
   const size_t equals = text.find('=');
   if (equals != std::string::npos && equals > 0) return {text.substr(0, equals), text.substr(equals + 1)};
   std::error_code error;
@@ -67,6 +76,60 @@ NamedModel split_name(const std::string& text) {
   const std::filesystem::path path = std::filesystem::weakly_canonical(text, error);
   const bool file = path.extension() == ".gguf";
   return {file ? path.stem().string() : path.filename().string(), text};
+}
+
+/// The options with a model's own limits in place of those that hold for all.
+Result<ServeOptions> limited(ServeOptions options, const NamedModel& named) {
+  for (size_t begin = 0; begin < named.limits.size();) {
+    const size_t end = std::min(named.limits.find('&', begin), named.limits.size());
+    const std::string one = named.limits.substr(begin, end - begin);
+    const size_t equals = std::min(one.find('='), one.size());
+    const std::string key = one.substr(0, equals);
+    const std::string value = one.substr(std::min(equals + 1, one.size()));
+    int64_t number = 0;
+    const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
+    const bool whole = read.ec == std::errc() && read.ptr == value.data() + value.size() && number > 0;
+    if (key == "recipe") {
+      options.common.recipe = value;
+    } else if (key == "ctx" && whole) {
+      options.common.context = number;
+    } else if (key == "parallel" && whole && number <= kMostParallel) {
+      options.parallel = static_cast<int32_t>(number);
+    } else if (key == "cache-tokens" && whole) {
+      options.cache_tokens = number;
+    } else {
+      return fail(ErrorCode::kInvalid, named.name,
+                  "limit \"{}\"; ctx=N, parallel=N (at most {}), cache-tokens=N or recipe=TEXT expected", one,
+                  kMostParallel);
+    }
+    begin = end + 1;
+  }
+  return options;
+}
+
+/// As many positions of all texts together as those bytes hold.
+Result<int64_t> tokens_within(int64_t bytes, const Session& session, const SessionNeeds& needs, int64_t context) {
+  const auto plan = [&](int64_t tokens) {
+    return run::Runner::plan_memory(*session.model, *session.pool,
+                                    {.plan = session.plan,
+                                     .context = context,
+                                     .sequences = needs.sequences,
+                                     .max_rows = std::min(needs.max_rows, context * needs.sequences),
+                                     .cache_tokens = tokens,
+                                     .keeps_texts = needs.keeps_texts});
+  };
+  LAMINA_ASSIGN(const run::RunnerMemory least, plan(context));
+  if (least.cache.total() > bytes) {
+    return fail(ErrorCode::kLimit, "--cache-bytes", "{}; one text of {} positions takes {}", size_text(bytes), context,
+                size_text(least.cache.total()));
+  }
+  int64_t fits = context;
+  for (int64_t most = context * needs.sequences + 1; most - fits > 1;) {
+    const int64_t middle = fits + (most - fits) / 2;
+    LAMINA_ASSIGN(const run::RunnerMemory memory, plan(middle));
+    (memory.cache.total() <= bytes ? fits : most) = middle;
+  }
+  return fits;
 }
 
 Result<SessionNeeds> needs_of(const serve::ServedModel& served, const CommonOptions& common,
@@ -91,9 +154,14 @@ struct Loaded {
 Status start(serve::ServedModel& served, Session& session, CommonOptions common, const ServeOptions& options) {
   if (served.task != serve::Task::kGenerate) common.context = 0;  // it has limits of its own
   served.model = std::move(session.model);
-  const auto needs = needs_of(served, common, options);
+  auto needs = needs_of(served, common, options);
   session.model = std::move(served.model);
   if (!needs) return std::unexpected(needs.error());
+  if (options.cache_bytes > 0 && served.task == serve::Task::kGenerate) {
+    if (!session.pool) session.pool = std::make_shared<core::ThreadPool>(common.threads);
+    LAMINA_ASSIGN(const int64_t context, choose_context(common, *needs, *session.model));
+    LAMINA_ASSIGN(needs->cache_tokens, tokens_within(options.cache_bytes, session, *needs, context));
+  }
   LAMINA_CHECK_OK(start_session(session, common, *needs));
   served.model = std::move(session.model);
   served.runner = std::move(session.runner);
@@ -281,19 +349,19 @@ Status serve_command(const ServeOptions& options) {
     const NamedModel named = split_name(text);
     if (!names.insert(named.name).second)
       return fail(ErrorCode::kInvalid, named.name, "two models of this name; NAME=MODEL gives another");
-    LAMINA_ASSIGN(Loaded one, load(named, options, pool));
+    LAMINA_ASSIGN(const ServeOptions own, limited(options, named));
+    LAMINA_ASSIGN(Loaded one, load(named, own, pool));
     models.push_back(std::move(one.served));
     loaded.push_back(std::move(one));
   }
-  serve::ServiceOptions service_options{
-      .keys = keys,
-      .origins = options.origins,
-      .checks_host = local && keys.empty(),
-      .sessions = options.sessions,
-      .scheduler = {.queue = options.queue,
-                    .pace = {.max_gap_seconds = options.max_gap_ms / 1e3},
-                    .unload_idle = std::chrono::seconds(options.unload_idle)},
-      .http = {.connections = options.connections}};
+  serve::ServiceOptions service_options{.keys = keys,
+                                        .origins = options.origins,
+                                        .checks_host = local && keys.empty(),
+                                        .sessions = options.sessions,
+                                        .scheduler = {.queue = options.queue,
+                                                      .pace = {.max_gap_seconds = options.max_gap_ms / 1e3},
+                                                      .unload_idle = std::chrono::seconds(options.unload_idle)},
+                                        .http = {.connections = options.connections}};
   if (options.log != "off") service_options.log = RequestLog(options.log == "json");
   serve::Service service(models, std::move(service_options));
   LAMINA_CHECK_OK(service.bind(options.host, options.port));
@@ -312,7 +380,8 @@ void add_serve(CLI::App& app, int& exit_status) {
                                   "  lamina serve model.gguf --host 0.0.0.0 --api-key-file keys.txt");
   command
       ->add_option("MODEL", options->models,
-                   "models, each a file, a folder or a name in the store; NAME=MODEL names it")
+                   "models, each a file, a folder or a name in the store; NAME=MODEL names it, "
+                   "MODEL?parallel=4&ctx=2048&cache-tokens=8192&recipe=... gives it limits of its own")
       ->required();
   CommonOptions& common = options->common;
   command->add_option("--recipe", common.recipe, "techniques to apply to every model; see `lamina techniques`");
@@ -329,12 +398,17 @@ void add_serve(CLI::App& app, int& exit_status) {
   command->add_flag("--without-key", options->without_key, "listen on other addresses without any key");
   command->add_option("--parallel", options->parallel, "texts that are written at once")
       ->capture_default_str()
-      ->check(CLI::Range(1, 256));
+      ->check(CLI::Range(1, kMostParallel));
   command->add_option("--queue", options->queue, "texts that may wait for each model; more are refused with 429")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_option("--cache-tokens", options->cache_tokens, "positions of all texts together; 32768 by default")
-      ->check(CLI::Range(int64_t{64}, int64_t{1} << 32));
+  CLI::Option* cache_tokens =
+      command->add_option("--cache-tokens", options->cache_tokens, "positions of all texts together; 32768 by default")
+          ->check(CLI::Range(int64_t{64}, int64_t{1} << 32));
+  command->add_option("--cache-bytes", options->cache_bytes, "the same as a size, such as 512MiB, for each model")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))
+      ->excludes(cache_tokens);
   command
       ->add_option("--max-token-gap-ms", options->max_gap_ms,
                    "between two tokens while long prompts are read; three times a plain step by default")

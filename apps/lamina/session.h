@@ -16,7 +16,7 @@ namespace lamina::app {
 
 /// A model that is ready to run, with what the command line asked for.
 struct Session {
-  std::shared_ptr<core::ThreadPool> pool;  ///< start_session makes it unless it is there
+  std::shared_ptr<core::ThreadPool> pool;         ///< start_session makes it unless it is there
   std::shared_ptr<core::ThreadPool> load_pool{};  ///< loads the weights; null: `pool` does
   std::unique_ptr<models::Model> model;
   recipe::RunPlan plan;

@@ -19,7 +19,8 @@ void KvCache::keep(SequenceId id, std::span<const int32_t> tokens, const std::st
   if (length <= 0) return;
   PrefixNode* node = kept_.root(family);
   for (int64_t begin = 0; begin < length; begin += kBlock) {
-    const auto piece = tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(kBlock, length - begin)));
+    const auto piece =
+        tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(kBlock, length - begin)));
     node = keep_piece(sequence, node, piece);
   }
   if (length == sequence.length && node->end == length) keep_state(id, *node);
@@ -119,8 +120,9 @@ core::Status KvCache::make_room(SequenceId id, int64_t length) {
   assert(sequence.length == 0 && sequence.chunks == 0);
   const int64_t chunks = (length + kBlock - 1) / kBlock;
   if (length < 0 || chunks > sequence_blocks_ || chunks > free_blocks()) {
-    return core::fail(core::ErrorCode::kLimit, "cache", "{} tokens wanted; a sequence holds at most {}, and {} are free",
-                      length, sequence_blocks_ * kBlock, free_blocks() * kBlock);
+    return core::fail(core::ErrorCode::kLimit, "cache",
+                      "{} tokens wanted; a sequence holds at most {}, and {} are free", length,
+                      sequence_blocks_ * kBlock, free_blocks() * kBlock);
   }
   sequence.chunks = chunks;
   sequence.length = length;

@@ -298,8 +298,7 @@ void KvCache::own_tail(Sequence& sequence) {
     if (!group.pool.is_shared(shared)) continue;
     const std::byte* from = block_of(sequence, i, chunk);
     set_chunk(sequence, i, chunk, take_block(i));
-    if (group.block_bytes > 0)
-      std::memcpy(block_of(sequence, i, chunk), from, static_cast<size_t>(group.block_bytes));
+    if (group.block_bytes > 0) std::memcpy(block_of(sequence, i, chunk), from, static_cast<size_t>(group.block_bytes));
     group.pool.drop(shared);
   }
 }

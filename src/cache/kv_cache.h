@@ -101,7 +101,7 @@ class KvCache {
   /// Lets an empty sequence go on from what is kept of texts of that family that begin with these tokens, as far as
   /// windows and states allow. Returns its length then, less than the tokens.
   int64_t resume(SequenceId sequence, std::span<const int32_t> tokens, const std::string& family);
-  /// Gives an empty sequence `length` positions whose contents are still to be filled in: contents(). kLimit as reserve.
+  /// Gives an empty sequence `length` positions, still to be filled in through contents(). kLimit as reserve.
   core::Status make_room(SequenceId sequence, int64_t length);
   /// All that a sequence's next position reads, to be saved and filled in again: keys and values by group and block,
   /// then the states. Its layout is that of the cache: describe(). Blocks must not be shared where they are filled in.

@@ -66,7 +66,7 @@ bool Batcher::step() {
   }
   // One pass over the layers for each route.
   const auto recipe = [](const Share& share) { return std::string_view(share.sequence->job().recipe); };
-  std::ranges::stable_sort(shares_, {}, recipe);
+  std::ranges::sort(shares_, {}, [&](const Share& share) { return std::pair(recipe(share), share.sequence->arrival); });
   const double before = counts_.step_seconds;
   for (std::span<const Share> rest = shares_; !rest.empty();) {
     const auto end = std::ranges::upper_bound(rest, recipe(rest.front()), {}, recipe);
@@ -117,9 +117,8 @@ void Batcher::forget(std::unique_ptr<Sequence>& sequence) {
 }
 
 Turn Batcher::turn(const Sequence& sequence) const {
-  return {.priority = sequence.job().priority,
-          .given = clients_.given(sequence.job().client),
-          .arrival = sequence.arrival};
+  return {
+      .priority = sequence.job().priority, .given = clients_.given(sequence.job().client), .arrival = sequence.arrival};
 }
 
 /// Lets those in who wait, by turns, as long as the cache has room for what is known of them and of all who run.

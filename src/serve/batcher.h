@@ -12,11 +12,11 @@
 namespace lamina::serve {
 
 /// Writes many texts at once over one runner. Every sequence has tokens known and tokens computed; each step hands out
-/// a budget of rows, first to those that lack one token, so that a long prompt is read in pieces between them. Those who
-/// wait for a place or for rows get them by priority, by what their client has had, and by arrival. When the cache runs
-/// out, the youngest of the lowest priority is set back: its keys and values are forgotten and computed again later,
-/// which changes nothing in what it writes. Those of texts that have been read are kept while there is room, for texts
-/// that begin alike.
+/// a budget of rows, first to those that lack one token, so that a long prompt is read in pieces between them. Those
+/// who wait for a place or for rows get them by priority, by what their client has had, and by arrival. When the cache
+/// runs out, the youngest of the lowest priority is set back: its keys and values are forgotten and computed again
+/// later, which changes nothing in what it writes. Those of texts that have been read are kept while there is room, for
+/// texts that begin alike.
 class Batcher : public Worker {
  public:
   /// Both must outlive the batcher.

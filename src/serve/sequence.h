@@ -28,9 +28,9 @@ struct GenerationJob {
   std::string tenant{};               ///< keys and values are shared with texts of the same tenant alone
   std::string recipe{};               ///< of the request's own; empty: what is served
   std::shared_ptr<const run::Route> route{};  ///< of that recipe
-  std::string client{};               ///< who asks, for fair shares
-  int priority = 0;                   ///< lower numbers come first
-  int part = 0;                       ///< what events call it
+  std::string client{};                       ///< who asks, for fair shares
+  int priority = 0;                           ///< lower numbers come first
+  int part = 0;                               ///< what events call it
   std::shared_ptr<Channel> channel{};
 };
 

@@ -16,7 +16,8 @@ Json request_of(int client, int variant) {
   std::vector<int> prompt;
   for (int i = 0; variant % 2 == 0 && i < 100; ++i) prompt.push_back(i * 29 % 97);
   for (int i = 0; i < 20 + 13 * variant; ++i) prompt.push_back((client * 3 + i * (client + 1)) % 101);
-  Json body{{"model", "tiny"}, {"prompt", prompt}, {"max_tokens", 6 + variant * 3}, {"temperature", 0}, {"ignore_eos", true}};
+  Json body{
+      {"model", "tiny"}, {"prompt", prompt}, {"max_tokens", 6 + variant * 3}, {"temperature", 0}, {"ignore_eos", true}};
   if (variant == 1) body.update({{"temperature", 1.1}, {"seed", client}, {"logprobs", 2}});
   if (variant == 2) body.update({{"n", 2}, {"temperature", 0.9}, {"seed", client * 7}});
   if (variant == 3) body.update({{"echo", true}, {"logprobs", 1}});

@@ -207,9 +207,8 @@ TEST(RequestRecipe, RoutesOfSingleRequests) {
   for (int round = 0; round < 2; ++round) {  // the second one goes on from what is kept, of the same route alone
     std::vector<std::thread> threads;
     for (size_t i = 0; i < recipes.size(); ++i) {
-      threads.emplace_back([&, i] {
-        EXPECT_EQ(text_of(server.ask("/v1/completions", with(recipes[i]))), alone[i]) << recipes[i];
-      });
+      threads.emplace_back(
+          [&, i] { EXPECT_EQ(text_of(server.ask("/v1/completions", with(recipes[i]))), alone[i]) << recipes[i]; });
     }
     for (std::thread& thread : threads) thread.join();
   }

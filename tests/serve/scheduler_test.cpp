@@ -132,8 +132,9 @@ TEST(Scheduler, TextsThatBeginAlikeShareAndChangeNothing) {
     return one;
   };
   // Again; longer; shorter; another end; of another tenant; and all of it again.
-  const std::vector<GenerationJob> jobs{job(0, 130, 0, "1"), job(0, 130, 0, "1"),  job(0, 130, 40, "1"), job(0, 100, 0, "1"),
-                                        job(0, 90, 30, "1"), job(0, 130, 40, "2"), job(5, 130, 0, "1"),  job(0, 130, 40, "1")};
+  const std::vector<GenerationJob> jobs{job(0, 130, 0, "1"), job(0, 130, 0, "1"), job(0, 130, 40, "1"),
+                                        job(0, 100, 0, "1"), job(0, 90, 30, "1"), job(0, 130, 40, "2"),
+                                        job(5, 130, 0, "1"), job(0, 130, 40, "1")};
   const std::vector<int64_t> reused{0, 129, 130, 99, 90, 0, 0, 169};
   for (const int64_t tokens : {0, 320}) {  // room for all, and for little more than one
     Engine engine({.parallel = tokens == 0 ? 12 : 3, .cache_tokens = tokens});
@@ -170,9 +171,8 @@ GenerationJob plain_job(int count, int other, int tokens) {
 /// Windows that have gone by and states that cannot be rewound are found where they were kept, or computed again.
 TEST(Scheduler, WhatIsKeptOfWindowsAndStatesChangesNothing) {
   for (const char* name : {"gemma3", "smollm3_window", "mamba2", "lfm2", "deepseek_v3"}) {
-    const ModelOptions model{.folder = fmt::format("models/{}", name),
-                             .parallel = 3,
-                             .tokenizer = "models/qwen2/model.gguf"};
+    const ModelOptions model{
+        .folder = fmt::format("models/{}", name), .parallel = 3, .tokenizer = "models/qwen2/model.gguf"};
     Engine engine(model);
     engine.scheduler->start();
     // A text; longer; with another end; the first again; and the second as a turn that goes on.
