@@ -63,7 +63,7 @@ struct NamedModel {
   std::string limits{};  ///< of its own: "parallel=4&ctx=2048"
 };
 
-NamedModel split_name(std::string text) {
+NamedModel split_name(const std::string& text) {
   if (const size_t mark = text.rfind('?'); mark != std::string::npos) {
     NamedModel named = split_name(text.substr(0, mark));
     named.limits = text.substr(mark + 1);

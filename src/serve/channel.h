@@ -57,7 +57,7 @@ class Channel {
 /// Cancels a channel when its last copy goes: nobody listens any more.
 class Listener {
  public:
-  explicit Listener(std::shared_ptr<Channel> channel)
+  explicit Listener(const std::shared_ptr<Channel>& channel)
       : channel_(channel.get(), [kept = channel](Channel* one) { one->cancel(); }) {}
   Channel& channel() const { return *channel_; }
 
