@@ -134,6 +134,7 @@ void Batcher::admit() {
     if (lacking > cache.free_blocks() && !running_.empty()) return close(sequence);
     const int64_t reused = runner_.length(sequence.cache_id);
     counts_.reused_tokens += reused;
+    sequence.note_cached(reused);
     counts_.reused_texts += reused > 0 ? 1 : 0;
     let_run(std::move(*next));
     waiting_.erase(next);

@@ -18,6 +18,16 @@ Result<std::shared_ptr<void>> ModelKeeper::pin(size_t index) {
     LAMINA_CHECK_OK(models_[index]->load(*models_[index]));
     state.loaded = true;
   }
+  return make_pin(state);
+}
+
+std::shared_ptr<void> ModelKeeper::pin_if_loaded(size_t index) {
+  State& state = *states_[index];
+  const std::unique_lock lock(state.mutex, std::try_to_lock);  // held for long only while it is loaded or unloaded
+  return lock.owns_lock() && state.loaded ? make_pin(state) : nullptr;
+}
+
+std::shared_ptr<void> ModelKeeper::make_pin(State& state) {
   ++state.pins;
   return std::shared_ptr<void>(&state, [](State* one) {
     const std::lock_guard last(one->mutex);

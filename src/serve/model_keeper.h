@@ -20,6 +20,8 @@ class ModelKeeper {
 
   /// While it lives, the model stays loaded. An error of ServedModel::load when it cannot be loaded again.
   core::Result<std::shared_ptr<void>> pin(size_t index);
+  /// The same for a model that is loaded; null when it is not.
+  std::shared_ptr<void> pin_if_loaded(size_t index);
   bool loaded(size_t index) const { return states_[index]->loaded; }
   /// Whether it may ever be unloaded.
   bool can_unload(size_t index) const { return models_[index]->load != nullptr; }
@@ -35,6 +37,9 @@ class ModelKeeper {
     Clock::time_point used = Clock::now();
     std::atomic<bool> loaded = true;
   };
+
+  /// Under the state's mutex.
+  static std::shared_ptr<void> make_pin(State& state);
 
   std::vector<std::unique_ptr<ServedModel>>& models_;
   std::vector<std::unique_ptr<State>> states_;

@@ -80,6 +80,16 @@ void Scheduler::drain() {
   draining_ = true;
 }
 
+int64_t Scheduler::queue() const {
+  const std::lock_guard lock(mutex_);
+  return options_.queue;
+}
+
+void Scheduler::set_queue(int64_t most) {
+  const std::lock_guard lock(mutex_);
+  options_.queue = most;
+}
+
 bool Scheduler::draining() const {
   const std::lock_guard lock(mutex_);
   return draining_;
@@ -107,7 +117,11 @@ void Scheduler::work() {
     share_time();
     for (size_t i = 0; i < slots_.size(); ++i) {
       if (slots_[i].worker() == nullptr) continue;
-      if (slots_[i].worker()->step()) busy = true;
+      run::Runner& runner = *models_[i]->runner;
+      models_[i]->watch->begin(runner);
+      const bool stepped = slots_[i].worker()->step();
+      models_[i]->watch->end(runner, stepped);
+      busy = busy || stepped;
       tell(i);
     }
     if (!busy) unload_idle();

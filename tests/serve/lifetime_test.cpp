@@ -123,7 +123,7 @@ TEST(Sessions, WhatCannotBeRightIsRefused) {
   const Folder folder;
   ServiceOptions options;
   options.sessions = folder.path();
-  options.keys = {"one", "two"};
+  options.rules.keys = {"one", "two"};
   TestServer server({ModelOptions{}, ModelOptions{.name = "other", .folder = "models/gqa"}}, options);
   const httplib::Headers one{{"x-api-key", "one"}};
   const httplib::Headers two{{"x-api-key", "two"}};
@@ -166,7 +166,7 @@ TEST(Sessions, WhatCannotBeRightIsRefused) {
 
 TEST(Sharing, SaltsAndKeysKeepTextsApart) {
   ServiceOptions options;
-  options.keys = {"one", "two"};
+  options.rules.keys = {"one", "two"};
   TestServer server(ModelOptions{}, options);
   const auto reused = [&](const char* key, const char* salt) {
     Json body = complete(kLong, 2);

@@ -17,7 +17,7 @@ Answer<Reply> answer_models(Call& call) {
                     {"max_model_len", model->facts.context},
                     {"parallel", model->facts.sequences},
                     {"loaded", call.service.scheduler().keeper().loaded(i)},
-                    {"queue", call.service.options().scheduler.queue}});
+                    {"queue", call.service.scheduler().queue()}});
   }
   return json_reply({{"object", "list"}, {"data", std::move(list)}});
 }
