@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Measures all that docs/performance.md shows and writes it: one command, in parts that can be repeated alone.
 
-    LLAMA_CPP=FOLDER bench/performance.py [--only files,peers,depth,sequences,embed,loading,goals] [--rounds 5]
+    LLAMA_CPP=FOLDER bench/performance.py [--only files,peers,depth,sequences,embed,loading,serving,goals] [--rounds 5]
 
 Parts: files (the models in other formats, by lamina compress, into build/bench-files), peers (reading and generating),
 depth (after 2048 and 7168 tokens), sequences (4 and 16 at once), embed (bench/embed_peers.py), loading (bench/loading.py),
-goals (the table of goals, from what the others kept in build/bench-files). The models smollm2-135m, gemma3-270m,
+serving (bench/serving.py beside llama.cpp's server), goals (the table of goals, from what the others kept in build/bench-files). The models smollm2-135m, gemma3-270m,
 qwen2.5-coder-0.5b and minilm-l6 must be in the store. The tables of single kernels are made by the programs that they name.
 Best on a machine with nothing else to do, or as `chrt -f 20 bench/performance.py`.
 """
@@ -84,12 +84,19 @@ def loading(options):
     run(sys.executable, "bench/loading.py", *models, "--rounds", options.rounds, "--json", WORK / "loading.json")
 
 
+def serving(options):
+    embedder = WORK / "all-MiniLM-L6-v2-Q8_0.gguf"
+    if not embedder.exists():
+        run(LAMINA, "compress", stored("minilm-l6"), "--recipe", "L*:q8_0 embed:q8_0", "-o", embedder)
+    run(sys.executable, "bench/serving.py", *made("SmolLM2-135M-Q8_0"), "--embedder", embedder, "--rounds", options.rounds, "--json", WORK / "serving.json")
+
+
 def goals(_options):
     run(sys.executable, "bench/goals.py", "--peers", WORK / "peers.json", "--embed", WORK / "embed.json", "--loading", WORK / "loading.json")
 
 
 PARTS = {"files": make_files, "peers": read_and_generate, "depth": depth, "sequences": sequences, "embed": embed, "loading": loading,
-         "goals": goals}
+         "serving": serving, "goals": goals}
 
 
 def main():
