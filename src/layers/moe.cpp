@@ -38,6 +38,7 @@ class Moe : public Sublayer {
     return product_scratch_bytes(linears(), limits.rows);
   }
   std::vector<const Linear*> linears() const override;
+  Experts experts() const override;
 
  private:
   Result<ExpertLinears> read_experts(Record& record, const std::string& key, BuildContext& context) const;
@@ -214,11 +215,17 @@ int64_t Moe::arena_bytes(const StepLimits& limits) const {
   return bytes;
 }
 
-std::vector<const Linear*> Moe::linears() const {
-  std::vector<const Linear*> all{router_.get()};
-  for (const ExpertLinears* experts : {&gate_, &up_, &down_}) {
-    for (const auto& one : *experts) all.push_back(one.get());
+Experts Moe::experts() const {
+  Experts out{.count = options_.experts, .used = options_.used, .linears = {}};
+  for (const ExpertLinears* kind : {&gate_, &up_, &down_}) {
+    for (const auto& one : *kind) out.linears.push_back(one.get());
   }
+  return out;
+}
+
+std::vector<const Linear*> Moe::linears() const {
+  std::vector<const Linear*> all = experts().linears;
+  all.insert(all.begin(), router_.get());
   if (shared_) all.insert(all.end(), {shared_->gate.get(), shared_->up.get(), shared_->down.get()});
   return all;
 }
