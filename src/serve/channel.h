@@ -29,6 +29,7 @@ struct Event {
   std::vector<ScoredToken> tokens{};  ///< of the text, if log probabilities were asked for
   std::vector<ScoredToken> prompt{};  ///< of the prompt, likewise
   int64_t completion_tokens = 0;      ///< written so far
+  int64_t cached_tokens = 0;          ///< of the prompt, that another text had computed
   run::FinishReason finish = run::FinishReason::kNone;
   int stop = -1;                              ///< which stop string ended it; -1: none
   std::vector<std::vector<float>> vectors{};  ///< of texts that were embedded or scored

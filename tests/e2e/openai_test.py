@@ -2,62 +2,23 @@
 """The server as an unchanged client of OpenAI's sees it: chat, streams, completions, embeddings, errors, the end."""
 
 import json
-import os
-import pathlib
-import re
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 import unittest
-import urllib.request
 
 from command_line import LAMINA
+from served import CHAT, EMBEDDER, KEY, Server, need
 
-HOME = pathlib.Path(os.environ.get("LAMINA_HOME", pathlib.Path.home() / ".cache" / "lamina"))
-CHAT, EMBEDDER = "smollm2-135m", "minilm-l6"
-KEY = "a-secret-of-this-test"
+need(["openai"], [CHAT, EMBEDDER])
 
-try:
-    import openai
-except ImportError:
-    print("not run: the openai package is not there; ./dev test installs it")
-    sys.exit(77)
-if not all((HOME / "models" / name).is_dir() for name in (CHAT, EMBEDDER)):
-    print(f"not run: {CHAT} or {EMBEDDER} is not in the store")
-    sys.exit(77)
+import openai  # noqa: E402
 
 
-class Server:
-    """`lamina serve` on a free port."""
-
-    def __init__(self, *arguments):
-        command = [str(LAMINA), "serve", *arguments, "--port", "0", "--json", "--api-key", KEY, "--log", "json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(self.process.communicate()[1])
-        self.start = json.loads(line)
-        self.log = []
-        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
-        self.reader.start()
-        self.client = openai.OpenAI(base_url=self.start["address"] + "/v1", api_key=KEY, max_retries=0, timeout=300)
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(120)
-        self.reader.join(10)
-        self.process.stdout.close()
-        self.process.stderr.close()
-        return status
-
-    def metrics(self):
-        request = urllib.request.Request(self.start["address"] + "/metrics", headers={"Authorization": f"Bearer {KEY}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            text = answer.read().decode()
-        return {name: float(value) for name, value in re.findall(r"(?m)^([^#\s]\S*) (\S+)$", text)}
+def client_of(server, key=KEY):
+    return openai.OpenAI(base_url=server.address + "/v1", api_key=key, max_retries=0, timeout=300)
 
 
 def ask(text, **options):
@@ -68,7 +29,7 @@ class OpenAiTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = Server(f"chat={CHAT}", EMBEDDER, "--ctx", "1024", "--parallel", "4")
-        cls.client = cls.server.client
+        cls.client = client_of(cls.server)
 
     @classmethod
     def tearDownClass(cls):
@@ -162,6 +123,80 @@ class OpenAiTest(unittest.TestCase):
         with self.assertRaises(openai.BadRequestError):
             self.client.embeddings.create(model=EMBEDDER, input="x", dimensions=64)
 
+    def test_embeddings_in_other_forms(self):
+        plain = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="float").data[0].embedding
+        coded = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="int8").data[0]
+        scale = coded.model_extra["scale"]
+        self.assertLessEqual(max(abs(a - scale * b) for a, b in zip(plain, coded.embedding)), 0.51 * scale)
+        signs = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="ubinary").data[0].embedding
+        self.assertEqual("".join(f"{byte:08b}" for byte in signs), "".join("1" if value > 0 else "0" for value in plain))
+        less = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="binary").data[0].embedding
+        self.assertEqual([byte + 128 for byte in less], signs)
+
+    def test_cached_tokens(self):
+        text = "Tell me of the river " + " ".join(str(i) for i in range(60))
+        first = self.chat(text, max_tokens=4)
+        second = self.chat(text + " and its bank.", max_tokens=4)
+        self.assertGreater(second.usage.prompt_tokens_details.cached_tokens, first.usage.prompt_tokens_details.cached_tokens + 100)
+        self.assertLess(second.usage.prompt_tokens_details.cached_tokens, second.usage.prompt_tokens)
+
+    def respond(self, text, **options):
+        return self.client.responses.create(**{"model": "chat", "input": text, "temperature": 0, "max_output_tokens": 16, **options})
+
+    def test_responses(self):
+        first = self.respond("Name a colour.", instructions="Be brief.")
+        told = self.client.chat.completions.create(
+            model="chat", temperature=0, max_tokens=16,
+            messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a colour."}])
+        self.assertEqual(first.output_text, told.choices[0].message.content)
+        self.assertEqual((first.usage.input_tokens, first.usage.output_tokens),
+                         (told.usage.prompt_tokens, told.usage.completion_tokens))
+        if first.usage.output_tokens == 16:
+            self.assertEqual((first.status, first.incomplete_details.reason), ("incomplete", "max_output_tokens"))
+        self.assertEqual(self.client.responses.retrieve(first.id), first)
+        again = self.respond("Another one.", previous_response_id=first.id)
+        told = self.client.chat.completions.create(
+            model="chat", temperature=0, max_tokens=16,
+            messages=[{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": first.output_text},
+                      {"role": "user", "content": "Another one."}])
+        self.assertEqual(again.output_text, told.choices[0].message.content)
+        items = self.respond([{"role": "user", "content": [{"type": "input_text", "text": "Name a colour."}]},
+                              {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": first.output_text}]},
+                              {"role": "user", "content": "Another one."}], store=False)
+        self.assertEqual(items.output_text, again.output_text)
+        with self.assertRaises(openai.NotFoundError):
+            self.client.responses.retrieve(items.id)
+        self.client.responses.delete(first.id)
+        with self.assertRaises(openai.BadRequestError) as found:
+            self.respond("Another one.", previous_response_id=first.id)
+        self.assertEqual(found.exception.code, "previous_response_not_found")
+
+    def test_a_stream_of_responses(self):
+        whole = self.respond("Tell me about cats.")
+        events = list(self.respond("Tell me about cats.", stream=True))
+        self.assertEqual([event.sequence_number for event in events], list(range(len(events))))
+        kinds = [event.type for event in events if event.type != "response.output_text.delta"]
+        self.assertEqual(kinds, ["response.created", "response.in_progress", "response.output_item.added",
+                                 "response.content_part.added", "response.output_text.done", "response.content_part.done",
+                                 "response.output_item.done", f"response.{whole.status}"])
+        text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+        self.assertEqual(text, whole.output_text)
+        last = events[-1].response
+        self.assertEqual(last.output_text, text)
+        self.assertEqual(last.usage.output_tokens, whole.usage.output_tokens)
+        self.assertEqual(self.client.responses.retrieve(last.id).output_text, text)
+        with self.client.responses.stream(model="chat", input="Tell me about cats.", temperature=0, max_output_tokens=16) as stream:
+            for _ in stream:
+                pass
+            self.assertEqual(stream.get_final_response().output_text, text)
+        gone = self.respond("Count to a thousand.", stream=True, max_output_tokens=900)
+        next(iter(gone))
+        gone.close()
+        self.until_idle()
+        with self.assertRaises(openai.BadRequestError) as found:
+            self.respond("x", tools=[{"type": "function", "name": "f", "parameters": {}, "strict": False}])
+        self.assertEqual(found.exception.param, "tools")
+
     def test_errors(self):
         with self.assertRaises(openai.NotFoundError) as found:
             self.client.chat.completions.create(**{**ask("x"), "model": "gpt-4"})
@@ -173,38 +208,37 @@ class OpenAiTest(unittest.TestCase):
             self.chat("word " * 2000)
         self.assertEqual(found.exception.code, "context_length_exceeded")
         self.assertIn("1024", found.exception.message)
-        stranger = openai.OpenAI(base_url=self.server.start["address"] + "/v1", api_key="wrong", max_retries=0)
         with self.assertRaises(openai.AuthenticationError):
-            stranger.models.list()
+            client_of(self.server, "wrong").models.list()
 
     def test_a_closed_stream_frees_its_place(self):
         stream = self.chat("Count to a thousand.", stream=True, max_tokens=900, extra_body={"ignore_eos": True})
         next(iter(stream))
         stream.close()
+        self.until_idle()
+        self.assertEqual(self.server.metrics()['lamina_cache_blocks_used{model="chat"}'], 0)
+
+    def until_idle(self):
         running = 'lamina_requests_running{model="chat"}'
         for _ in range(100):
             if self.server.metrics()[running] == 0:
                 break
             time.sleep(0.05)
         self.assertEqual(self.server.metrics()[running], 0)
-        self.assertEqual(self.server.metrics()['lamina_cache_blocks_used{model="chat"}'], 0)
 
 
 class EndTest(unittest.TestCase):
     def test_what_runs_is_finished(self):
         server = Server(f"chat={CHAT}", "--ctx", "512", "--drain", "600")
         self.addCleanup(server.process.kill)
-        stream = server.client.chat.completions.create(**ask("Tell a story.", stream=True, max_tokens=30,
+        stream = client_of(server).chat.completions.create(**ask("Tell a story.", stream=True, max_tokens=30,
                                                              extra_body={"ignore_eos": True}))
         events = iter(stream)
         next(events)
         server.process.send_signal(signal.SIGTERM)
         finish = [event.choices[0].finish_reason for event in events][-1]
         self.assertEqual(finish, "length")
-        self.assertEqual(server.process.wait(120), 0)
-        server.process.stdout.close()
-        server.reader.join(10)
-        server.process.stderr.close()
+        self.assertEqual(server.wait(), 0)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ struct ChatStream {
           return false;
       }
       if (event.last) record->completion_tokens += event.completion_tokens;
+      record->cached_tokens = std::max(record->cached_tokens, event.cached_tokens);
       if (!event.text.empty() || !event.tokens.empty()) {
         if (!write(
                 sse(answering.chunk(event.part, {{"content", event.text}}, answering.logprobs(event.tokens), nullptr))))
@@ -88,7 +89,7 @@ struct ChatStream {
     }
     if (usage) {
       Json last = answering.object("chat.completion.chunk", Json::array());
-      last["usage"] = usage_json(record->prompt_tokens, record->completion_tokens);
+      last["usage"] = usage_json(*record);
       if (!write(sse(last))) return;
     }
     write(kSseDone);
@@ -100,13 +101,14 @@ Answer<Reply> reply_at_once(const Answering& answering, Channel& channel, int pa
   Json choices = Json::array();
   for (size_t i = 0; i < results.size(); ++i) {
     call.record->completion_tokens += results[i].completion_tokens;
+    call.record->cached_tokens = std::max(call.record->cached_tokens, results[i].cached_tokens);
     choices.push_back({{"index", i},
                        {"message", {{"role", "assistant"}, {"content", results[i].text}, {"refusal", nullptr}}},
                        {"logprobs", answering.logprobs(results[i].tokens)},
                        {"finish_reason", finish_name(results[i].finish)}});
   }
   Json out = answering.object("chat.completion", std::move(choices));
-  out["usage"] = usage_json(call.record->prompt_tokens, call.record->completion_tokens);
+  out["usage"] = usage_json(*call.record);
   return json_reply(out);
 }
 

@@ -66,7 +66,7 @@ struct Answering {
   const ServedModel& model;
   std::vector<std::string> stops;
 
-  Json message(Json content, const End& end, int64_t read, int64_t written) const {
+  Json message(Json content, const End& end, const RequestRecord& record) const {
     const Json reason = end.reason.empty() ? Json() : Json(end.reason);
     return {{"id", id},
             {"type", "message"},
@@ -75,7 +75,11 @@ struct Answering {
             {"content", std::move(content)},
             {"stop_reason", reason},
             {"stop_sequence", end.stop},
-            {"usage", {{"input_tokens", read}, {"output_tokens", written}}}};
+            {"usage",
+             {{"input_tokens", record.prompt_tokens - record.cached_tokens},
+              {"cache_creation_input_tokens", 0},
+              {"cache_read_input_tokens", record.cached_tokens},
+              {"output_tokens", record.completion_tokens}}}};
   }
 };
 
@@ -86,7 +90,7 @@ struct MessageStream {
   std::function<bool()> gone;
 
   bool begin(const Write& write) const {
-    const Json message = answering.message(Json::array(), {"", nullptr}, record->prompt_tokens, 0);
+    const Json message = answering.message(Json::array(), {"", nullptr}, *record);
     return write(named_event("message_start", {{"message", message}})) &&
            write(
                named_event("content_block_start", {{"index", 0}, {"content_block", {{"type", "text"}, {"text", ""}}}}));
@@ -102,8 +106,13 @@ struct MessageStream {
   }
 
   void operator()(const Write& write) const {
-    if (!begin(write)) return;
+    bool begun = false;
     const auto ended = each_event(listener.channel(), 1, gone, [&](Event& event) {
+      if (!begun) {
+        begun = true;
+        record->cached_tokens = event.cached_tokens;
+        if (!begin(write)) return false;
+      }
       if (!event.text.empty()) {
         const Json delta{{"index", 0}, {"delta", {{"type", "text_delta"}, {"text", event.text}}}};
         if (!write(named_event("content_block_delta", delta))) return false;
@@ -151,9 +160,9 @@ Answer<Reply> answer_messages(Call& call) {
   LAMINA_ASSIGN(const std::vector<PartResult> results, collect(*channel, 1, call.request.gone));
   const PartResult& result = results.front();
   call.record->completion_tokens = result.completion_tokens;
+  call.record->cached_tokens = result.cached_tokens;
   return json_reply(answering.message(Json::array({{{"type", "text"}, {"text", result.text}}}),
-                                      end_of(result.finish, result.stop, answering.stops), call.record->prompt_tokens,
-                                      result.completion_tokens));
+                                      end_of(result.finish, result.stop, answering.stops), *call.record));
 }
 
 Answer<Reply> answer_count_tokens(Call& call) {
