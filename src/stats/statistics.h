@@ -15,8 +15,8 @@ namespace lamina::stats {
 struct MatrixStats {
   std::string tensor;  ///< its name in the file
   int64_t inputs = 0;
-  std::vector<double> squares;  ///< [matrices, inputs]: sums of squared inputs over rows
-  std::vector<int64_t> rows;    ///< [matrices] that were read; of experts, those that they were chosen for
+  std::vector<double> squares{};  ///< [matrices, inputs]: sums of squared inputs over rows
+  std::vector<int64_t> rows{};    ///< [matrices] that were read; of experts, those that they were chosen for
 
   int64_t matrices() const { return static_cast<int64_t>(rows.size()); }
   /// Mean squares of one matrix's inputs; of an expert that was never chosen, those of all experts together; empty
@@ -37,11 +37,11 @@ struct PartStats {
 
 /// What one pass over calibration text saw of a model.
 struct Statistics {
-  std::string model;  ///< fingerprint() of the files
-  std::string texts;  ///< checksums of the texts, joined by "+"
+  std::string model;    ///< fingerprint() of the files
+  std::string texts{};  ///< checksums of the texts, joined by "+"
   int64_t tokens = 0;
-  std::vector<MatrixStats> matrices;
-  std::vector<PartStats> parts;
+  std::vector<MatrixStats> matrices{};
+  std::vector<PartStats> parts{};
 
   const MatrixStats* find(std::string_view tensor) const;
   /// Adds what another part of the text showed. kInvalid: of another model, or with other matrices.
