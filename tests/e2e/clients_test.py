@@ -18,6 +18,8 @@ import anthropic  # noqa: E402
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings  # noqa: E402
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 
+BRIEF = "Be brief. These numbers mean nothing: " + " ".join(map(str, range(100)))
+
 
 class ClientsTest(unittest.TestCase):
     @classmethod
@@ -41,9 +43,9 @@ class ClientsTest(unittest.TestCase):
 
     def test_anthropic(self):
         client = anthropic.Anthropic(base_url=self.server.address, api_key=KEY, max_retries=0)
-        asked = {"model": "chat", "max_tokens": 16, "temperature": 0, "system": "Be brief.",
+        asked = {"model": "chat", "max_tokens": 16, "extra_body": {"temperature": 0}, "system": BRIEF,
                  "messages": [{"role": "user", "content": "Name a colour."}]}
-        told = self.chat({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a colour."})
+        told = self.chat({"role": "system", "content": BRIEF}, {"role": "user", "content": "Name a colour."})
         message = client.messages.create(**asked)
         self.assertEqual(message.content[0].text, told)
         self.assertIn(message.stop_reason, ("end_turn", "max_tokens"))
@@ -51,7 +53,7 @@ class ClientsTest(unittest.TestCase):
             self.assertEqual("".join(stream.text_stream), told)
             last = stream.get_final_message()
         self.assertEqual((last.stop_reason, last.usage.output_tokens), (message.stop_reason, message.usage.output_tokens))
-        count = client.messages.count_tokens(model="chat", system="Be brief.", messages=asked["messages"]).input_tokens
+        count = client.messages.count_tokens(model="chat", system=BRIEF, messages=asked["messages"]).input_tokens
         for usage in (message.usage, last.usage):
             self.assertEqual(usage.input_tokens + usage.cache_read_input_tokens, count)
         self.assertGreater(last.usage.cache_read_input_tokens, 0)
@@ -69,8 +71,8 @@ class ClientsTest(unittest.TestCase):
 
     def test_langchain(self):
         model = ChatOpenAI(base_url=self.server.address + "/v1", api_key=KEY, model="chat", temperature=0, max_tokens=16, max_retries=0)
-        told = self.chat({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name an animal."})
-        messages = [("system", "Be brief."), ("human", "Name an animal.")]
+        told = self.chat({"role": "system", "content": BRIEF}, {"role": "user", "content": "Name an animal."})
+        messages = [("system", BRIEF), ("human", "Name an animal.")]
         answer = model.invoke(messages)
         self.assertEqual(answer.content, told)
         self.assertGreater(answer.usage_metadata["input_tokens"], 0)
@@ -100,7 +102,7 @@ class SchemaTest(unittest.TestCase):
         models = GOLDEN.parent / "embed"
         server = Server(f"chat={GOLDEN / 'qwen2' / 'model.gguf'}", f"embed={models / 'pooling'}", f"rank={models / 'rerank'}", "--ctx", "64",
                         "--threads", "1")
-        self.addCleanup(server.process.kill)
+        self.addCleanup(server.close)
         checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
         command = [str(pathlib.Path(sys.executable).parent / "schemathesis"), "run", server.address + "/openapi.json", "--checks", checks,
                    "--header", f"Authorization: Bearer {KEY}", "--max-examples", "12", "--phases", "examples,coverage,fuzzing",

@@ -53,7 +53,7 @@ class ServingDocsTest(unittest.TestCase):
 
     def test_requests(self):
         server = Server(CHAT, EMBEDDER, key=None)
-        self.addCleanup(server.process.kill)
+        self.addCleanup(server.close)
         scripts = [(line, ["bash", "-eu", "-o", "pipefail", "-c", script.replace("curl -s", "curl -sS --fail-with-body")])
                    for line, script in of_mark("sh server")]
         scripts += [(line, [sys.executable, "-c", script]) for line, script in of_mark("python server")]

@@ -7,7 +7,7 @@ namespace lamina::serve {
 namespace {
 
 Json type_schema(FieldType type) {
-  const Json text{{"type", "string"}};
+  Json text{{"type", "string"}};
   const Json tokens{{"type", "array"}, {"items", {{"type", "integer"}, {"minimum", 0}}}};
   const auto list_of = [](const Json& items) { return Json{{"type", "array"}, {"items", items}}; };
   switch (type) {

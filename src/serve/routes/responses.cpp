@@ -81,7 +81,10 @@ struct Answering {
             {"total_tokens", record->prompt_tokens + record->completion_tokens}};
   }
   Json response(std::string_view status, Json output) const {
-    const auto asked = [&](std::string_view name, Json otherwise) { return value_of<Json>(request, name, otherwise); };
+    const auto asked = [&](std::string_view name, const Json& otherwise) {
+      const auto found = request.find(name);
+      return found == request.end() ? otherwise : *found;
+    };
     return {{"id", id},
             {"object", "response"},
             {"created_at", created},
@@ -140,12 +143,12 @@ struct ResponseStream {
   void operator()(const Write& write) const {
     int number = 0;
     std::string text;
-    const auto tell = [&](std::string_view type, Json rest) {
+    const auto tell = [&](std::string_view type, const Json& rest) {
       Json event{{"type", type}, {"sequence_number", number++}};
       event.update(rest);
       return write(fmt::format("event: {}\n", type) + sse(event));
     };
-    const auto tell_part = [&](std::string_view type, Json rest) {
+    const auto tell_part = [&](std::string_view type, const Json& rest) {
       Json event{{"item_id", answering.message_id}, {"output_index", 0}, {"content_index", 0}};
       event.update(rest);
       return tell(type, std::move(event));

@@ -43,7 +43,7 @@ class ServeTest(CommandLineTest):
 
     def start(self, *arguments, key=None):
         server = Server(*map(str, arguments), key=key)
-        self.addCleanup(server.process.kill)
+        self.addCleanup(server.close)
         return server
 
     def status(self, server, path="/v1/models", **headers):
@@ -177,7 +177,30 @@ class ServeTest(CommandLineTest):
             connection.close()
         self.assertIsNotNone(refused)
         self.assertEqual(refused.headers["Retry-After"], "1")
-        server.process.kill()
+
+    def test_vectors_are_those_of_sentence_transformers(self):
+        """Goldens that the library wrote (tools/make_embed_golden.py)."""
+        compared = 0
+        for name, recipe in (("dense", ""), ("pooling", ""), ("decoder", "kv:f32")):
+            folder = GOLDEN.parent / "embed" / name
+            server = self.start(folder, "--activations", "f32", "--recipe", recipe)
+            for case in json.loads((folder / "expected.json").read_text()):
+                if case["pooling"]:
+                    continue  # the server pools as the model's own files say
+                body = {"input": case["texts"], "truncate": True, "dimensions": case["dimensions"] or None, "prompt_name": case["prompt_name"] or None}
+                request = urllib.request.Request(server.address + "/v1/embeddings", json.dumps(body).encode(), {"Content-Type": "application/json"})
+                try:
+                    with urllib.request.urlopen(request, timeout=60) as answer:
+                        told = [entry["embedding"] for entry in json.load(answer)["data"]]
+                except urllib.error.HTTPError as error:
+                    self.assertIn("dimensions", error.read().decode())  # the model was not trained for cut vectors
+                    continue
+                for mine, theirs in zip(told, case["vectors"], strict=True):
+                    scale = max(map(abs, theirs))
+                    self.assertLess(max(abs(a - b) for a, b in zip(mine, theirs, strict=True)), 2e-5 * scale, (name, case["texts"]))
+                    compared += 1
+            self.assertEqual(server.end(), 0)
+        self.assertGreater(compared, 10)
 
     def test_hang_up_ends_a_server_without_files(self):
         server = self.start(MODEL)
