@@ -45,7 +45,7 @@ struct Figure {
   std::string_view name;
   std::string_view type;
   std::string_view help;
-  int64_t WorkerCounts::*value;
+  int64_t WorkerCounts::* value;
 };
 
 constexpr Figure kFigures[] = {
