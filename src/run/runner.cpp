@@ -323,10 +323,13 @@ void Runner::compute_angles(int64_t rows) {
   });
 }
 
+Border Runner::border(const layers::Step& step, int visit, int layer) const {
+  return {.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_};
+}
+
 void Runner::call_hook(const layers::Step& step, int visit, int layer) {
   if (hook_ == nullptr) return;
-  hook_->at_border({.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_},
-                   stream_);
+  hook_->at_border(border(step, visit, layer), stream_);
   step.lap(layers::Op::kHook);
 }
 
@@ -356,7 +359,10 @@ void Runner::visit_layers(layers::Step& step, std::span<const recipe::Visit> vis
       if (!runs(visit, part)) continue;
       arena_.reset();
       if (profile_ != nullptr) profile_->enter(static_cast<int>(i), visit.layer, part.role);
+      const Border here = border(step, static_cast<int>(i), visit.layer);
+      if (hook_ != nullptr) hook_->before_part(here, part.role, stream_);
       part.sublayer->forward(step, input, stream_);
+      if (hook_ != nullptr) hook_->after_part(here, part.role, stream_);
     }
     call_hook(step, static_cast<int>(i), visit.layer);
   }
@@ -403,7 +409,8 @@ layers::Step Runner::make_step(std::span<const layers::RowGroup> groups, int64_t
           .visit = 0,
           .encoded = encoded_ ? &*encoded_ : nullptr,
           .layer = 0,
-          .profile = profile_};
+          .profile = profile_,
+          .recorder = recorder_};
 }
 
 Status Runner::encode(std::span<const BatchRow> rows) {

@@ -44,6 +44,9 @@ class BorderHook {
   virtual ~BorderHook() = default;
   /// stream is [border.rows, border.hidden], rows in the order of the batch.
   virtual void at_border(const Border& border, float* stream) = 0;
+  /// The same before and after each part of a layer, which may not be changed here; `role` is the part's.
+  virtual void before_part(const Border& /*border*/, std::string_view /*role*/, const float* /*stream*/) {}
+  virtual void after_part(const Border& /*border*/, std::string_view /*role*/, const float* /*stream*/) {}
 };
 
 struct RunnerOptions {
@@ -102,6 +105,8 @@ class Runner {
   /// What each visit of the route keeps of a position.
   std::span<const cache::VisitShape> cache_visits() const { return cache_->visits(); }
   void set_hook(BorderHook* hook) { hook_ = hook; }
+  /// Told from now on what the matrices read; null: no longer. Results do not change.
+  void set_recorder(layers::InputRecorder* recorder) { recorder_ = recorder; }
   /// Records where the time of the steps from now on goes; null: no longer. Results do not change.
   void set_profile(layers::Profile* profile) { profile_ = profile; }
   /// The encoder's pass, to hook into; null unless the model is an encoder-decoder.
@@ -141,6 +146,7 @@ class Runner {
   void visit_layers(layers::Step& step, std::span<const recipe::Visit> visits, std::span<const int> slots);
   void pool_rows(std::span<const BatchRow> rows, float* pooled);
   void compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
+  Border border(const layers::Step& step, int visit, int layer) const;
   void call_hook(const layers::Step& step, int visit, int layer);
 
   const models::Model& model_;
@@ -152,6 +158,7 @@ class Runner {
   std::optional<cache::KvCache> encoded_;  ///< keys and values of cross attention, by layer
   BorderHook* hook_ = nullptr;
   layers::Profile* profile_ = nullptr;
+  layers::InputRecorder* recorder_ = nullptr;
   layers::Frames frames_;  ///< of the step, of an encoder that reads them
   core::AlignedBuffer memory_;
   float* stream_ = nullptr;
