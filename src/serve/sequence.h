@@ -7,6 +7,7 @@
 
 #include "cache/kv_cache.h"
 #include "core/clock.h"
+#include "run/runner.h"
 #include "run/sampler.h"
 #include "run/stop.h"
 #include "serve/channel.h"
@@ -24,8 +25,12 @@ struct GenerationJob {
   bool continues_text = false;        ///< the answer is the rest of the prompt's text, not a text of its own
   std::optional<int> alternatives{};  ///< tell log probabilities, and so many of the most likely tokens beside them
   bool scores_prompt = false;         ///< tell them of the prompt too; needs `alternatives`
-  uint64_t tenant = 0;                ///< keys and values are shared with texts of the same tenant alone
-  int part = 0;                       ///< what events call it
+  std::string tenant{};               ///< keys and values are shared with texts of the same tenant alone
+  std::string recipe{};               ///< of the request's own; empty: what is served
+  std::shared_ptr<const run::Route> route{};  ///< of that recipe
+  std::string client{};                       ///< who asks, for fair shares
+  int priority = 0;                           ///< lower numbers come first
+  int part = 0;                               ///< what events call it
   std::shared_ptr<Channel> channel{};
 };
 
