@@ -4,7 +4,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "serve/reply.h"
@@ -48,7 +47,7 @@ Answer<void> check_fields(Json& object, std::span<const Field> fields, std::stri
 template <typename T>
 T value_of(const Json& object, std::string_view name, const T& otherwise) {
   const auto found = object.find(name);
-  return found == object.end() ? std::move(otherwise) : found->template get<T>();
+  return found == object.end() ? otherwise : found->template get<T>();
 }
 
 /// A text or a list of texts of a checked field.
