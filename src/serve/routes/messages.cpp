@@ -42,7 +42,7 @@ Answer<std::vector<int32_t>> read_prompt(const Json& body, const ServedModel& mo
   return encode_conversation(model, rendered);
 }
 
-std::string named_event(std::string_view name, Json value) {
+std::string named_event(std::string_view name, const Json& value) {
   Json event{{"type", name}};
   event.update(value);
   return fmt::format("event: {}\n", name) + sse(event);
