@@ -13,6 +13,9 @@
 
 namespace lamina::serve {
 
+class Grammars;
+std::shared_ptr<Grammars> make_grammars();
+
 /// What requests may ask of a model.
 enum class Task { kGenerate, kEmbed, kRank };
 std::string_view task_name(Task task);
@@ -25,10 +28,11 @@ struct ServedModel {
   std::unique_ptr<models::Model> model;
   std::unique_ptr<run::Runner> runner;
   text::Tokenizer tokenizer;
-  std::optional<text::ChatTemplate> chat_template{};  ///< of models that generate
-  std::optional<embed::Settings> settings{};          ///< of models that embed or rank
-  std::optional<text::PairTemplate> pair_template{};  ///< of models that rank
-  int64_t created = 0;                                ///< seconds since 1970
+  std::optional<text::ChatTemplate> chat_template{};     ///< of models that generate
+  std::optional<embed::Settings> settings{};             ///< of models that embed or rank
+  std::optional<text::PairTemplate> pair_template{};     ///< of models that rank
+  int64_t created = 0;                                   ///< seconds since 1970
+  std::shared_ptr<Grammars> grammars = make_grammars();  ///< that answers were asked to keep to
 
   /// Tokens of one text, special ones included.
   int64_t context() const { return runner->options().context; }

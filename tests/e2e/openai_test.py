@@ -21,9 +21,10 @@ CHAT, EMBEDDER = "smollm2-135m", "minilm-l6"
 KEY = "a-secret-of-this-test"
 
 try:
+    import jsonschema
     import openai
 except ImportError:
-    print("not run: the openai package is not there; ./dev test installs it")
+    print("not run: the openai or the jsonschema package is not there; ./dev test installs them")
     sys.exit(77)
 if not all((HOME / "models" / name).is_dir() for name in (CHAT, EMBEDDER)):
     print(f"not run: {CHAT} or {EMBEDDER} is not in the store")
@@ -161,6 +162,52 @@ class OpenAiTest(unittest.TestCase):
         self.assertGreater(cosine(0, 2), cosine(0, 1))
         with self.assertRaises(openai.BadRequestError):
             self.client.embeddings.create(model=EMBEDDER, input="x", dimensions=64)
+
+    def test_structured_answers(self):
+        schema = {"type": "object", "additionalProperties": False, "required": ["name", "age"], "properties": {
+            "name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "minimum": 1, "maximum": 120},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3}}}
+        wanted = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema, "strict": True}}
+        answer = self.chat("Describe a person as JSON.", response_format=wanted, max_tokens=120, temperature=1, seed=3, n=4)
+        for choice in answer.choices:
+            self.assertEqual(choice.finish_reason, "stop")
+            jsonschema.validate(json.loads(choice.message.content), schema)
+        text = "".join(event.choices[0].delta.content or "" for event in self.chat(
+            "Describe a person as JSON.", response_format=wanted, max_tokens=120, stream=True))
+        jsonschema.validate(json.loads(text), schema)
+        free = self.chat("Say something as JSON.", response_format={"type": "json_object"}, max_tokens=400, temperature=0.7, seed=1)
+        if free.choices[0].finish_reason == "stop":
+            self.assertIsInstance(json.loads(free.choices[0].message.content), dict)
+        year = self.chat("When?", extra_body={"structured_outputs": {"regex": "(19|20)[0-9]{2}"}}).choices[0].message.content
+        self.assertRegex(year, "^(19|20)[0-9]{2}$")
+        with self.assertRaises(openai.BadRequestError) as found:
+            self.chat("x", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"items": {"not": {}}}}})
+        self.assertEqual(found.exception.param, "response_format.json_schema.schema#/items/not")
+
+    def test_tools(self):
+        weather = {"type": "function", "function": {"name": "get_weather", "description": "the weather of a city", "parameters": {
+            "type": "object", "additionalProperties": False, "required": ["city"],
+            "properties": {"city": {"type": "string", "maxLength": 30}, "unit": {"enum": ["C", "F"]}}}}}
+        ask_weather = {"tools": [weather], "tool_choice": "required", "max_tokens": 100, "parallel_tool_calls": False}
+        answer = self.chat("How is the weather in Paris?", **ask_weather).choices[0]
+        self.assertEqual(answer.finish_reason, "tool_calls")
+        call = answer.message.tool_calls[0]
+        self.assertEqual(call.function.name, "get_weather")
+        jsonschema.validate(json.loads(call.function.arguments), weather["function"]["parameters"])
+        name, arguments, finish = "", "", None
+        for event in self.chat("How is the weather in Paris?", **ask_weather, stream=True):
+            choice = event.choices[0]
+            for piece in choice.delta.tool_calls or []:
+                name += piece.function.name or ""
+                arguments += piece.function.arguments or ""
+            finish = choice.finish_reason or finish
+        self.assertEqual((name, arguments, finish), ("get_weather", call.function.arguments, "tool_calls"))
+        history = [{"role": "user", "content": "How is the weather in Paris?"}, answer.message,
+                   {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+        told = self.client.chat.completions.create(model="chat", messages=history, tools=[weather], tool_choice="none", max_tokens=8)
+        self.assertIsNone(told.choices[0].message.tool_calls)
+        free = self.chat("Say hello.", tools=[weather]).choices[0]
+        self.assertIn(free.finish_reason, ("stop", "length", "tool_calls"))
 
     def test_errors(self):
         with self.assertRaises(openai.NotFoundError) as found:
