@@ -69,7 +69,7 @@ Result<nlohmann::ordered_json> sample_texts(const CheckOptions& options,
     for (int64_t i = 0; i < options.tokens && !ended; ++i) {
       LAMINA_ASSIGN(const auto allowed, matcher.allowed());
       const int32_t token = draw(
-          allowed, tokenizer, run::random_bits(options.seed, static_cast<uint64_t>(sample), static_cast<uint64_t>(i)));
+          allowed, tokenizer, run::random_bits(options.seed, static_cast<uint64_t>(sample), static_cast<uint32_t>(i)));
       if (token < 0 || !matcher.accept(token))
         return core::fail(core::ErrorCode::kInvalid, "grammar", "no token goes on behind: {}", text);
       if (!tokenizer.is_end(token)) text += decoder.push(token);

@@ -172,7 +172,7 @@ std::string call_id(std::string_view request, int part, int call) {
   constexpr std::string_view kLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   constexpr int kLength = 9;
   uint64_t bits = run::random_bits(std::hash<std::string_view>{}(request), static_cast<uint64_t>(part),
-                                   static_cast<uint64_t>(call));
+                                   static_cast<uint32_t>(call));
   std::string id;
   for (int i = 0; i < kLength; ++i, bits /= kLetters.size()) id += kLetters[bits % kLetters.size()];
   return id;
