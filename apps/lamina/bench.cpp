@@ -45,7 +45,8 @@ struct Test {
   std::string name() const { return fmt::format("{}{}", prompt ? "pp" : "tg", tokens); }
 };
 
-/// What a test showed; shares are of what the machine was measured to reach.
+/// What a test showed; shares are of what the machine was measured to reach: reading around each round, for its speed
+/// changes on a shared machine.
 struct Row {
   Test test;
   double median_tps = 0;
@@ -172,13 +173,19 @@ class Feeder {
   uint64_t drawn_ = 0;
 };
 
-/// Tokens per second of every round, after one that is not timed. With a profile, each round is run a second time for
-/// it.
-Result<std::vector<double>> time_rounds(run::Runner& runner, const Test& test, int rounds, Profiled* profiled) {
+/// Of every timed round: tokens per second, and the bytes per second that memory gave just before and after it.
+struct Rounds {
+  std::vector<double> rates;
+  std::vector<double> reads;
+};
+
+/// Times rounds, after one that is not timed. With a profile, each round is run a second time for it.
+Result<Rounds> time_rounds(run::Runner& runner, const Test& test, int rounds, run::ReadMeter& meter,
+                           Profiled* profiled) {
   Feeder feeder(runner, test.batch);
   LAMINA_CHECK_OK(feeder.open(test.batch));
   LAMINA_CHECK_OK(feeder.read(test.depth));
-  std::vector<double> rates;
+  Rounds out;
   const auto time_round = [&](int64_t tokens, layers::Profile* profile) -> Result<double> {
     LAMINA_CHECK_OK(feeder.rewind(test.depth));
     runner.set_profile(profile);
@@ -189,16 +196,18 @@ Result<std::vector<double>> time_rounds(run::Runner& runner, const Test& test, i
   };
   const auto rate = [&](double seconds) { return static_cast<double>(test.tokens * test.batch) / seconds; };
   const int64_t warm_up = std::min<int64_t>(test.tokens, test.prompt ? kStepRows : 8);
-  LAMINA_CHECK_OK(time_round(warm_up, nullptr));
   for (int round = 0; round < rounds; ++round) {
+    const double before = meter.pass();
+    LAMINA_CHECK_OK(time_round(warm_up, nullptr));
     LAMINA_ASSIGN(const double seconds, time_round(test.tokens, nullptr));
-    rates.push_back(rate(seconds));
+    out.rates.push_back(rate(seconds));
+    out.reads.push_back((before + meter.pass()) / 2);
     if (profiled == nullptr) continue;
     LAMINA_ASSIGN(const double profiled_seconds, time_round(test.tokens, &profiled->profile));
     profiled->rates.push_back(rate(profiled_seconds));
     profiled->seconds += profiled_seconds;
   }
-  return rates;
+  return out;
 }
 
 double median(std::vector<double> values) {
@@ -225,15 +234,19 @@ double least_seconds(const Test& test, const run::RouteCost& cost, const run::Ma
          operations(cost.layers.float32, cost.head.float32) / peaks.float32;
 }
 
-Row make_row(const Test& test, const std::vector<double>& rates, const run::RouteCost& cost,
-             const run::MachinePeaks& peaks) {
+Row make_row(const Test& test, const Rounds& rounds, const run::RouteCost& cost, const run::MachinePeaks& peaks) {
   Row row{.test = test,
-          .median_tps = median(rates),
-          .min_tps = std::ranges::min(rates),
-          .max_tps = std::ranges::max(rates),
+          .median_tps = median(rounds.rates),
+          .min_tps = std::ranges::min(rounds.rates),
+          .max_tps = std::ranges::max(rounds.rates),
           .bandwidth_share = {}};
   const double seconds = static_cast<double>(test.tokens * test.batch) / row.median_tps;
-  if (!test.prompt) row.bandwidth_share = step_bytes(test, cost) * row.median_tps / test.batch / peaks.read_bytes;
+  if (!test.prompt) {
+    std::vector<double> shares;
+    for (size_t i = 0; i < rounds.rates.size(); ++i)
+      shares.push_back(step_bytes(test, cost) * rounds.rates[i] / test.batch / rounds.reads[i]);
+    row.bandwidth_share = median(shares);
+  }
   row.peak_share = least_seconds(test, cost, peaks) / seconds;
   return row;
 }
@@ -302,22 +315,23 @@ Status bench_command(const BenchOptions& options) {
   LAMINA_ASSIGN(Session session, prepare_session(options.common, false));
   LAMINA_ASSIGN(const SessionNeeds needs, needs_of(tests, options.common, *session.model));
   LAMINA_CHECK_OK(start_session(session, options.common, needs));
-  LAMINA_ASSIGN(const run::MachinePeaks peaks, run::measure_peaks(*session.pool));
+  LAMINA_ASSIGN(run::ReadMeter meter, run::ReadMeter::create(*session.pool));
+  const run::MachinePeaks peaks = run::measure_peaks(*session.pool, meter);
   const run::RouteCost cost = run::route_cost(*session.runner);
   if (!options.common.json) print_head(session, options, cost, peaks);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   Trace trace;
   for (const Test& test : tests) {
     Profiled profiled;
-    LAMINA_ASSIGN(const std::vector<double> rates,
-                  time_rounds(*session.runner, test, options.rounds, options.profiled() ? &profiled : nullptr));
-    const Row row = make_row(test, rates, cost, peaks);
+    LAMINA_ASSIGN(const Rounds rounds,
+                  time_rounds(*session.runner, test, options.rounds, meter, options.profiled() ? &profiled : nullptr));
+    const Row row = make_row(test, rounds, cost, peaks);
     rows.push_back(json_of(row, session, options, cost.isa));
     if (!options.common.json) print_row(row);
     trace.add(fmt::format("{} d{} b{}", test.name(), test.depth, test.batch), profiled.profile);
     if (!options.profile) continue;
-    if (options.common.json) rows.back()["profile"] = json_of(test, rates, profiled, peaks);
-    if (!options.common.json) print_profiled(test, rates, profiled, peaks);
+    if (options.common.json) rows.back()["profile"] = json_of(test, rounds.rates, profiled, peaks);
+    if (!options.common.json) print_profiled(test, rounds.rates, profiled, peaks);
   }
   if (!options.trace.empty()) LAMINA_CHECK_OK(trace.write(options.trace));
   if (!options.common.json) return {};

@@ -104,20 +104,24 @@ void add_products(Report& report) {
   }
 }
 
+Result<run::MachinePeaks> peaks_of(int threads) {
+  core::ThreadPool pool(threads);
+  LAMINA_ASSIGN(run::ReadMeter meter, run::ReadMeter::create(pool));
+  return run::measure_peaks(pool, meter);
+}
+
 /// The limits of one thread and of all, and what 1, 2, 4, ... threads read.
 Status measure(Report& report) {
-  core::ThreadPool one(1);
-  LAMINA_ASSIGN(report.one, run::measure_peaks(one));
+  LAMINA_ASSIGN(report.one, peaks_of(1));
   report.all = report.one;
   report.bandwidth.push_back({1, report.one.read_bytes});
   for (int threads = 2; threads < report.threads; threads *= 2) {
     core::ThreadPool some(threads);
-    LAMINA_ASSIGN(const double bytes, run::measure_read_bandwidth(some));
-    report.bandwidth.push_back({threads, bytes});
+    LAMINA_ASSIGN(run::ReadMeter meter, run::ReadMeter::create(some));
+    report.bandwidth.push_back({threads, meter.best()});
   }
   if (report.threads == 1) return {};
-  core::ThreadPool all(report.threads);
-  LAMINA_ASSIGN(report.all, run::measure_peaks(all));
+  LAMINA_ASSIGN(report.all, peaks_of(report.threads));
   report.bandwidth.push_back({report.threads, report.all.read_bytes});
   return {};
 }

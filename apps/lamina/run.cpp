@@ -101,7 +101,8 @@ Status report_profile(const RunOptions& options, Session& session, const layers:
     LAMINA_CHECK_OK(trace.write(options.trace));
   }
   if (!options.profile) return {};
-  LAMINA_ASSIGN(const run::MachinePeaks peaks, run::measure_peaks(*session.pool));
+  LAMINA_ASSIGN(run::ReadMeter meter, run::ReadMeter::create(*session.pool));
+  const run::MachinePeaks peaks = run::measure_peaks(*session.pool, meter);
   for (const auto& [name, kind] :
        {std::pair{"reading", layers::StepKind::kReading}, {"writing", layers::StepKind::kWriting}}) {
     out["profile"][name] = profile_json(profile.sums(kind), peaks);

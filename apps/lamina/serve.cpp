@@ -16,6 +16,7 @@
 #include "kernels/variant.h"
 #include "lamina/commands.h"
 #include "lamina/progress.h"
+#include "lamina/serve_settings.h"
 #include "lamina/session.h"
 #include "lamina/store.h"
 #include "lamina/text_needs.h"
@@ -31,24 +32,6 @@ using core::Result;
 using core::Status;
 
 constexpr int64_t kDefaultCacheTokens = 32768;
-
-struct ServeOptions {
-  CommonOptions common;
-  std::vector<std::string> models;
-  std::string host = "127.0.0.1";
-  int port = 8080;
-  std::vector<std::string> keys;
-  std::string key_file;
-  bool without_key = false;
-  int32_t parallel = 16;
-  int64_t queue = 128;
-  int64_t cache_tokens = 0;
-  double max_gap_ms = 0;
-  std::vector<std::string> origins;
-  int drain_seconds = 30;
-  int connections = 1024;
-  std::string log = "text";
-};
 
 /// "name=MODEL", or MODEL: a name of the store, or the last part of a path.
 struct NamedModel {
@@ -108,63 +91,9 @@ Result<Loaded> load(const NamedModel& named, const ServeOptions& options, std::s
   loaded.weights = session.model->weight_bytes();
   loaded.served->model = std::move(session.model);
   loaded.served->runner = std::move(session.runner);
+  loaded.served->watch = std::make_unique<serve::LayerWatch>(options.watch_every);
   return loaded;
 }
-
-Result<std::vector<std::string>> read_keys(const ServeOptions& options) {
-  std::vector<std::string> keys = options.keys;
-  if (!options.key_file.empty()) {
-    LAMINA_ASSIGN(const std::string text, read_file(options.key_file));
-    for (size_t begin = 0; begin < text.size();) {
-      const size_t end = std::min(text.find('\n', begin), text.size());
-      if (end > begin) keys.push_back(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    if (keys.empty()) return fail(ErrorCode::kInvalid, options.key_file, "has no key; one a line expected");
-  }
-  for (const std::string& key : keys) {
-    if (key.empty()) return fail(ErrorCode::kInvalid, "--api-key", "it is empty; a secret text expected");
-  }
-  return keys;
-}
-
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
-
-/// Lines of the log on standard error, each written at once.
-class RequestLog {
- public:
-  explicit RequestLog(bool json) : json_(json) {}
-  void operator()(const serve::RequestRecord& record) const {
-    const std::time_t now = std::time(nullptr);
-    std::tm parts{};
-    gmtime_r(&now, &parts);
-    std::array<char, 32> time{};
-    std::strftime(time.data(), time.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-    const double milliseconds = 1e3 * record.seconds;
-    if (!json_) {
-      fmt::print(stderr, "{} {} {} {} {} {} {} {}+{} tokens {:.0f} ms\n", time.data(), record.id, record.client,
-                 record.method, record.path, record.status, record.model.empty() ? "-" : record.model,
-                 record.prompt_tokens, record.completion_tokens, milliseconds);
-      return;
-    }
-    const nlohmann::ordered_json line{{"time", time.data()},
-                                      {"id", record.id},
-                                      {"client", record.client},
-                                      {"method", record.method},
-                                      {"path", record.path},
-                                      {"status", record.status},
-                                      {"model", record.model},
-                                      {"prompt_tokens", record.prompt_tokens},
-                                      {"completion_tokens", record.completion_tokens},
-                                      {"milliseconds", milliseconds}};
-    fmt::print(stderr, "{}\n", line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-  }
-
- private:
-  bool json_;
-};
 
 /// The instruction sets that the model's products and its attention run on, by codec.
 std::string kernels_of(const serve::ServedModel& model) {
@@ -182,7 +111,8 @@ std::string kernels_of(const serve::ServedModel& model) {
 void print_start(const ServeOptions& options, const serve::Service& service, const std::vector<Loaded>& loaded,
                  int threads) {
   const std::string address =
-      fmt::format("http://{}:{}", options.host.contains(':') ? "[" + options.host + "]" : options.host, service.port());
+      fmt::format("{}://{}:{}", options.certificate.empty() ? "http" : "https",
+                  options.host.contains(':') ? "[" + options.host + "]" : options.host, service.port());
   nlohmann::ordered_json models = nlohmann::ordered_json::array();
   for (size_t i = 0; i < loaded.size(); ++i) {
     const serve::ServedModel& model = *service.models()[i];
@@ -208,37 +138,38 @@ void print_start(const ServeOptions& options, const serve::Service& service, con
   std::fflush(stdout);
 }
 
-/// Blocks the signals that end the server, for this thread and all that it starts.
-sigset_t block_signals() {
+/// Blocks the signals that end the server or let it read its files again, for this thread and all that it starts.
+sigset_t block_signals(bool has_files) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  if (has_files) sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   return signals;
 }
 
-/// Answers until a signal; a second one ends the process at once.
-void run_until_signal(serve::Service& service, const sigset_t& signals, const ServeOptions& options) {
+/// Answers until a signal that ends it; a second one ends the process at once.
+void run_until_signal(serve::Service& service, const sigset_t& signals, ServeSettings& settings) {
   std::thread serving([&] { service.run(); });
   int number = 0;
-  sigwait(&signals, &number);
-  fmt::print(stderr, "lamina: ending; what runs has {} s\n", options.drain_seconds);
+  while (sigwait(&signals, &number) != 0 || number == SIGHUP) {
+    if (number == SIGHUP) settings.reload(service);
+  }
+  const int seconds = settings.options().drain_seconds;
+  fmt::print(stderr, "lamina: ending; what runs has {} s\n", seconds);
   std::signal(number, SIG_DFL);
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  service.stop(std::chrono::seconds(options.drain_seconds));
+  service.stop(std::chrono::seconds(seconds));
   serving.join();
 }
 
-Status serve_command(const ServeOptions& options) {
-  LAMINA_ASSIGN(const std::vector<std::string> keys, read_keys(options));
-  const bool local = is_loopback(options.host);
-  if (!local && keys.empty() && !options.without_key) {
-    return fail(ErrorCode::kInvalid, "--host",
-                "{} can be reached by others; --api-key, or --without-key to let everybody in, expected", options.host);
-  }
-  const sigset_t signals = block_signals();
+Status serve_command(const CLI::App& command, const ServeOptions& from_line) {
+  ServeSettings settings(command, from_line);
+  LAMINA_CHECK_OK(settings.read());
+  const ServeOptions options = settings.options();
+  const sigset_t signals = block_signals(settings.has_files());
   std::shared_ptr<core::ThreadPool> pool;
   std::vector<Loaded> loaded;
   std::vector<std::unique_ptr<serve::ServedModel>> models;
@@ -251,17 +182,10 @@ Status serve_command(const ServeOptions& options) {
     models.push_back(std::move(one.served));
     loaded.push_back(std::move(one));
   }
-  serve::ServiceOptions service_options{
-      .keys = keys,
-      .origins = options.origins,
-      .checks_host = local && keys.empty(),
-      .scheduler = {.queue = options.queue, .pace = {.max_gap_seconds = options.max_gap_ms / 1e3}},
-      .http = {.connections = options.connections}};
-  if (options.log != "off") service_options.log = RequestLog(options.log == "json");
-  serve::Service service(models, std::move(service_options));
+  serve::Service service(models, settings.service_options());
   LAMINA_CHECK_OK(service.bind(options.host, options.port));
   print_start(options, service, loaded, pool->threads());
-  run_until_signal(service, signals, options);
+  run_until_signal(service, signals, settings);
   return {};
 }
 
@@ -272,49 +196,11 @@ void add_serve(CLI::App& app, int& exit_status) {
   CLI::App* command = add_command(app, "serve", "answer HTTP requests as OpenAI's clients send them",
                                   "  lamina serve smollm2-135m\n"
                                   "  lamina serve chat=smollm2-135m minilm-l6 --port 9000\n"
+                                  "  lamina serve --config serve.json\n"
                                   "  lamina serve model.gguf --host 0.0.0.0 --api-key-file keys.txt");
-  command
-      ->add_option("MODEL", options->models,
-                   "models, each a file, a folder or a name in the store; NAME=MODEL names it")
-      ->required();
-  CommonOptions& common = options->common;
-  command->add_option("--recipe", common.recipe, "techniques to apply to every model; see `lamina techniques`");
-  command->add_option("--threads", common.threads, "threads; as many as this process may use by default")
-      ->check(CLI::Range(1, 256));
-  command->add_option("--ctx", common.context, "positions that a text and its answer may have; 4096 by default")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
-  command->add_option("--activations", common.activations, "int8 (fast) or f32 (exact, slow)")
-      ->check(CLI::IsMember({"int8", "f32"}));
-  command->add_option("--host", options->host, "the address to listen on")->capture_default_str();
-  command->add_option("--port", options->port, "0: any free one")->capture_default_str()->check(CLI::Range(0, 65535));
-  command->add_option("--api-key", options->keys, "requests must carry it (may be repeated)")->allow_extra_args(false);
-  command->add_option("--api-key-file", options->key_file, "a file with such keys, one a line");
-  command->add_flag("--without-key", options->without_key, "listen on other addresses without any key");
-  command->add_option("--parallel", options->parallel, "texts that are written at once")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 256));
-  command->add_option("--queue", options->queue, "texts that may wait for each model; more are refused with 429")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_option("--cache-tokens", options->cache_tokens, "positions of all texts together; 32768 by default")
-      ->check(CLI::Range(int64_t{64}, int64_t{1} << 32));
-  command
-      ->add_option("--max-token-gap-ms", options->max_gap_ms,
-                   "between two tokens while long prompts are read; three times a plain step by default")
-      ->check(CLI::Range(0.0, 1e6));
-  command->add_option("--cors", options->origins, "an origin whose pages may ask, or * (may be repeated)")
-      ->allow_extra_args(false);
-  command->add_option("--connections", options->connections, "open at once")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
-  command->add_option("--drain", options->drain_seconds, "seconds that running requests have when the server ends")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 3600));
-  command->add_option("--log", options->log, "a line for each request: text, json or off")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"text", "json", "off"}));
-  add_json_option(*command, common.json);
-  command->callback([options, &exit_status] { exit_status = exit_status_of(serve_command(*options)); });
+  declare_serve_options(*command, *options);
+  command->callback(
+      [command, options, &exit_status] { exit_status = exit_status_of(serve_command(*command, *options)); });
 }
 
 }  // namespace lamina::app

@@ -16,10 +16,12 @@ namespace {
 
 constexpr size_t kMaxProducts = 8;
 constexpr int64_t kPieceBytes = int64_t{4} << 20;  // packed before the file's pages are given back
-/// The input of a group of products in every form that its matrices read; one entry per distinct form.
+/// The input of a group of products in every form that its matrices read; one entry per distinct form. Float rows are
+/// read where they are.
 struct Inputs {
   std::array<kernels::ActivationLayout, kMaxProducts> layouts{};
-  std::array<std::byte*, kMaxProducts> data{};
+  std::array<const std::byte*, kMaxProducts> data{};
+  std::array<std::byte*, kMaxProducts> made{};  ///< what must be written first; null: nothing
   size_t count = 0;
 
   size_t find_or_add(const kernels::ActivationLayout& layout) {
@@ -194,8 +196,10 @@ int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows) {
   Inputs inputs;
   for (const Linear* linear : linears) inputs.find_or_add(kernels::activation_layout(linear->layout()));
   int64_t bytes = 0;
-  for (size_t i = 0; i < inputs.count; ++i)
-    bytes += static_cast<int64_t>(Arena::padded(inputs.layouts[i].row_bytes * rows));
+  for (size_t i = 0; i < inputs.count; ++i) {
+    if (inputs.layouts[i].kind != kernels::InputForm::kFloat)
+      bytes += static_cast<int64_t>(Arena::padded(inputs.layouts[i].row_bytes * rows));
+  }
   return bytes;
 }
 
@@ -226,6 +230,32 @@ void note_products(const Step& step, std::span<const Product> products, int64_t 
 
 }  // namespace
 
+namespace {
+
+/// Puts the rows of x into the forms that matrices read.
+void make_inputs(Step& step, Inputs& inputs, const float* x, int64_t rows) {
+  bool any = false;
+  for (size_t i = 0; i < inputs.count; ++i) {
+    const kernels::ActivationLayout& layout = inputs.layouts[i];
+    inputs.data[i] = reinterpret_cast<const std::byte*>(x);
+    if (layout.kind == kernels::InputForm::kFloat) continue;
+    inputs.data[i] = inputs.made[i] = step.arena.take<std::byte>(layout.row_bytes * rows);
+    any = true;
+  }
+  if (!any) return;
+  split_rows(step.pool, rows, [&](int64_t begin, int64_t end) {
+    for (size_t i = 0; i < inputs.count; ++i) {
+      const kernels::ActivationLayout& layout = inputs.layouts[i];
+      if (inputs.made[i] == nullptr) continue;
+      kernels::quantize_rows(layout, x + begin * layout.inputs, layout.inputs, end - begin,
+                             inputs.made[i] + begin * layout.row_bytes);
+    }
+  });
+  step.lap(Op::kQuantize);
+}
+
+}  // namespace
+
 void run_products(Step& step, std::span<const Product> products, const float* x, int64_t rows) {
   assert(products.size() <= kMaxProducts);
   Inputs inputs;
@@ -235,16 +265,7 @@ void run_products(Step& step, std::span<const Product> products, const float* x,
     form[i] = inputs.find_or_add(kernels::activation_layout(products[i].linear->layout()));
     panels += products[i].linear->layout().panels;
   }
-  const int64_t columns = products.front().linear->inputs();
-  for (size_t i = 0; i < inputs.count; ++i)
-    inputs.data[i] = step.arena.take<std::byte>(inputs.layouts[i].row_bytes * rows);
-  split_rows(step.pool, rows, [&](int64_t begin, int64_t end) {
-    for (size_t i = 0; i < inputs.count; ++i) {
-      kernels::quantize_rows(inputs.layouts[i], x + begin * columns, columns, end - begin,
-                             inputs.data[i] + begin * inputs.layouts[i].row_bytes);
-    }
-  });
-  step.lap(Op::kQuantize);
+  make_inputs(step, inputs, x, rows);
   step.pool.run([&](int index, int threads) {
     const core::Range mine = core::split_range(panels, 1, index, threads);
     int64_t first = 0;

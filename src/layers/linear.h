@@ -121,8 +121,8 @@ int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows);
 /// Scratch bytes per thread.
 int64_t product_scratch_bytes(std::span<const Linear* const> linears, int64_t rows);
 
-/// y = x W^T + b for every product, x [rows, inputs] float32. Quantizes x once per activation format and splits the
-/// panels of all products over the threads as one list.
+/// y = x W^T + b for every product, x [rows, inputs] float32, apart from every y. Quantizes x once per activation
+/// format and splits the panels of all products over the threads as one list.
 void run_products(Step& step, std::span<const Product> products, const float* x, int64_t rows);
 
 }  // namespace lamina::layers

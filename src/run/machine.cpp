@@ -71,28 +71,34 @@ std::string huge_pages() {
   return "unknown";
 }
 
-Result<double> measure_read_bandwidth(core::ThreadPool& pool, double seconds) {
+Result<ReadMeter> ReadMeter::create(core::ThreadPool& pool) {
   const int64_t wanted = std::min(std::max(kLeastBuffer, 4 * cache_sizes().l3), core::available_bytes() / 4);
   const int64_t bytes = std::max(wanted / kReadGrain, int64_t{1}) * kReadGrain;
   LAMINA_ASSIGN(core::AlignedBuffer buffer, core::AlignedBuffer::allocate(static_cast<size_t>(bytes)));
-  const auto part = [&](int index, int count) { return core::split_range(bytes, kReadGrain, index, count); };
   // Pages that were never written all show the same page of zeros.
   pool.run([&](int index, int count) {
-    const core::Range range = part(index, count);
+    const core::Range range = core::split_range(bytes, kReadGrain, index, count);
     std::memset(buffer.data() + range.begin, 1, static_cast<size_t>(range.end - range.begin));
   });
+  return ReadMeter(pool, std::move(buffer));
+}
+
+double ReadMeter::pass() {
   const auto read = kernels::peak_variant().read;
+  const auto bytes = static_cast<int64_t>(buffer_.size());
+  const core::Stopwatch watch;
+  pool_->run([&](int index, int count) {
+    const core::Range range = core::split_range(bytes, kReadGrain, index, count);
+    volatile uint64_t sum = read(buffer_.data() + range.begin, static_cast<size_t>(range.end - range.begin));
+    (void)sum;
+  });
+  return static_cast<double>(bytes) / watch.seconds();
+}
+
+double ReadMeter::best(double seconds) {
   double best = 0;
   const core::Stopwatch all;
-  for (int pass = 0; pass < 2 || all.seconds() < seconds; ++pass) {
-    core::Stopwatch watch;
-    pool.run([&](int index, int count) {
-      const core::Range range = part(index, count);
-      volatile uint64_t sum = read(buffer.data() + range.begin, static_cast<size_t>(range.end - range.begin));
-      (void)sum;
-    });
-    best = std::max(best, static_cast<double>(bytes) / watch.seconds());
-  }
+  for (int i = 0; i < 2 || all.seconds() < seconds; ++i) best = std::max(best, pass());
   return best;
 }
 
@@ -117,9 +123,9 @@ std::optional<MachinePeaks::Tiles> measure_tiles(core::ThreadPool& pool, core::I
 
 }  // namespace
 
-Result<MachinePeaks> measure_peaks(core::ThreadPool& pool) {
+MachinePeaks measure_peaks(core::ThreadPool& pool, ReadMeter& meter) {
   MachinePeaks peaks;
-  LAMINA_ASSIGN(peaks.read_bytes, measure_read_bandwidth(pool));
+  peaks.read_bytes = meter.best();
   peaks.float32 = measure_float_peak(pool);
   peaks.int8 = measure_int8_peak(pool);
   if (const auto multiply = kernels::peak_variant().multiply_bf16; multiply != nullptr)

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/memory.h"
 #include "core/result.h"
 #include "core/thread_pool.h"
 
@@ -38,10 +39,24 @@ struct MachinePeaks {
   double best_int8() const { return int8_tiles ? int8_tiles->cached : int8; }
 };
 
-/// Bytes per second that the threads of `pool` read together, each in its own part, from a buffer that no cache holds
-/// (four times the last cache, at least 256 MiB, at most a quarter of the memory that is free). Nothing is written. The
-/// best pass of `seconds`, at least two passes. kLimit when there is no memory for the buffer.
-core::Result<double> measure_read_bandwidth(core::ThreadPool& pool, double seconds = 0.35);
+/// Measures how fast the threads of a pool read together, each in its own part, from a buffer that no cache holds (four
+/// times the last cache, at least 256 MiB, at most a quarter of the memory that is free). Keeps the buffer, so that
+/// passes can be set between other work: what memory gives changes within minutes on a shared machine.
+class ReadMeter {
+ public:
+  /// kLimit when there is no memory for the buffer.
+  static core::Result<ReadMeter> create(core::ThreadPool& pool);
+  /// Bytes per second of one pass over the buffer. Nothing is written.
+  double pass();
+  /// The best pass of `seconds`, at least two passes.
+  double best(double seconds = 0.35);
+
+ private:
+  ReadMeter(core::ThreadPool& pool, core::AlignedBuffer buffer) : pool_(&pool), buffer_(std::move(buffer)) {}
+
+  core::ThreadPool* pool_;
+  core::AlignedBuffer buffer_;
+};
 
 /// float32 operations per second of all threads with the strongest instructions that LAMINA_ISA allows: the best slice
 /// of `seconds`.
@@ -50,7 +65,7 @@ double measure_float_peak(core::ThreadPool& pool, double seconds = 0.2);
 /// The same for 8-bit integer operations.
 double measure_int8_peak(core::ThreadPool& pool, double seconds = 0.2);
 
-/// All of them, about a second, two with tiles.
-core::Result<MachinePeaks> measure_peaks(core::ThreadPool& pool);
+/// All of them, about a second, two with tiles; reading is the meter's best.
+MachinePeaks measure_peaks(core::ThreadPool& pool, ReadMeter& meter);
 
 }  // namespace lamina::run

@@ -106,6 +106,7 @@ bool Batcher::open(Sequence& sequence) {
     sequence.cache_id = *id;
   }
   counts_.reused_tokens += runner_.length(sequence.cache_id);
+  sequence.note_cached(runner_.length(sequence.cache_id));
   return true;
 }
 

@@ -29,6 +29,7 @@ struct Event {
   std::vector<ScoredToken> tokens{};  ///< of the text, if log probabilities were asked for
   std::vector<ScoredToken> prompt{};  ///< of the prompt, likewise
   int64_t completion_tokens = 0;      ///< written so far
+  int64_t cached_tokens = 0;          ///< of the prompt, that another text had computed
   run::FinishReason finish = run::FinishReason::kNone;
   int stop = -1;                              ///< which stop string ended it; -1: none
   std::vector<std::vector<float>> vectors{};  ///< of texts that were embedded or scored
@@ -57,7 +58,7 @@ class Channel {
 /// Cancels a channel when its last copy goes: nobody listens any more.
 class Listener {
  public:
-  explicit Listener(std::shared_ptr<Channel> channel)
+  explicit Listener(const std::shared_ptr<Channel>& channel)
       : channel_(channel.get(), [kept = channel](Channel* one) { one->cancel(); }) {}
   Channel& channel() const { return *channel_; }
 

@@ -46,8 +46,29 @@ bool Connection::wait(short events, milliseconds time) const {
   }
 }
 
+/// Waits for what the encryption wants of the socket.
+bool Connection::wait_until(TlsState state, Clock::time_point end) const {
+  if (state != TlsState::kWantsRead && state != TlsState::kWantsWrite) return false;
+  const auto left = std::max(duration_cast<milliseconds>(end - Clock::now()), milliseconds(0));
+  return wait(state == TlsState::kWantsRead ? POLLIN : POLLOUT, left);
+}
+
+bool Connection::greet() {
+  if (!tls_) return true;
+  const auto end = Clock::now() + limits_.request;
+  while (true) {
+    const TlsState state = tls_->greet();
+    if (state == TlsState::kDone) return true;
+    if (!wait_until(state, end)) return false;
+  }
+}
+
+void Connection::end() {
+  if (tls_) tls_->end();
+}
+
 bool Connection::wait_for_request(milliseconds time) const {
-  return begin_ < end_ || wait(POLLIN, time);
+  return begin_ < end_ || (tls_ && tls_->pending()) || wait(POLLIN, time);
 }
 
 void Connection::begin_request() {
@@ -63,7 +84,7 @@ bool Connection::gone() const {
 }
 
 bool Connection::is_readable() const {
-  if (begin_ < end_) return true;
+  if (begin_ < end_ || (tls_ && tls_->pending())) return true;
   return wait(POLLIN, std::max(duration_cast<milliseconds>(deadline_ - Clock::now()), milliseconds(0)));
 }
 
@@ -71,12 +92,26 @@ bool Connection::is_writable() const {
   return wait(POLLOUT, limits_.write);
 }
 
-ssize_t Connection::read(char* data, size_t size) {
-  if (begin_ == end_) {
-    if (!is_readable()) return -1;
-    ssize_t got = 0;
+/// Bytes from the client into the buffer: how many, 0 at the end, or -1.
+ssize_t Connection::receive() {
+  if (!is_readable()) return -1;
+  ssize_t got = 0;
+  if (!tls_) {
     do got = recv(socket_, buffer_.data(), buffer_.size(), 0);
     while (got < 0 && errno == EINTR);
+    return got;
+  }
+  while (true) {
+    size_t count = 0;
+    const TlsState state = tls_->read(buffer_.data(), buffer_.size(), count);
+    if (state == TlsState::kDone) return static_cast<ssize_t>(count);
+    if (!wait_until(state, deadline_)) return -1;
+  }
+}
+
+ssize_t Connection::read(char* data, size_t size) {
+  if (begin_ == end_) {
+    const ssize_t got = receive();
     if (got <= 0) return got;
     begin_ = 0;
     end_ = static_cast<size_t>(got);
@@ -107,6 +142,15 @@ bool Connection::watch_head(const char* data, size_t size) {
 
 ssize_t Connection::write(const char* data, size_t size) {
   if (!is_writable()) return -1;
+  if (tls_) {
+    const auto end = Clock::now() + limits_.write;
+    while (true) {
+      size_t count = 0;
+      const TlsState state = tls_->write(data, size, count);
+      if (state == TlsState::kDone) return static_cast<ssize_t>(count);
+      if (!wait_until(state, end)) return -1;
+    }
+  }
   ssize_t sent = 0;
   do sent = send(socket_, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);

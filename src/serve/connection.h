@@ -7,13 +7,21 @@
 #include <string>
 
 #include "serve/http_limits.h"
+#include "serve/tls.h"
 
 namespace lamina::serve {
 
 /// A client's socket with limits on what a request's head may have and on how long a request may take to arrive.
 class Connection : public httplib::Stream {
  public:
-  Connection(int socket, const HttpLimits& limits) : socket_(socket), limits_(limits) {}
+  /// `tls` null: not encrypted.
+  Connection(int socket, const HttpLimits& limits, std::unique_ptr<TlsSession> tls)
+      : socket_(socket), limits_(limits), tls_(std::move(tls)) {}
+
+  /// Agrees with the client on encryption, if there is any; false when they do not.
+  bool greet();
+  /// Tells the client that nothing more comes.
+  void end();
 
   /// Waits for the first byte of a request; false when there will be none.
   bool wait_for_request(std::chrono::milliseconds wait) const;
@@ -36,10 +44,13 @@ class Connection : public httplib::Stream {
  private:
   using Clock = std::chrono::steady_clock;
   bool wait(short events, std::chrono::milliseconds time) const;
+  bool wait_until(TlsState state, Clock::time_point end) const;
+  ssize_t receive();
   bool watch_head(const char* data, size_t size);
 
   int socket_;
   const HttpLimits& limits_;
+  std::unique_ptr<TlsSession> tls_;
   std::array<char, 8192> buffer_;
   size_t begin_ = 0;
   size_t end_ = 0;

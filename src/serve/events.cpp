@@ -46,6 +46,7 @@ Answer<std::vector<PartResult>> collect(Channel& channel, int parts, const std::
     std::ranges::move(event.tokens, std::back_inserter(result.tokens));
     std::ranges::move(event.prompt, std::back_inserter(result.prompt));
     result.completion_tokens = event.completion_tokens;
+    result.cached_tokens = event.cached_tokens;
     if (event.last) {
       result.finish = event.finish;
       result.stop = event.stop;

@@ -18,6 +18,7 @@ struct PartResult {
   std::vector<ScoredToken> tokens;
   std::vector<ScoredToken> prompt;
   int64_t completion_tokens = 0;
+  int64_t cached_tokens = 0;
   run::FinishReason finish = run::FinishReason::kNone;
   int stop = -1;
   std::vector<std::vector<float>> vectors;

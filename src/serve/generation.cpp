@@ -141,10 +141,11 @@ std::string_view finish_name(run::FinishReason reason) {
   return reason == run::FinishReason::kLength ? "length" : "stop";
 }
 
-Json usage_json(int64_t prompt_tokens, int64_t completion_tokens) {
-  return {{"prompt_tokens", prompt_tokens},
-          {"completion_tokens", completion_tokens},
-          {"total_tokens", prompt_tokens + completion_tokens}};
+Json usage_json(const RequestRecord& record) {
+  return {{"prompt_tokens", record.prompt_tokens},
+          {"completion_tokens", record.completion_tokens},
+          {"total_tokens", record.prompt_tokens + record.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", record.cached_tokens}}}};
 }
 
 int64_t now_seconds() {

@@ -30,7 +30,7 @@ Answer<std::vector<GenerationJob>> make_jobs(const GenerationPlan& plan, const S
                                              std::vector<std::vector<int32_t>> prompts);
 
 std::string_view finish_name(run::FinishReason reason);
-Json usage_json(int64_t prompt_tokens, int64_t completion_tokens);
+Json usage_json(const RequestRecord& record);
 int64_t now_seconds();
 /// As JSON can hold it.
 double finite_log_probability(double value);

@@ -1,5 +1,6 @@
 #include "serve/http_server.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,12 +36,12 @@ thread_local bool full = false;
 /// Threads for connections, made when they are needed and kept.
 class Threads : public httplib::TaskQueue {
  public:
-  explicit Threads(size_t most) : most_(most) {}
+  explicit Threads(const std::atomic<int>& most) : most_(most) {}
 
   void enqueue(std::function<void()> task) override {
     {
       const std::lock_guard lock(mutex_);
-      if (busy_ < most_) {
+      if (busy_ < static_cast<size_t>(most_.load())) {
         ++busy_;
         tasks_.push_back(std::move(task));
         if (busy_ > threads_.size()) threads_.emplace_back([this] { work(); });
@@ -77,7 +78,7 @@ class Threads : public httplib::TaskQueue {
     }
   }
 
-  size_t most_;
+  const std::atomic<int>& most_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<std::function<void()>> tasks_;
@@ -98,6 +99,7 @@ void send_refusal(int socket, int status, std::string_view reason, const std::st
 /// Lets the client read what was sent: closing with unread bytes would make the system throw it away.
 void close_gently(int socket) {
   shutdown(socket, SHUT_WR);
+  fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK);
   std::array<char, 4096> rest;
   timeval limit{.tv_sec = 0, .tv_usec = 200'000};
   setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
@@ -111,8 +113,9 @@ void close_gently(int socket) {
 
 class HttpServer::Impl : public httplib::Server {
  public:
-  Impl(const HttpLimits& limits, HttpHandlers handlers) : limits_(limits), handlers_(std::move(handlers)) {
-    new_task_queue = [this] { return new Threads(static_cast<size_t>(limits_.connections)); };
+  Impl(const HttpLimits& limits, HttpHandlers handlers, std::shared_ptr<const Tls> tls)
+      : limits_(limits), handlers_(std::move(handlers)), tls_(std::move(tls)), most_(limits.connections) {
+    new_task_queue = [this] { return new Threads(most_); };
     set_payload_max_length(static_cast<size_t>(limits_.body_bytes));
     set_tcp_nodelay(true);
     set_socket_options([](socket_t socket) {
@@ -184,19 +187,22 @@ class HttpServer::Impl : public httplib::Server {
     return static_cast<int>(sockets_.size());
   }
   int port() const { return port_; }
+  void set_connections(int most) { most_ = most; }
 
  private:
   bool process_and_close_socket(socket_t socket) override {
     if (full) {
-      send_refusal(socket, 503, "Service Unavailable", fmt::format("{} connections are open", limits_.connections));
+      // Without encryption, which a full server does not begin, an encrypted client would not understand it.
+      if (!tls_) send_refusal(socket, 503, "Service Unavailable", fmt::format("{} connections are open", most_.load()));
       close(socket);
       return true;
     }
     mark(socket, true);
     {
-      Connection connection(socket, limits_);
+      Connection connection(socket, limits_, tls_ ? tls_->session(socket) : nullptr);
       current = &connection;
-      serve(connection);
+      if (connection.greet()) serve(connection);
+      connection.end();
       current = nullptr;
     }
     {
@@ -284,6 +290,8 @@ class HttpServer::Impl : public httplib::Server {
 
   HttpLimits limits_;
   HttpHandlers handlers_;
+  std::shared_ptr<const Tls> tls_;
+  std::atomic<int> most_;  ///< connections
   int port_ = -1;
   std::atomic<bool> started_ = false;
   std::atomic<bool> stopping_ = false;
@@ -292,8 +300,8 @@ class HttpServer::Impl : public httplib::Server {
   std::map<int, bool> sockets_;  ///< open ones, and whether they wait for a request
 };
 
-HttpServer::HttpServer(const HttpLimits& limits, HttpHandlers handlers)
-    : impl_(std::make_unique<Impl>(limits, std::move(handlers))) {}
+HttpServer::HttpServer(const HttpLimits& limits, HttpHandlers handlers, std::shared_ptr<const Tls> tls)
+    : impl_(std::make_unique<Impl>(limits, std::move(handlers), std::move(tls))) {}
 HttpServer::~HttpServer() = default;
 
 Status HttpServer::bind(const std::string& host, int port) {
@@ -318,6 +326,10 @@ void HttpServer::cut() {
 
 int HttpServer::connections() const {
   return impl_->open_connections();
+}
+
+void HttpServer::set_connections(int most) {
+  impl_->set_connections(most);
 }
 
 }  // namespace lamina::serve

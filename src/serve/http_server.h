@@ -7,6 +7,7 @@
 
 #include "serve/http_limits.h"
 #include "serve/reply.h"
+#include "serve/tls.h"
 
 namespace lamina::serve {
 
@@ -33,7 +34,8 @@ struct HttpHandlers {
 /// HTTP/1.1 over sockets: a thread for each connection, limits on all that a client can use.
 class HttpServer {
  public:
-  HttpServer(const HttpLimits& limits, HttpHandlers handlers);
+  /// `tls` null: not encrypted.
+  HttpServer(const HttpLimits& limits, HttpHandlers handlers, std::shared_ptr<const Tls> tls);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -50,6 +52,8 @@ class HttpServer {
   void cut();
   /// Connections that are open.
   int connections() const;
+  /// How many may be from now on.
+  void set_connections(int most);
 
  private:
   class Impl;

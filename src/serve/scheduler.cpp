@@ -69,6 +69,16 @@ void Scheduler::drain() {
   draining_ = true;
 }
 
+int64_t Scheduler::queue() const {
+  const std::lock_guard lock(mutex_);
+  return options_.queue;
+}
+
+void Scheduler::set_queue(int64_t most) {
+  const std::lock_guard lock(mutex_);
+  options_.queue = most;
+}
+
 bool Scheduler::draining() const {
   const std::lock_guard lock(mutex_);
   return draining_;
@@ -94,7 +104,11 @@ void Scheduler::work() {
   while (take_arrivals(!busy)) {
     busy = false;
     for (size_t i = 0; i < slots_.size(); ++i) {
-      if (slots_[i].worker().step()) busy = true;
+      run::Runner& runner = *models_[i]->runner;
+      models_[i]->watch->begin(runner);
+      const bool stepped = slots_[i].worker().step();
+      models_[i]->watch->end(runner, stepped);
+      busy = busy || stepped;
       tell(i);
     }
   }

@@ -44,6 +44,10 @@ class Scheduler {
   /// From now on nothing is taken in; what runs goes on.
   void drain();
   bool draining() const;
+  /// How many parts of requests may wait for a model.
+  int64_t queue() const;
+  /// The same from now on.
+  void set_queue(int64_t most);
   /// Ends the thread. What was not finished is told so.
   void stop();
 

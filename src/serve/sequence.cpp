@@ -98,6 +98,7 @@ void Sequence::write(int32_t token, std::span<const float> logits) {
     }
   }
   event.completion_tokens = generated();
+  event.cached_tokens = std::max<int64_t>(cached_, 0);
   if (!prompt_scores_.empty()) event.prompt = std::exchange(prompt_scores_, {});
   if (event.last || !event.text.empty() || !event.tokens.empty() || !event.prompt.empty())
     job_.channel->push(std::move(event));
@@ -131,6 +132,7 @@ void Sequence::end(FinishReason reason, Event& event) {
   event.finish = reason;
   event.stop = stops_.matched();
   event.completion_tokens = generated();
+  event.cached_tokens = std::max<int64_t>(cached_, 0);
   event.last = true;
 }
 

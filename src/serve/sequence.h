@@ -58,6 +58,9 @@ class Sequence {
   /// Takes the logits after that position, and tells what follows from them. The token that follows the last known one
   /// is drawn; finished() may be true afterwards.
   core::Status accept(int64_t position, std::span<const float> logits);
+  /// How many tokens of the prompt another text had computed when it began; what is found when it begins anew after it
+  /// was set back does not count.
+  void note_cached(int64_t tokens) { cached_ = cached_ < 0 ? tokens : cached_; }
   /// Ends it: nothing more is told than this.
   void fail(core::Error error);
   /// For a job of no tokens, whose prompt is not scored either.
@@ -93,6 +96,7 @@ class Sequence {
   int64_t prompt_scored_ = 1;               ///< tokens of the prompt; the first has nothing to be scored by
   std::vector<Pending> pending_;            ///< tokens whose text is not yet told
   size_t decoded_ = 0;                      ///< bytes that tokens have given
+  int64_t cached_ = -1;                     ///< tokens; -1: it has not begun
   size_t told_ = 0;                         ///< bytes of them that were told
   run::FinishReason finish_ = run::FinishReason::kNone;
   core::Stopwatch clock_;

@@ -7,6 +7,7 @@
 #include "embed/settings.h"
 #include "models/model.h"
 #include "run/runner.h"
+#include "serve/layer_watch.h"
 #include "text/chat_template.h"
 #include "text/pair_template.h"
 #include "text/tokenizer.h"
@@ -28,11 +29,12 @@ struct ServedModel {
   std::unique_ptr<models::Model> model;
   std::unique_ptr<run::Runner> runner;
   text::Tokenizer tokenizer;
-  std::optional<text::ChatTemplate> chat_template{};     ///< of models that generate
-  std::optional<embed::Settings> settings{};             ///< of models that embed or rank
-  std::optional<text::PairTemplate> pair_template{};     ///< of models that rank
-  int64_t created = 0;                                   ///< seconds since 1970
-  std::shared_ptr<Grammars> grammars = make_grammars();  ///< that answers were asked to keep to
+  std::optional<text::ChatTemplate> chat_template{};                    ///< of models that generate
+  std::optional<embed::Settings> settings{};                            ///< of models that embed or rank
+  std::optional<text::PairTemplate> pair_template{};                    ///< of models that rank
+  int64_t created = 0;                                                  ///< seconds since 1970
+  std::unique_ptr<LayerWatch> watch = std::make_unique<LayerWatch>(0);  ///< of its steps
+  std::shared_ptr<Grammars> grammars = make_grammars();                 ///< that answers were asked to keep to
 
   /// Tokens of one text, special ones included.
   int64_t context() const { return runner->options().context; }

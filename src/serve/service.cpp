@@ -44,7 +44,7 @@ const Route* find_route(const HttpRequest& request) {
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
   const auto all = routes();
   const auto found = std::ranges::find_if(
-      all, [&](const Route& route) { return route.path == request.path && route.method == method; });
+      all, [&](const Route& route) { return route.method == method && match_path(route.path, request.path); });
   return found == all.end() ? nullptr : &*found;
 }
 
@@ -65,6 +65,16 @@ std::string_view reason_of(int status) {
   }
 }
 
+/// Whether a client's id may go into headers and logs as it is.
+bool is_plain_id(std::string_view id) {
+  constexpr size_t kMost = 128;
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.' || c == ':';
+  };
+  return !id.empty() && id.size() <= kMost && std::ranges::all_of(id, plain);
+}
+
 std::string random_text() {
   std::random_device device;
   return fmt::format("{:08x}{:08x}", device(), device());
@@ -79,8 +89,10 @@ Service::Service(std::vector<std::unique_ptr<ServedModel>>& models, ServiceOptio
       http_(options_.http,
             {.check = [this](const HttpRequest& request) { return check(request); },
              .answer = [this](const HttpRequest& request) { return answer(request); },
-             .refuse = [this](const HttpRequest& request, int status) { return refuse(request, status, {}); }}),
-      run_id_(random_text()) {}
+             .refuse = [this](const HttpRequest& request, int status) { return refuse(request, status, {}); }},
+            options_.tls),
+      run_id_(random_text()),
+      rules_(std::make_shared<const ServiceRules>(options_.rules)) {}
 
 Service::~Service() {
   stop(std::chrono::milliseconds(0));
@@ -101,6 +113,22 @@ void Service::stop(std::chrono::milliseconds grace) {
   http_.cut();
 }
 
+std::shared_ptr<const ServiceRules> Service::rules() const {
+  const std::lock_guard lock(mutex_);
+  return rules_;
+}
+
+void Service::change(ServiceRules rules) {
+  auto changed = std::make_shared<const ServiceRules>(std::move(rules));
+  const std::lock_guard lock(mutex_);
+  rules_ = std::move(changed);
+}
+
+void Service::change_limits(int connections, int64_t queue) {
+  http_.set_connections(connections);
+  scheduler_.set_queue(queue);
+}
+
 std::string Service::next_id() {
   return fmt::format("{}-{}", run_id_, ++ids_);
 }
@@ -111,17 +139,25 @@ std::map<std::pair<std::string, int>, int64_t> Service::answered() const {
 }
 
 RequestRecord Service::record_of(const HttpRequest& request) {
-  return {.id = next_id(), .client = request.client, .method = request.method, .path = request.path};
+  std::string id = next_id();
+  std::string told = request.header("X-Request-Id");
+  if (!is_plain_id(told)) told = id;
+  return {.id = std::move(id),
+          .told_id = std::move(told),
+          .client = request.client,
+          .method = request.method,
+          .path = request.path};
 }
 
 /// The reply to a request that no route sees; without a message the status speaks for itself.
 Reply Service::refuse(const HttpRequest& request, int status, std::string message) {
   RequestRecord record = record_of(request);
   // Only paths of routes are counted, so that strangers cannot fill the memory with names.
-  if (find_route(request) == nullptr) record.path = "other";
+  const Route* route = find_route(request);
+  record.path = route == nullptr ? "other" : route->path;
   record.status = status;
   Reply reply = refusal_reply(Refusal(status, message.empty() ? std::string(reason_of(status)) : std::move(message)));
-  reply.headers.emplace_back("X-Request-Id", record.id);
+  reply.headers.emplace_back("X-Request-Id", record.told_id);
   add_shared_headers(request, reply);
   finish(record);
   return reply;
@@ -130,14 +166,14 @@ Reply Service::refuse(const HttpRequest& request, int status, std::string messag
 /// Everything that can be said before the body is there.
 std::optional<Reply> Service::check(const HttpRequest& request) {
   const auto say = [&](int status, std::string message) { return refuse(request, status, std::move(message)); };
+  const auto rules = this->rules();
   const std::string origin = request.header("Origin");
   const std::string host = request.header("Host");
   const bool foreign = !origin.empty() && origin != "http://" + host && origin != "https://" + host;
   const bool allowed =
-      std::ranges::any_of(options_.origins, [&](const auto& one) { return one == "*" || one == origin; });
+      std::ranges::any_of(rules->origins, [&](const auto& one) { return one == "*" || one == origin; });
   if (foreign && !allowed) return say(403, fmt::format("pages of {} may not ask this server", origin));
-  if (options_.checks_host && !is_loopback(host))
-    return say(403, "the Host header names another machine than this one");
+  if (rules->checks_host && !is_loopback(host)) return say(403, "the Host header names another machine than this one");
   if (request.method == "OPTIONS" && foreign) {
     Reply reply{.status = 204};
     add_shared_headers(request, reply);
@@ -145,14 +181,15 @@ std::optional<Reply> Service::check(const HttpRequest& request) {
   }
   const Route* route = find_route(request);
   if (route == nullptr) {
-    const bool known = std::ranges::any_of(routes(), [&](const Route& one) { return one.path == request.path; });
+    const bool known =
+        std::ranges::any_of(routes(), [&](const Route& one) { return match_path(one.path, request.path).has_value(); });
     if (known) return say(405, fmt::format("{} is not for this route; /openapi.json lists them", request.method));
     return say(404, {});
   }
-  if (route->open || options_.keys.empty()) return std::nullopt;
+  if (route->open || rules->keys.empty()) return std::nullopt;
   const std::string key = key_of(request);
   bool right = false;
-  for (const std::string& one : options_.keys) right |= equal_in_constant_time(key, one);
+  for (const std::string& one : rules->keys) right |= equal_in_constant_time(key, one);
   if (right) return std::nullopt;
   return say(401, key.empty() ? "an API key is needed: Authorization: Bearer KEY" : "the API key is wrong");
 }
@@ -161,7 +198,8 @@ void Service::add_shared_headers(const HttpRequest& request, Reply& reply) const
   reply.headers.emplace_back("X-Content-Type-Options", "nosniff");
   const std::string origin = request.header("Origin");
   if (origin.empty()) return;
-  for (const std::string& allowed : options_.origins) {
+  const auto rules = this->rules();
+  for (const std::string& allowed : rules->origins) {
     if (allowed != "*" && allowed != origin) continue;
     reply.headers.emplace_back("Access-Control-Allow-Origin", allowed);
     reply.headers.emplace_back("Access-Control-Allow-Headers", "Authorization, Content-Type, x-api-key");
@@ -174,9 +212,15 @@ Reply Service::answer(const HttpRequest& request) {
   const core::Stopwatch watch;
   const Route& route = *find_route(request);
   const auto record = std::make_shared<RequestRecord>(record_of(request));
+  record->path = route.path;
   // Those who share no key share nothing that is kept either.
-  const uint64_t tenant = options_.keys.empty() ? 0 : std::hash<std::string>()(key_of(request));
-  Call call{.service = *this, .request = request, .body = {}, .record = record, .tenant = tenant};
+  const uint64_t tenant = rules()->keys.empty() ? 0 : std::hash<std::string>()(key_of(request));
+  Call call{.service = *this,
+            .request = request,
+            .body = {},
+            .record = record,
+            .tenant = tenant,
+            .id = std::string(*match_path(route.path, request.path))};
   const auto handle = [&]() -> Answer<Reply> {
     if (route.fields == nullptr) return route.handler(call);
     if (!request.header("Content-Type").starts_with("application/json"))
@@ -187,7 +231,7 @@ Reply Service::answer(const HttpRequest& request) {
   };
   Answer<Reply> answered = handle();
   Reply reply = answered ? std::move(*answered) : refusal_reply(answered.error());
-  reply.headers.emplace_back("X-Request-Id", record->id);
+  reply.headers.emplace_back("X-Request-Id", record->told_id);
   add_shared_headers(request, reply);
   record->status = reply.status;
   if (!reply.stream) {
@@ -208,7 +252,7 @@ void Service::finish(const RequestRecord& record) {
     const std::lock_guard lock(mutex_);
     ++answered_[{record.path, record.status}];
   }
-  if (options_.log) options_.log(record);
+  if (const auto rules = this->rules(); rules->log) rules->log(record);
 }
 
 Answer<size_t> Call::find_model(std::initializer_list<Task> tasks) {

@@ -10,13 +10,15 @@
 #include <vector>
 
 #include "serve/http_server.h"
+#include "serve/response_store.h"
 #include "serve/scheduler.h"
 
 namespace lamina::serve {
 
 /// What is noted of a request when it has been answered.
 struct RequestRecord {
-  std::string id;
+  std::string id;         ///< of this server's making, unlike all others
+  std::string told_id{};  ///< what the client calls it, or `id`; the answer's X-Request-Id
   std::string client;
   std::string method;
   std::string path;
@@ -24,16 +26,23 @@ struct RequestRecord {
   int status = 0;
   double seconds = 0;
   int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  ///< of the prompt, that another text had computed
   int64_t completion_tokens = 0;
 };
 
-struct ServiceOptions {
+/// What may change while the server runs.
+struct ServiceRules {
   std::vector<std::string> keys{};     ///< requests must carry one of them; none: no key is asked for
   std::vector<std::string> origins{};  ///< of pages of other sites that may ask ("*": all)
   bool checks_host = false;            ///< answer only requests to a loopback name (without keys, on loopback)
+  std::function<void(const RequestRecord& record)> log{};  ///< called by several threads at once
+};
+
+struct ServiceOptions {
+  ServiceRules rules{};
   SchedulerOptions scheduler{};
   HttpLimits http{};
-  std::function<void(const RequestRecord& record)> log{};  ///< called by several threads at once
+  std::shared_ptr<const Tls> tls{};  ///< null: not encrypted
 };
 
 /// The whole server: models, their scheduler, the routes and the sockets.
@@ -53,7 +62,12 @@ class Service {
 
   const std::vector<std::unique_ptr<ServedModel>>& models() const { return models_; }
   Scheduler& scheduler() { return scheduler_; }
+  ResponseStore& responses() { return responses_; }
   const ServiceOptions& options() const { return options_; }
+  /// Goes by these rules from now on; requests that are being answered keep theirs.
+  void change(ServiceRules rules);
+  /// How many connections may be open, and how many parts of requests may wait for a model.
+  void change_limits(int connections, int64_t queue);
   int connections() const { return http_.connections(); }
   /// Answered requests by path and status.
   std::map<std::pair<std::string, int>, int64_t> answered() const;
@@ -66,14 +80,17 @@ class Service {
   RequestRecord record_of(const HttpRequest& request);
   void finish(const RequestRecord& record);
   void add_shared_headers(const HttpRequest& request, Reply& reply) const;
+  std::shared_ptr<const ServiceRules> rules() const;
 
   std::vector<std::unique_ptr<ServedModel>>& models_;
   ServiceOptions options_;
   Scheduler scheduler_;
+  ResponseStore responses_;
   HttpServer http_;
   std::atomic<uint64_t> ids_{0};
   std::string run_id_;  ///< tells this process's ids from those of others
   mutable std::mutex mutex_;
+  std::shared_ptr<const ServiceRules> rules_;
   std::map<std::pair<std::string, int>, int64_t> answered_;
 };
 
@@ -84,6 +101,7 @@ struct Call {
   Json body;
   std::shared_ptr<RequestRecord> record;
   uint64_t tenant = 0;  ///< by the request's key
+  std::string id{};     ///< what stands for {id} in the route's path
 
   const ServedModel& model(size_t index) const { return *service.models()[index]; }
   /// The model that the body names, which must be for one of these tasks; without a name the only one for them.

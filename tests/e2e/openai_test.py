@@ -2,63 +2,24 @@
 """The server as an unchanged client of OpenAI's sees it: chat, streams, completions, embeddings, errors, the end."""
 
 import json
-import os
-import pathlib
-import re
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 import unittest
-import urllib.request
 
 from command_line import LAMINA
+from served import CHAT, EMBEDDER, KEY, Server, need
 
-HOME = pathlib.Path(os.environ.get("LAMINA_HOME", pathlib.Path.home() / ".cache" / "lamina"))
-CHAT, EMBEDDER = "smollm2-135m", "minilm-l6"
-KEY = "a-secret-of-this-test"
+need(["openai", "jsonschema"], [CHAT, EMBEDDER])
 
-try:
-    import jsonschema
-    import openai
-except ImportError:
-    print("not run: the openai or the jsonschema package is not there; ./dev test installs them")
-    sys.exit(77)
-if not all((HOME / "models" / name).is_dir() for name in (CHAT, EMBEDDER)):
-    print(f"not run: {CHAT} or {EMBEDDER} is not in the store")
-    sys.exit(77)
+import jsonschema  # noqa: E402
+import openai  # noqa: E402
 
 
-class Server:
-    """`lamina serve` on a free port."""
-
-    def __init__(self, *arguments):
-        command = [str(LAMINA), "serve", *arguments, "--port", "0", "--json", "--api-key", KEY, "--log", "json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(self.process.communicate()[1])
-        self.start = json.loads(line)
-        self.log = []
-        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
-        self.reader.start()
-        self.client = openai.OpenAI(base_url=self.start["address"] + "/v1", api_key=KEY, max_retries=0, timeout=300)
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(120)
-        self.reader.join(10)
-        self.process.stdout.close()
-        self.process.stderr.close()
-        return status
-
-    def metrics(self):
-        request = urllib.request.Request(self.start["address"] + "/metrics", headers={"Authorization": f"Bearer {KEY}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            text = answer.read().decode()
-        return {name: float(value) for name, value in re.findall(r"(?m)^([^#\s]\S*) (\S+)$", text)}
+def client_of(server, key=KEY):
+    return openai.OpenAI(base_url=server.address + "/v1", api_key=key, max_retries=0, timeout=300)
 
 
 def ask(text, **options):
@@ -69,7 +30,7 @@ class OpenAiTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = Server(f"chat={CHAT}", EMBEDDER, "--ctx", "1024", "--parallel", "4")
-        cls.client = cls.server.client
+        cls.client = client_of(cls.server)
 
     @classmethod
     def tearDownClass(cls):
@@ -163,51 +124,82 @@ class OpenAiTest(unittest.TestCase):
         with self.assertRaises(openai.BadRequestError):
             self.client.embeddings.create(model=EMBEDDER, input="x", dimensions=64)
 
-    def test_structured_answers(self):
-        schema = {"type": "object", "additionalProperties": False, "required": ["name", "age"], "properties": {
-            "name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "minimum": 1, "maximum": 120},
-            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3}}}
-        wanted = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema, "strict": True}}
-        answer = self.chat("Describe a person as JSON.", response_format=wanted, max_tokens=120, temperature=1, seed=3, n=4)
-        for choice in answer.choices:
-            self.assertEqual(choice.finish_reason, "stop")
-            jsonschema.validate(json.loads(choice.message.content), schema)
-        text = "".join(event.choices[0].delta.content or "" for event in self.chat(
-            "Describe a person as JSON.", response_format=wanted, max_tokens=120, stream=True))
-        jsonschema.validate(json.loads(text), schema)
-        free = self.chat("Say something as JSON.", response_format={"type": "json_object"}, max_tokens=400, temperature=0.7, seed=1)
-        if free.choices[0].finish_reason == "stop":
-            self.assertIsInstance(json.loads(free.choices[0].message.content), dict)
-        year = self.chat("When?", extra_body={"structured_outputs": {"regex": "(19|20)[0-9]{2}"}}).choices[0].message.content
-        self.assertRegex(year, "^(19|20)[0-9]{2}$")
-        with self.assertRaises(openai.BadRequestError) as found:
-            self.chat("x", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"items": {"not": {}}}}})
-        self.assertEqual(found.exception.param, "response_format.json_schema.schema#/items/not")
+    def test_embeddings_in_other_forms(self):
+        plain = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="float").data[0].embedding
+        coded = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="int8").data[0]
+        scale = coded.model_extra["scale"]
+        self.assertLessEqual(max(abs(a - scale * b) for a, b in zip(plain, coded.embedding)), 0.51 * scale)
+        signs = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="ubinary").data[0].embedding
+        self.assertEqual("".join(f"{int(byte):08b}" for byte in signs), "".join("1" if value > 0 else "0" for value in plain))
+        less = self.client.embeddings.create(model=EMBEDDER, input="rain", encoding_format="binary").data[0].embedding
+        self.assertEqual([byte + 128 for byte in less], signs)
 
-    def test_tools(self):
-        weather = {"type": "function", "function": {"name": "get_weather", "description": "the weather of a city", "parameters": {
-            "type": "object", "additionalProperties": False, "required": ["city"],
-            "properties": {"city": {"type": "string", "maxLength": 30}, "unit": {"enum": ["C", "F"]}}}}}
-        ask_weather = {"tools": [weather], "tool_choice": "required", "max_tokens": 100, "parallel_tool_calls": False}
-        answer = self.chat("How is the weather in Paris?", **ask_weather).choices[0]
-        self.assertEqual(answer.finish_reason, "tool_calls")
-        call = answer.message.tool_calls[0]
-        self.assertEqual(call.function.name, "get_weather")
-        jsonschema.validate(json.loads(call.function.arguments), weather["function"]["parameters"])
-        name, arguments, finish = "", "", None
-        for event in self.chat("How is the weather in Paris?", **ask_weather, stream=True):
-            choice = event.choices[0]
-            for piece in choice.delta.tool_calls or []:
-                name += piece.function.name or ""
-                arguments += piece.function.arguments or ""
-            finish = choice.finish_reason or finish
-        self.assertEqual((name, arguments, finish), ("get_weather", call.function.arguments, "tool_calls"))
-        history = [{"role": "user", "content": "How is the weather in Paris?"}, answer.message,
-                   {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
-        told = self.client.chat.completions.create(model="chat", messages=history, tools=[weather], tool_choice="none", max_tokens=8)
-        self.assertIsNone(told.choices[0].message.tool_calls)
-        free = self.chat("Say hello.", tools=[weather]).choices[0]
-        self.assertIn(free.finish_reason, ("stop", "length", "tool_calls"))
+    def test_cached_tokens(self):
+        text = "Tell me of the river " + " ".join(str(i) for i in range(60))
+        first = self.chat(text, max_tokens=4)
+        second = self.chat(text + " and its bank.", max_tokens=4)
+        self.assertGreater(second.usage.prompt_tokens_details.cached_tokens, first.usage.prompt_tokens_details.cached_tokens + 100)
+        self.assertLess(second.usage.prompt_tokens_details.cached_tokens, second.usage.prompt_tokens)
+
+    def respond(self, text, **options):
+        return self.client.responses.create(**{"model": "chat", "input": text, "temperature": 0, "max_output_tokens": 16, **options})
+
+    def test_responses(self):
+        first = self.respond("Name a colour.", instructions="Be brief.")
+        told = self.client.chat.completions.create(
+            model="chat", temperature=0, max_tokens=16,
+            messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a colour."}])
+        self.assertEqual(first.output_text, told.choices[0].message.content)
+        self.assertEqual((first.usage.input_tokens, first.usage.output_tokens),
+                         (told.usage.prompt_tokens, told.usage.completion_tokens))
+        if first.usage.output_tokens == 16:
+            self.assertEqual((first.status, first.incomplete_details.reason), ("incomplete", "max_output_tokens"))
+        self.assertEqual(self.client.responses.retrieve(first.id), first)
+        again = self.respond("Another one.", previous_response_id=first.id)
+        told = self.client.chat.completions.create(
+            model="chat", temperature=0, max_tokens=16,
+            messages=[{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": first.output_text},
+                      {"role": "user", "content": "Another one."}])
+        self.assertEqual(again.output_text, told.choices[0].message.content)
+        items = self.respond([{"role": "user", "content": [{"type": "input_text", "text": "Name a colour."}]},
+                              {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": first.output_text}]},
+                              {"role": "user", "content": "Another one."}], store=False)
+        self.assertEqual(items.output_text, again.output_text)
+        with self.assertRaises(openai.NotFoundError):
+            self.client.responses.retrieve(items.id)
+        self.client.responses.delete(first.id)
+        with self.assertRaises(openai.BadRequestError) as found:
+            self.respond("Another one.", previous_response_id=first.id)
+        self.assertEqual(found.exception.code, "previous_response_not_found")
+
+    def test_a_stream_of_responses(self):
+        whole = self.respond("Tell me about cats.")
+        events = list(self.respond("Tell me about cats.", stream=True))
+        self.assertEqual([event.sequence_number for event in events], list(range(len(events))))
+        kinds = [event.type for event in events if event.type != "response.output_text.delta"]
+        self.assertEqual(kinds, ["response.created", "response.in_progress", "response.output_item.added",
+                                 "response.content_part.added", "response.output_text.done", "response.content_part.done",
+                                 "response.output_item.done", f"response.{whole.status}"])
+        text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+        self.assertEqual(text, whole.output_text)
+        last = events[-1].response
+        self.assertEqual(last.output_text, text)
+        self.assertEqual(last.usage.output_tokens, whole.usage.output_tokens)
+        self.assertEqual(self.client.responses.retrieve(last.id).output_text, text)
+        # Its helper knows answers alone that come to their end.
+        word = text.split()[2]
+        with self.client.responses.stream(model="chat", input="Tell me about cats.", temperature=0, max_output_tokens=16,
+                                          extra_body={"stop": word}) as stream:
+            for _ in stream:
+                pass
+            self.assertEqual(stream.get_final_response().output_text, text[:text.index(word)])
+        gone = self.respond("Count to a thousand.", stream=True, max_output_tokens=900)
+        next(iter(gone))
+        gone.close()
+        self.until_idle()
+        with self.assertRaises(openai.BadRequestError) as found:
+            self.respond("x", tools=[{"type": "function", "name": "f", "parameters": {}, "strict": False}])
+        self.assertEqual(found.exception.param, "tools")
 
     def test_errors(self):
         with self.assertRaises(openai.NotFoundError) as found:
@@ -220,38 +212,37 @@ class OpenAiTest(unittest.TestCase):
             self.chat("word " * 2000)
         self.assertEqual(found.exception.code, "context_length_exceeded")
         self.assertIn("1024", found.exception.message)
-        stranger = openai.OpenAI(base_url=self.server.start["address"] + "/v1", api_key="wrong", max_retries=0)
         with self.assertRaises(openai.AuthenticationError):
-            stranger.models.list()
+            client_of(self.server, "wrong").models.list()
 
     def test_a_closed_stream_frees_its_place(self):
         stream = self.chat("Count to a thousand.", stream=True, max_tokens=900, extra_body={"ignore_eos": True})
         next(iter(stream))
         stream.close()
+        self.until_idle()
+        self.assertEqual(self.server.metrics()['lamina_cache_blocks_used{model="chat"}'], 0)
+
+    def until_idle(self):
         running = 'lamina_requests_running{model="chat"}'
         for _ in range(100):
             if self.server.metrics()[running] == 0:
                 break
             time.sleep(0.05)
         self.assertEqual(self.server.metrics()[running], 0)
-        self.assertEqual(self.server.metrics()['lamina_cache_blocks_used{model="chat"}'], 0)
 
 
 class EndTest(unittest.TestCase):
     def test_what_runs_is_finished(self):
         server = Server(f"chat={CHAT}", "--ctx", "512", "--drain", "600")
-        self.addCleanup(server.process.kill)
-        stream = server.client.chat.completions.create(**ask("Tell a story.", stream=True, max_tokens=30,
+        self.addCleanup(server.close)
+        stream = client_of(server).chat.completions.create(**ask("Tell a story.", stream=True, max_tokens=30,
                                                              extra_body={"ignore_eos": True}))
         events = iter(stream)
         next(events)
         server.process.send_signal(signal.SIGTERM)
         finish = [event.choices[0].finish_reason for event in events][-1]
         self.assertEqual(finish, "length")
-        self.assertEqual(server.process.wait(120), 0)
-        server.process.stdout.close()
-        server.reader.join(10)
-        server.process.stderr.close()
+        self.assertEqual(server.wait(), 0)
 
 
 if __name__ == "__main__":

@@ -56,19 +56,19 @@ TEST(AnswerParser, ReadsCallsOfEachForm) {
          "\"arguments\": {}}\n</tool_call>\n",
          two);
   expect("generic", "{\"name\": \"f\", \"arguments\": {\"a\": [1, \"}\"]}}", one);
-  expect("llama3", "{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}", one);
-  expect("llama3", "<|python_tag|>{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}", one);
-  expect("mistral", "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": {}}]",
-         two);
-  expect("mistral-named", "[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[ARGS]{}", two);
-  expect("granite", "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": {}}]",
-         two);
-  expect("deepseek-v3",
+  expect("bare-parameters", "{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}", one);
+  expect("bare-parameters", "<|python_tag|>{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}", one);
+  expect("bracket-list",
+         "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": {}}]", two);
+  expect("bracket-named", "[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[ARGS]{}", two);
+  expect("bar-list",
+         "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": {}}]", two);
+  expect("fenced",
          "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": "
          "1}\n```<｜tool▁call▁end｜>\n"
          "<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
          two);
-  expect("deepseek-v3.1",
+  expect("separated",
          "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": "
          "1}<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}"
          "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
@@ -82,7 +82,7 @@ TEST(AnswerParser, KeepsWhatIsSaid) {
          {.reasoning = "", .content = "a < b, <tool> and  spaces ", .calls = {}});
   expect("hermes", "{\"a\": 1}", {.reasoning = "", .content = "{\"a\": 1}", .calls = {}});
   expect("generic", "{\"a\": 1}", {.reasoning = "", .content = "{\"a\": 1}", .calls = {}});
-  expect("llama3", "{ no JSON", {.reasoning = "", .content = "{ no JSON", .calls = {}});
+  expect("bare-parameters", "{ no JSON", {.reasoning = "", .content = "{ no JSON", .calls = {}});
   expect("hermes", "<tool_call>what</tool_call>",
          {.reasoning = "", .content = "<tool_call>what</tool_call>", .calls = {}});
   expect("hermes", "<tool_call>{\"name\": \"f\"}", {.reasoning = "", .content = "", .calls = {{"f", "{}"}}});

@@ -236,7 +236,7 @@ TEST(Connections, BodiesThatAreNoRequests) {
 
 TEST(Access, KeysAreAskedFor) {
   ServiceOptions options;
-  options.keys = {"first-secret", "second-secret"};
+  options.rules.keys = {"first-secret", "second-secret"};
   TestServer server(ModelOptions{}, options);
   EXPECT_EQ(server.get("/health").status, 200);
   EXPECT_EQ(server.get("/v1/models").status, 401);
@@ -250,8 +250,8 @@ TEST(Access, KeysAreAskedFor) {
 
 TEST(Access, OtherSitesPagesAreKeptOut) {
   ServiceOptions options;
-  options.checks_host = true;
-  options.origins = {"https://friend.example"};
+  options.rules.checks_host = true;
+  options.rules.origins = {"https://friend.example"};
   TestServer server(ModelOptions{}, options);
   EXPECT_EQ(server.get("/v1/models").status, 200);
   EXPECT_EQ(server.get("/v1/models", {{"Host", "evil.example"}}).status, 403);

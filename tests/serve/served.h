@@ -26,6 +26,7 @@ struct ModelOptions {
   int64_t max_rows = 64;
   int64_t cache_tokens = 0;
   std::string chat_template = kTemplate;
+  int64_t watch_every = 0;
 };
 
 /// A golden model ready to be served; exact arithmetic, keys and values in float32.
@@ -54,6 +55,7 @@ inline std::unique_ptr<ServedModel> open_model(core::ThreadPool& pool, const Mod
                                                           .runner = std::move(*runner),
                                                           .tokenizer = std::move(*tokenizer)});
   if (const auto uses = read_uses(*served); !uses) throw std::runtime_error(uses.error().text());
+  served->watch = std::make_unique<LayerWatch>(options.watch_every);
   if (*task == Task::kGenerate && !options.chat_template.empty())
     served->chat_template = text::ChatTemplate::compile(options.chat_template).value();
   return served;

@@ -130,6 +130,7 @@ struct ChatStream {
     }
     if (!event.last) return true;
     record->completion_tokens += event.completion_tokens;
+    record->cached_tokens = std::max(record->cached_tokens, event.cached_tokens);
     const Json logprobs = choice.tokens.empty() ? Json() : answering.logprobs(choice.tokens);
     const auto calls = static_cast<size_t>(choice.parser.calls());
     return write(sse(answering.chunk(event.part, Json::object(), logprobs, ending(event.finish, calls))));
@@ -149,7 +150,7 @@ struct ChatStream {
     }
     if (usage) {
       Json last = answering.object("chat.completion.chunk", Json::array());
-      last["usage"] = usage_json(record->prompt_tokens, record->completion_tokens);
+      last["usage"] = usage_json(*record);
       if (!write(sse(last))) return;
     }
     write(kSseDone);
@@ -163,6 +164,7 @@ Answer<Reply> reply_at_once(const Answering& answering, const ChatRequest& reque
   for (int part = 0; part < parts; ++part) {
     const PartResult& result = results[static_cast<size_t>(part)];
     call.record->completion_tokens += result.completion_tokens;
+    call.record->cached_tokens = std::max(call.record->cached_tokens, result.cached_tokens);
     const ParsedAnswer answer = parse_answer(request, result.text);
     choices.push_back({{"index", part},
                        {"message", answering.message(part, answer)},
@@ -170,7 +172,7 @@ Answer<Reply> reply_at_once(const Answering& answering, const ChatRequest& reque
                        {"finish_reason", ending(result.finish, answer.calls.size())}});
   }
   Json out = answering.object("chat.completion", std::move(choices));
-  out["usage"] = usage_json(call.record->prompt_tokens, call.record->completion_tokens);
+  out["usage"] = usage_json(*call.record);
   return json_reply(out);
 }
 

@@ -122,6 +122,7 @@ struct CompletionStream {
         logprobs = lists[part].take();
       }
       if (event.last) record->completion_tokens += event.completion_tokens;
+      if (event.last && event.part % answering->choices == 0) record->cached_tokens += event.cached_tokens;
       const Json finish = event.last ? Json(finish_name(event.finish)) : Json();
       return write(sse(answering->object(
           Json::array({answering->choice(event.part, std::move(text), std::move(logprobs), finish)}))));
@@ -133,7 +134,7 @@ struct CompletionStream {
     }
     if (usage) {
       Json last = answering->object(Json::array());
-      last["usage"] = usage_json(record->prompt_tokens, record->completion_tokens);
+      last["usage"] = usage_json(*record);
       if (!write(sse(last))) return;
     }
     write(kSseDone);
@@ -146,6 +147,7 @@ Answer<Reply> reply_at_once(const Answering& answering, Channel& channel, int pa
   for (int part = 0; part < parts; ++part) {
     const PartResult& result = results[static_cast<size_t>(part)];
     call.record->completion_tokens += result.completion_tokens;
+    if (part % answering.choices == 0) call.record->cached_tokens += result.cached_tokens;
     Json logprobs;
     if (answering.alternatives) {
       ScoreLists lists = answering.lists(part);
@@ -157,7 +159,7 @@ Answer<Reply> reply_at_once(const Answering& answering, Channel& channel, int pa
     choices.push_back(answering.choice(part, before + result.text, std::move(logprobs), finish_name(result.finish)));
   }
   Json out = answering.object(std::move(choices));
-  out["usage"] = usage_json(call.record->prompt_tokens, call.record->completion_tokens);
+  out["usage"] = usage_json(*call.record);
   return json_reply(out);
 }
 

@@ -1,12 +1,10 @@
 #include <array>
-#include <bit>
-#include <cstring>
 
 #include "serve/generation.h"
 #include "serve/prompts.h"
 #include "serve/routes.h"
+#include "serve/vector_codes.h"
 #include "serve/vector_request.h"
-#include "text/base64.h"
 
 namespace lamina::serve {
 
@@ -15,7 +13,8 @@ namespace {
 constexpr std::array kFields{
     Field{"model", FieldType::kText, "which model; needed when several could answer"},
     Field{"input", FieldType::kPrompt, "the texts, or their tokens", true, 0, 16 << 20},
-    Field{"encoding_format", FieldType::kText, "how vectors are written", false, 0, 0, "float|base64"},
+    Field{"encoding_format", FieldType::kText, "how vectors are written", false, 0, 0,
+          "float|base64|int8|binary|ubinary"},
     Field{"dimensions", FieldType::kInteger, "the first so many numbers, where the model is trained for it", false, 1,
           1 << 20},
     Field{"prompt_name", FieldType::kText, "which of the model's own prompts to put before each text"},
@@ -24,14 +23,6 @@ constexpr std::array kFields{
 };
 
 constexpr size_t kMostTexts = 2048;
-
-/// Little-endian float32, as clients read it.
-std::string base64_of(const std::vector<float>& vector) {
-  static_assert(std::endian::native == std::endian::little);
-  std::string bytes(vector.size() * sizeof(float), '\0');
-  std::memcpy(bytes.data(), vector.data(), bytes.size());
-  return text::encode_base64(bytes);
-}
 
 Answer<std::vector<embed::Input>> read_inputs(const Json& body, const ServedModel& model, const std::string& prompt) {
   const Json& value = body["input"];
@@ -90,12 +81,12 @@ Answer<Reply> answer_embeddings(Call& call) {
   LAMINA_ASSIGN(const embed::EmbedOptions options, read_options(call.body, model, *prompt));
   LAMINA_ASSIGN(std::vector<embed::Input> inputs, read_inputs(call.body, model, *prompt));
   LAMINA_ASSIGN(const auto vectors, run_inputs(call, index, std::move(inputs), options));
-  const bool base64 = value_of<std::string>(call.body, "encoding_format", "float") == "base64";
+  const auto format = value_of<std::string>(call.body, "encoding_format", "float");
   Json data = Json::array();
   for (size_t i = 0; i < vectors.size(); ++i) {
-    data.push_back({{"object", "embedding"},
-                    {"index", i},
-                    {"embedding", base64 ? Json(base64_of(vectors[i])) : Json(vectors[i])}});
+    Json entry{{"object", "embedding"}, {"index", i}};
+    entry.update(code_vector(vectors[i], format));
+    data.push_back(std::move(entry));
   }
   const int64_t tokens = call.record->prompt_tokens;
   return json_reply({{"object", "list"},

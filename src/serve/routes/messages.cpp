@@ -61,7 +61,7 @@ struct Answering {
   const ServedModel& model;
   std::vector<std::string> stops;
 
-  Json message(Json content, const End& end, int64_t read, int64_t written) const {
+  Json message(Json content, const End& end, const RequestRecord& record) const {
     const Json reason = end.reason.empty() ? Json() : Json(end.reason);
     return {{"id", id},
             {"type", "message"},
@@ -70,7 +70,11 @@ struct Answering {
             {"content", std::move(content)},
             {"stop_reason", reason},
             {"stop_sequence", end.stop},
-            {"usage", {{"input_tokens", read}, {"output_tokens", written}}}};
+            {"usage",
+             {{"input_tokens", record.prompt_tokens - record.cached_tokens},
+              {"cache_creation_input_tokens", 0},
+              {"cache_read_input_tokens", record.cached_tokens},
+              {"output_tokens", record.completion_tokens}}}};
   }
 };
 
@@ -139,11 +143,15 @@ struct MessageStream {
   }
 
   void operator()(const Write& write) const {
-    const Json message = answering.message(Json::array(), {"", nullptr}, record->prompt_tokens, 0);
-    if (!write(named_event("message_start", {{"message", message}}))) return;
     AnswerParser parser(*request->conversation.form, request->parse);
     Blocks blocks(answering.id, write);
+    bool begun = false;
     const auto ended = each_event(listener.channel(), 1, gone, [&](Event& event) {
+      if (!std::exchange(begun, true)) {
+        record->cached_tokens = event.cached_tokens;
+        const Json message = answering.message(Json::array(), {"", nullptr}, *record);
+        if (!write(named_event("message_start", {{"message", message}}))) return false;
+      }
       std::vector<AnswerPiece> pieces = parser.push(event.text);
       if (event.last) std::ranges::move(parser.finish(), std::back_inserter(pieces));
       for (const AnswerPiece& piece : pieces) {
@@ -212,10 +220,11 @@ Answer<Reply> answer_messages(Call& call) {
   LAMINA_ASSIGN(const std::vector<PartResult> results, collect(*channel, 1, call.request.gone));
   const PartResult& result = results.front();
   call.record->completion_tokens = result.completion_tokens;
+  call.record->cached_tokens = result.cached_tokens;
   const ParsedAnswer answer = parse_answer(*request, result.text);
   return json_reply(answering.message(content_of(answering, answer),
                                       end_of(result.finish, result.stop, answering.stops, answer.calls.size()),
-                                      call.record->prompt_tokens, result.completion_tokens));
+                                      *call.record));
 }
 
 Answer<Reply> answer_count_tokens(Call& call) {

@@ -16,7 +16,7 @@ Answer<Reply> answer_models(Call& call) {
                     {"recipe", model->recipe},
                     {"max_model_len", model->context()},
                     {"parallel", options.sequences},
-                    {"queue", call.service.options().scheduler.queue}});
+                    {"queue", call.service.scheduler().queue()}});
   }
   return json_reply({{"object", "list"}, {"data", std::move(list)}});
 }

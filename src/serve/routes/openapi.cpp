@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "serve/routes.h"
 
 namespace lamina::serve {
@@ -5,7 +7,7 @@ namespace lamina::serve {
 namespace {
 
 Json type_schema(FieldType type) {
-  const Json text{{"type", "string"}};
+  Json text{{"type", "string"}};
   const Json tokens{{"type", "array"}, {"items", {{"type", "integer"}, {"minimum", 0}}}};
   const auto list_of = [](const Json& items) { return Json{{"type", "array"}, {"items", items}}; };
   switch (type) {
@@ -69,13 +71,28 @@ Json body_schema(std::span<const Field> fields) {
   return schema;
 }
 
+/// What an answer is that does not stream.
+std::string_view type_of(const Route& route) {
+  if (route.path == "/") return "text/html";
+  return route.path == "/metrics" ? "text/plain" : "application/json";
+}
+
 Json operation(const Route& route) {
   const Json error{{"$ref", "#/components/responses/Error"}};
-  Json out{{"summary", route.summary}, {"responses", {{"200", {{"description", "the answer"}}}}}};
+  Json content{{type_of(route), {{"schema", Json::object()}}}};
+  const bool streams =
+      route.fields != nullptr && std::ranges::find(route.fields(), "stream", &Field::name) != route.fields().end();
+  if (streams) content["text/event-stream"] = {{"schema", {{"type", "string"}}}};
+  Json out{{"summary", route.summary},
+           {"responses", {{"200", {{"description", "the answer"}, {"content", std::move(content)}}}}}};
   out["responses"]["default"] = error;
   if (route.fields != nullptr) {
     out["requestBody"] = {{"required", true},
                           {"content", {{"application/json", {{"schema", body_schema(route.fields())}}}}}};
+  }
+  if (route.path.contains("{id}")) {
+    out["parameters"] =
+        Json::array({{{"name", "id"}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}}});
   }
   if (route.open) out["security"] = Json::array();
   return out;
@@ -85,7 +102,10 @@ Json operation(const Route& route) {
 
 Answer<Reply> answer_openapi(Call& /*call*/) {
   Json paths = Json::object();
-  for (const Route& route : routes()) paths[route.path][route.method == "GET" ? "get" : "post"] = operation(route);
+  for (const Route& route : routes()) {
+    const std::string_view method = route.method == "GET" ? "get" : route.method == "DELETE" ? "delete" : "post";
+    paths[route.path][method] = operation(route);
+  }
   const Json nullable_text{{"type", "string"}, {"nullable", true}};
   const Json error_schema{{"type", "object"},
                           {"required", Json::array({"error"})},
