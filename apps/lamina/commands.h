@@ -21,6 +21,7 @@ void add_rerank(CLI::App& app, int& exit_status);
 void add_serve(CLI::App& app, int& exit_status);
 void add_routes(CLI::App& app, int& exit_status);
 void add_load(CLI::App& app, int& exit_status);
+void add_grammar(CLI::App& app, int& exit_status);
 void add_doctor(CLI::App& app, int& exit_status);
 void add_techniques(CLI::App& app, int& exit_status);
 void add_architectures(CLI::App& app, int& exit_status);

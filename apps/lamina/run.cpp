@@ -9,6 +9,7 @@
 #include "lamina/conversation.h"
 #include "lamina/frames.h"
 #include "lamina/generation_options.h"
+#include "lamina/grammar_options.h"
 #include "lamina/profile.h"
 #include "lamina/session.h"
 
@@ -24,6 +25,7 @@ using core::Status;
 struct RunOptions {
   CommonOptions common;
   GenerationOptions generation;
+  GrammarOptions grammar;
   std::string prompt;
   std::string system;
   std::string mel;
@@ -130,6 +132,8 @@ Status print_result(const RunOptions& options, Session& session, size_t prompt_s
 Status answer(const RunOptions& options, Session& session) {
   LAMINA_ASSIGN(Input input, read_input(options, session));
   const size_t prompt_size = input.source.empty() ? input.prompt.size() : input.source.size();
+  LAMINA_ASSIGN(std::shared_ptr<const text::TokenGrammar> grammar,
+                read_token_grammar(options.grammar, *session.tokenizer));
   run::Engine engine(*session.runner, &*session.tokenizer);
   run::GenerationRequest request{.prompt = std::move(input.prompt),
                                  .source = std::move(input.source),
@@ -137,6 +141,7 @@ Status answer(const RunOptions& options, Session& session) {
                                  .max_tokens = options.generation.tokens,
                                  .stops = options.generation.stops,
                                  .ignore_end = false,
+                                 .grammar = std::move(grammar),
                                  .sink = {}};
   if (!options.common.json) {
     request.sink = [](std::string_view text) {
@@ -160,6 +165,8 @@ Status run_command(RunOptions& options, bool has_prompt) {
   LAMINA_ASSIGN(Session session, open_session(options.common, {.encoder_decoder = true}));
   if (chat && (options.profile || !options.trace.empty()))
     return fail(ErrorCode::kUnsupported, "--profile", "a chat has none; a PROMPT expected");
+  if (chat && options.grammar.any())
+    return fail(ErrorCode::kUnsupported, "run", "a chat keeps to no grammar; a PROMPT expected");
   if (chat && session.model->encoder() != nullptr)
     return fail(ErrorCode::kUnsupported, options.common.model, "an encoder-decoder has no chat; a PROMPT expected");
   if (chat) return run_chat(session, options.generation, options.system);
@@ -175,9 +182,11 @@ void add_run(CLI::App& app, int& exit_status) {
                                   "  lamina run model.gguf                      (a chat)\n"
                                   "  cat question.txt | lamina run model.gguf --temperature 0\n"
                                   "  lamina run flan-t5-folder --raw \"translate English to German: Good morning.\"\n"
+                                  "  lamina run smollm2-135m --json-schema person.json \"Invent a person.\"\n"
                                   "  lamina run model.gguf --recipe \"L9.attn:drop\" --raw \"Once upon a time\"");
   add_model_options(*command, options->common);
   add_generation_options(*command, options->generation);
+  add_grammar_options(*command, options->grammar);
   CLI::Option* prompt =
       command->add_option("PROMPT", options->prompt, "what to answer; without it a chat, or standard input");
   command->add_option("--system", options->system, "the system message");

@@ -55,6 +55,8 @@ Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId seque
     if (runner_.length(sequence) >= length) std::ignore = runner_.truncate(sequence, length - 1);
   }
   active->sampler = std::make_unique<Sampler>(request.sampling, vocabulary);
+  if (request.grammar)
+    active->matcher = std::make_unique<text::TokenMatcher>(request.grammar, true, !request.ignore_end);
   active->known = request.prompt;
   active->known.reserve(static_cast<size_t>(context) + 1);
   active->generation.tokens.reserve(static_cast<size_t>(context));
@@ -145,23 +147,38 @@ Result<bool> Engine::step() {
 }
 
 Status Engine::accept(Active& active, std::span<const float> logits) {
-  LAMINA_ASSIGN(const int32_t token, active.sampler->sample(logits, active.known));
+  std::span<const uint64_t> allowed;
+  if (active.matcher) {
+    LAMINA_ASSIGN(allowed, active.matcher->allowed());
+  }
+  LAMINA_ASSIGN(const int32_t token, active.sampler->sample(logits, active.known, allowed));
   Generation& generation = active.generation;
   (active.sampled ? generation.decode_seconds : generation.prompt_seconds) += active.clock.seconds();
   active.clock.restart();
   active.sampled = true;
+  if (active.matcher && !active.matcher->accept(token))
+    return fail(ErrorCode::kInvalid, "grammar", "token {} was drawn and is not allowed", token);
   if (tokenizer_ != nullptr && tokenizer_->is_end(token) && !active.request.ignore_end) {
     end(active, FinishReason::kStop);
-    return {};
+  } else {
+    take(active, token);
   }
+  return {};
+}
+
+void Engine::take(Active& active, int32_t token) {
+  Generation& generation = active.generation;
   generation.tokens.push_back(token);
   active.known.push_back(token);
   if (active.decoder) emit(active, active.decoder->push(token));
   const auto generated = static_cast<int64_t>(generation.tokens.size());
   const bool full = static_cast<int64_t>(active.known.size()) > runner_.options().context;
-  if (generation.finish == FinishReason::kNone && (generated == active.request.max_tokens || full))
+  if (generation.finish != FinishReason::kNone) return;
+  if (active.matcher && active.matcher->finished()) {
+    end(active, FinishReason::kStop);
+  } else if (generated == active.request.max_tokens || full) {
     end(active, FinishReason::kLength);
-  return {};
+  }
 }
 
 void Engine::emit(Active& active, const std::string& text) {

@@ -9,6 +9,7 @@
 #include "run/runner.h"
 #include "run/sampler.h"
 #include "run/stop.h"
+#include "text/token_grammar.h"
 #include "text/tokenizer.h"
 
 namespace lamina::run {
@@ -26,8 +27,9 @@ struct GenerationRequest {
   SamplingOptions sampling;
   int64_t max_tokens = -1;  ///< -1: until the context is full
   std::vector<std::string> stops;
-  bool ignore_end = false;  ///< go on after an end token
-  TextSink sink;            ///< may be empty
+  bool ignore_end = false;                              ///< go on after an end token
+  std::shared_ptr<const text::TokenGrammar> grammar{};  ///< what the text keeps to; null: nothing
+  TextSink sink;                                        ///< may be empty
 };
 
 struct Generation {
@@ -66,6 +68,7 @@ class Engine {
     std::unique_ptr<Sampler> sampler;
     StopMatcher stops;
     std::unique_ptr<text::StreamDecoder> decoder;
+    std::unique_ptr<text::TokenMatcher> matcher;  ///< with a grammar
     core::Stopwatch clock;
     bool sampled = false;
   };
@@ -75,6 +78,7 @@ class Engine {
   void fill_batch();
   void add_rows(Active& active, size_t index, int64_t budget);
   core::Status accept(Active& active, std::span<const float> logits);
+  void take(Active& active, int32_t token);
   void emit(Active& active, const std::string& text);
   void end(Active& active, FinishReason reason);
 

@@ -83,11 +83,13 @@ Sampler::Sampler(SamplingOptions options, int vocabulary)
   keys_.reserve(logits_.size());
 }
 
-Result<int32_t> Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {
+Result<int32_t> Sampler::sample(std::span<const float> logits, std::span<const int32_t> history,
+                                std::span<const uint64_t> allowed) {
   if (logits.size() != logits_.size()) {
     return fail(ErrorCode::kInvalid, "sampler", "{} logits; {} expected", logits.size(), logits_.size());
   }
   load(logits);
+  if (!allowed.empty()) keep_allowed(allowed);
   penalize(history);
   measure_blocks();
   const int32_t best = most_likely();
@@ -119,6 +121,16 @@ void Sampler::load(std::span<const float> logits) {
     float& logit = logits_[static_cast<size_t>(id)];
     if (logit == -kInfinity) continue;
     logit = bias == -kInfinity ? bias : finite(logit + bias);
+  }
+}
+
+void Sampler::keep_allowed(std::span<const uint64_t> allowed) {
+  constexpr size_t kBits = 64;
+  for (size_t begin = 0; begin < logits_.size(); begin += kBits) {
+    const uint64_t word = begin / kBits < allowed.size() ? allowed[begin / kBits] : 0;
+    if (word == ~uint64_t{0}) continue;
+    const size_t end = std::min(begin + kBits, logits_.size());
+    for (size_t i = begin; i < end; ++i) logits_[i] = (word >> (i - begin) & 1) != 0 ? logits_[i] : -kInfinity;
   }
 }
 

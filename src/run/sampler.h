@@ -37,8 +37,10 @@ class Sampler {
 
   /// The next token's id. logits: [vocabulary]; NaN counts as -infinity, +infinity as the largest float.
   /// history: the sequence's tokens so far, prompt included; ids outside the vocabulary are ignored.
-  /// Errors: kInvalid if the number of logits is wrong or no logit is above -infinity.
-  core::Result<int32_t> sample(std::span<const float> logits, std::span<const int32_t> history);
+  /// allowed: bit i % 64 of word i / 64 for each token that may be drawn; tokens beyond the words may not; no words:
+  /// all may. Errors: kInvalid if the number of logits is wrong or no logit is above -infinity.
+  core::Result<int32_t> sample(std::span<const float> logits, std::span<const int32_t> history,
+                               std::span<const uint64_t> allowed = {});
 
   /// The number of the next draw. Setting it replays or skips draws.
   uint64_t step() const { return step_; }
@@ -54,6 +56,7 @@ class Sampler {
   };
 
   void load(std::span<const float> logits);
+  void keep_allowed(std::span<const uint64_t> allowed);
   void penalize(std::span<const int32_t> history);
   void measure_blocks();
   int32_t most_likely() const;

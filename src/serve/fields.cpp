@@ -66,6 +66,8 @@ bool fits_type(const Json& value, FieldType type) {
       return value.is_string() || value.is_array();
     case FieldType::kTexts:
       return value.is_string() || (value.is_array() && std::ranges::all_of(value, is_text));
+    case FieldType::kAny:
+      return true;
     case FieldType::kPrompt:
       return value.is_string() || (value.is_array() && (std::ranges::all_of(value, is_text) || is_token_list(value) ||
                                                         std::ranges::all_of(value, is_token_list)));
@@ -135,6 +137,8 @@ std::string_view type_name(FieldType type) {
       return "a text or a list of texts";
     case FieldType::kTextOrList:
       return "a text or a list";
+    case FieldType::kAny:
+      return "a value";
     case FieldType::kPrompt:
       return "a text, a list of texts, a list of tokens or a list of lists of tokens";
   }

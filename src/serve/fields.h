@@ -19,6 +19,7 @@ enum class FieldType {
   kList,
   kTexts,       ///< a text, or a list of texts
   kTextOrList,  ///< a text, or a list
+  kAny,         ///< any value
   kPrompt,      ///< a text, a list of texts, a list of tokens, or a list of such lists
 };
 

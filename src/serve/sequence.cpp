@@ -16,6 +16,7 @@ Result<std::unique_ptr<Sequence>> Sequence::create(GenerationJob job, const text
   LAMINA_ASSIGN(sequence->stops_, run::StopMatcher::create(own.stops));
   sequence->vocabulary_ = static_cast<int>(vocabulary);
   sequence->decoder_ = std::make_unique<text::StreamDecoder>(tokenizer);
+  sequence->decoder_->show(own.shown);
   sequence->known_ = own.prompt;
   if (own.continues_text) {
     // So that the first piece is what follows a text, not what begins one.
@@ -43,11 +44,21 @@ Status Sequence::accept(int64_t position, std::span<const float> logits) {
     job_.channel->push(std::move(event));
     return {};
   }
-  // A sampler takes memory by the vocabulary: those who wait have none.
-  if (!sampler_) sampler_ = std::make_unique<run::Sampler>(job_.sampling, vocabulary_);
-  LAMINA_ASSIGN(const int32_t token, sampler_->sample(logits, known_));
+  LAMINA_ASSIGN(const int32_t token, draw(logits));
   write(token, logits);
   return {};
+}
+
+core::Result<int32_t> Sequence::draw(std::span<const float> logits) {
+  // A sampler takes memory by the vocabulary: those who wait have none.
+  if (!sampler_) sampler_ = std::make_unique<run::Sampler>(job_.sampling, vocabulary_);
+  if (!job_.grammar) return sampler_->sample(logits, known_);
+  if (!matcher_) matcher_ = std::make_unique<text::TokenMatcher>(job_.grammar, !job_.continues_text, !job_.ignore_end);
+  LAMINA_ASSIGN(const std::span<const uint64_t> allowed, matcher_->allowed());
+  LAMINA_ASSIGN(const int32_t token, sampler_->sample(logits, known_, allowed));
+  if (!matcher_->accept(token))
+    return core::fail(core::ErrorCode::kInvalid, "grammar", "token {} was drawn and is not allowed", token);
+  return token;
 }
 
 void Sequence::score_prompt(int64_t position, std::span<const float> logits) {
@@ -78,7 +89,7 @@ void Sequence::write(int32_t token, std::span<const float> logits) {
     run::StopMatcher::Output output = stops_.push(piece);
     told_ += output.text.size();
     event.text = std::move(output.text);
-    if (output.stopped) {
+    if (output.stopped || (matcher_ && matcher_->finished())) {
       end(FinishReason::kStop, event);
     } else if (generated() == job_.max_tokens) {
       end(FinishReason::kLength, event);

@@ -11,6 +11,7 @@
 #include "run/sampler.h"
 #include "run/stop.h"
 #include "serve/channel.h"
+#include "text/token_grammar.h"
 #include "text/tokenizer.h"
 
 namespace lamina::serve {
@@ -25,6 +26,8 @@ struct GenerationJob {
   bool continues_text = false;        ///< the answer is the rest of the prompt's text, not a text of its own
   std::optional<int> alternatives{};  ///< tell log probabilities, and so many of the most likely tokens beside them
   bool scores_prompt = false;         ///< tell them of the prompt too; needs `alternatives`
+  std::vector<int32_t> shown{};       ///< control tokens that give their text; others give none
+  std::shared_ptr<const text::TokenGrammar> grammar{};  ///< what the answer keeps to; null: nothing
   std::string tenant{};               ///< keys and values are shared with texts of the same tenant alone
   std::string recipe{};               ///< of the request's own; empty: what is served
   std::shared_ptr<const run::Route> route{};  ///< of that recipe
@@ -79,6 +82,7 @@ class Sequence {
 
   Sequence(GenerationJob job, const text::Tokenizer& tokenizer) : job_(std::move(job)), tokenizer_(tokenizer) {}
   void score_prompt(int64_t position, std::span<const float> logits);
+  core::Result<int32_t> draw(std::span<const float> logits);
   void write(int32_t token, std::span<const float> logits);
   void note(int32_t token, std::span<const float> logits);
   void release_tokens(Event& event, bool all);
@@ -89,7 +93,8 @@ class Sequence {
   const text::Tokenizer& tokenizer_;
   std::vector<int32_t> known_;
   int vocabulary_ = 0;
-  std::unique_ptr<run::Sampler> sampler_;  ///< from the first token on
+  std::unique_ptr<run::Sampler> sampler_;        ///< from the first token on
+  std::unique_ptr<text::TokenMatcher> matcher_;  ///< likewise, with a grammar
   run::StopMatcher stops_;
   std::unique_ptr<text::StreamDecoder> decoder_;
   std::vector<ScoredToken> prompt_scores_;  ///< not yet told

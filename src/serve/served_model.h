@@ -15,6 +15,9 @@
 
 namespace lamina::serve {
 
+class Grammars;
+std::shared_ptr<Grammars> make_grammars();
+
 /// What requests may ask of a model.
 enum class Task { kGenerate, kEmbed, kRank };
 std::string_view task_name(Task task);
@@ -39,6 +42,7 @@ struct ServedModel {
   std::optional<text::PairTemplate> pair_template{};                    ///< of models that rank
   int64_t created = 0;                                                  ///< seconds since 1970
   std::unique_ptr<LayerWatch> watch = std::make_unique<LayerWatch>(0);  ///< of its steps
+  std::shared_ptr<Grammars> grammars = make_grammars();                 ///< that answers were asked to keep to
   ModelFacts facts{};
   /// Makes `model` and `runner` again after they were unloaded; null: they stay.
   std::function<core::Status(ServedModel& model)> load{};

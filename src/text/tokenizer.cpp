@@ -146,6 +146,19 @@ std::string Tokenizer::piece(int32_t id) const {
   return parts_->make_piece(id, false).value_or("");
 }
 
+std::string Tokenizer::first_piece(int32_t id) const {
+  if (!parts_->in_range(id)) return {};
+  if (is_special(id)) return parts_->texts[static_cast<size_t>(id)];
+  std::string piece = parts_->make_piece(id, true).value_or("");
+  const std::string& strip = parts_->decode.strip_character;
+  for (int64_t i = 0; i < parts_->decode.strip_count && piece.starts_with(strip); ++i) piece.erase(0, strip.size());
+  return piece;
+}
+
+bool Tokenizer::decodes_by_token() const {
+  return !parts_->decode.joins_equal && !parts_->decode.hold_trailing_space;
+}
+
 std::string Tokenizer::token(int32_t id) const {
   return parts_->in_range(id) ? parts_->texts[static_cast<size_t>(id)] : std::string();
 }
@@ -217,7 +230,8 @@ std::string StreamDecoder::push(int32_t id) {
   if (!parts_->in_range(id)) return {};
   const auto index = static_cast<size_t>(id);
   const TokenType type = parts_->types[index];
-  if (skip_special_ && (type == TokenType::kControl || type == TokenType::kUnknown)) return {};
+  const bool special = type == TokenType::kControl || type == TokenType::kUnknown;
+  if (skip_special_ && special && std::ranges::find(shown_, id) == shown_.end()) return {};
   if (parts_->decode.joins_equal && id == std::exchange(previous_, id)) return {};
   // The pattern of a decoder gave up on no token at load, so it gives up on none now.
   pending_ += parts_->make_piece(id, std::exchange(first_, false)).value_or("");

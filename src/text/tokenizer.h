@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/result.h"
@@ -81,6 +82,10 @@ class Tokenizer {
   /// The bytes that a token stands for inside a text (a part of a UTF-8 character, perhaps); special tokens give their
   /// text, ids out of range nothing.
   std::string piece(int32_t id) const;
+  /// The same at the begin of a text, where some tokenizers leave a space out.
+  std::string first_piece(int32_t id) const;
+  /// Whether the pieces of a text's tokens, one after the other, are the text.
+  bool decodes_by_token() const;
   /// The token as the vocabulary spells it; nothing for ids out of range.
   std::string token(int32_t id) const;
   /// The text of `ids`: what StreamDecoder gives for them, all at once.
@@ -117,6 +122,8 @@ class StreamDecoder {
  public:
   /// `tokenizer` must outlive the decoder. Special tokens give nothing if `skip_special`.
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true);
+  /// Special tokens that give their text in any case.
+  void show(std::vector<int32_t> shown) { shown_ = std::move(shown); }
   /// What has become certain with token `id`; ids out of range count as nothing.
   std::string push(int32_t id);
   /// The rest; broken bytes become U+FFFD. The decoder starts anew.
@@ -127,6 +134,7 @@ class StreamDecoder {
 
   const TokenizerParts* parts_;
   bool skip_special_;
+  std::vector<int32_t> shown_;
   bool first_ = true;
   int32_t previous_ = -1;
   int64_t strip_left_;

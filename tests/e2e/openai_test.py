@@ -12,8 +12,9 @@ import unittest
 from command_line import LAMINA
 from served import CHAT, EMBEDDER, KEY, Server, need
 
-need(["openai"], [CHAT, EMBEDDER])
+need(["openai", "jsonschema"], [CHAT, EMBEDDER])
 
+import jsonschema  # noqa: E402
 import openai  # noqa: E402
 
 

@@ -1,6 +1,7 @@
 #include <array>
 
 #include "serve/generation.h"
+#include "serve/grammars.h"
 #include "serve/prompts.h"
 #include "serve/routes.h"
 #include "text/utf8.h"
@@ -16,6 +17,9 @@ constexpr std::array kOwn{
     Field{"logprobs", FieldType::kInteger, "tell how likely tokens were, and so many others in their place", false, 0,
           20},
     Field{"echo", FieldType::kFlag, "begin with the prompt; with logprobs, tell them of the prompt too"},
+    Field{"response_format", FieldType::kObject,
+          "{type: text, json_object or json_schema, json_schema: {name, schema}}"},
+    Field{"structured_outputs", FieldType::kObject, "one of {json, regex, choice, grammar}: what the text must be"},
 };
 
 /// Collects the parallel lists of the route's "logprobs".
@@ -175,6 +179,9 @@ Answer<Reply> answer_completions(Call& call) {
   const bool echo = value_of(call.body, "echo", false);
   plan.job.scores_prompt = echo && plan.job.alternatives.has_value();
   plan.job.continues_text = true;
+  GrammarRequest grammar;
+  LAMINA_ASSIGN(grammar.rule, read_rule(call.body));
+  LAMINA_ASSIGN(plan.job.grammar, model.grammars->find(grammar, model.tokenizer));
   LAMINA_ASSIGN(std::vector<Prompt> prompts, read_prompts(call.body["prompt"], "prompt", model));
   std::vector<std::vector<int32_t>> tokens;
   for (const Prompt& prompt : prompts) {

@@ -27,6 +27,8 @@ Json type_schema(FieldType type) {
       return {{"oneOf", Json::array({text, {{"type", "array"}, {"items", Json::object()}}})}};
     case FieldType::kTexts:
       return {{"oneOf", Json::array({text, list_of(text)})}};
+    case FieldType::kAny:
+      return Json::object();
     case FieldType::kPrompt:
       return {{"oneOf", Json::array({text, list_of(text), tokens, list_of(tokens)})}};
   }

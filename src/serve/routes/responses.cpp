@@ -213,8 +213,8 @@ Answer<std::vector<int32_t>> read_prompt(const Json& body, const Json& messages,
   if (body.contains("instructions")) conversation.push_back({{"role", "system"}, {"content", body["instructions"]}});
   conversation.insert(conversation.end(), messages.begin(), messages.end());
   if (conversation.empty()) return refuse(400, "input", "input: it has no message; at least one expected");
-  LAMINA_ASSIGN(const std::string rendered, render_conversation(model, {{"messages", std::move(conversation)}}));
-  return encode_conversation(model, rendered);
+  LAMINA_ASSIGN(const Conversation rendered, render_conversation(model, {{"messages", std::move(conversation)}}));
+  return encode_conversation(model, rendered.text);
 }
 
 Refusal unknown_response(const std::string& id) {

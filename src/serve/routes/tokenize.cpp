@@ -29,6 +29,9 @@ constexpr std::array kApplyTemplate{
     Field{"add_generation_prompt", FieldType::kFlag, "begin the assistant's turn; true by default"},
     Field{"continue_final_message", FieldType::kFlag, "leave the last message open"},
     Field{"chat_template_kwargs", FieldType::kObject, "further arguments of the chat template"},
+    Field{"tools", FieldType::kList, "tools that the model may call", false, 0, 128},
+    Field{"tool_choice", FieldType::kAny, "none: the tools are left out"},
+    Field{"parallel_tool_calls", FieldType::kFlag, "changes nothing here"},
 };
 
 }  // namespace
@@ -70,9 +73,9 @@ Answer<Reply> answer_detokenize(Call& call) {
 Answer<Reply> answer_apply_template(Call& call) {
   LAMINA_ASSIGN(const size_t index, call.find_model({Task::kGenerate}));
   const ServedModel& model = call.model(index);
-  LAMINA_ASSIGN(const std::string rendered, render_conversation(model, call.body));
-  LAMINA_ASSIGN(const std::vector<int32_t> tokens, encode_conversation(model, rendered));
-  return json_reply({{"prompt", rendered}, {"tokens", tokens}, {"count", tokens.size()}});
+  LAMINA_ASSIGN(const Conversation conversation, render_conversation(model, call.body));
+  LAMINA_ASSIGN(const std::vector<int32_t> tokens, encode_conversation(model, conversation.text));
+  return json_reply({{"prompt", conversation.text}, {"tokens", tokens}, {"count", tokens.size()}});
 }
 
 }  // namespace lamina::serve

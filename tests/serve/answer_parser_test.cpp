@@ -1,0 +1,117 @@
+// Thoughts, content and calls told apart, however the text is cut.
+#include "serve/answer_parser.h"
+
+#include <gtest/gtest.h>
+
+#include "serve/chat_request.h"
+
+namespace lamina::serve {
+namespace {
+
+const ToolForm& form_named(std::string_view name) {
+  for (const ToolForm& form : tool_forms()) {
+    if (form.name == name) return form;
+  }
+  throw std::runtime_error("no such form");
+}
+
+constexpr ThinkForm kThinks{"<think>", "</think>"};
+
+struct Parsed {
+  std::string reasoning;
+  std::string content;
+  std::vector<std::pair<std::string, std::string>> calls;
+  bool operator==(const Parsed&) const = default;
+};
+
+void PrintTo(const Parsed& parsed, std::ostream* out) {
+  *out << "thinks \"" << parsed.reasoning << "\" says \"" << parsed.content << "\"";
+  for (const auto& [name, arguments] : parsed.calls) *out << " calls " << name << "(" << arguments << ")";
+}
+
+Parsed parse(std::string_view form, std::string_view text, size_t cut, const ParseOptions& options) {
+  const AnswerForm answer{.tools = &form_named(form), .thinks = &kThinks};
+  AnswerParser parser(answer, options);
+  ParsedAnswer all;
+  for (size_t i = 0; i < text.size(); i += cut) all.add(parser.push(text.substr(i, cut)));
+  all.add(parser.finish());
+  Parsed out{.reasoning = all.reasoning, .content = all.content, .calls = {}};
+  for (const auto& call : all.calls) out.calls.emplace_back(call.name, call.arguments);
+  EXPECT_EQ(static_cast<size_t>(parser.calls()), out.calls.size());
+  return out;
+}
+
+void expect(std::string_view form, std::string_view text, const Parsed& right,
+            ParseOptions options = {.reasoning = true, .begins_inside = false, .tools = true}) {
+  for (const size_t cut : {size_t{1}, size_t{2}, size_t{3}, size_t{7}, size_t{1000}})
+    EXPECT_EQ(parse(form, text, cut, options), right) << form << ", pieces of " << cut << ": " << text;
+}
+
+TEST(AnswerParser, ReadsCallsOfEachForm) {
+  const Parsed one{.reasoning = "", .content = "", .calls = {{"f", R"({"a": [1, "}"]})"}}};
+  const Parsed two{.reasoning = "", .content = "", .calls = {{"f", R"({"a": 1})"}, {"g", "{}"}}};
+  expect("hermes", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, \"}\"]}}\n</tool_call>", one);
+  expect("hermes",
+         "<tool_call>{\"arguments\":{\"a\": 1},\"name\":\"f\"}</tool_call>\n<tool_call>\n{\"name\": \"g\", "
+         "\"arguments\": {}}\n</tool_call>\n",
+         two);
+  expect("generic", "{\"name\": \"f\", \"arguments\": {\"a\": [1, \"}\"]}}", one);
+  expect("bare-parameters", "{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}", one);
+  expect("bare-parameters", "<|python_tag|>{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}", one);
+  expect("bracket-list",
+         "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": {}}]", two);
+  expect("bracket-named", "[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[ARGS]{}", two);
+  expect("bar-list",
+         "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": {}}]", two);
+  expect("fenced",
+         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": "
+         "1}\n```<｜tool▁call▁end｜>\n"
+         "<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+         two);
+  expect("separated",
+         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": "
+         "1}<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}"
+         "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+         two);
+}
+
+TEST(AnswerParser, KeepsWhatIsSaid) {
+  expect("hermes", "Let me look. \n<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
+         {.reasoning = "", .content = "Let me look.", .calls = {{"f", "{}"}}});
+  expect("hermes", "a < b, <tool> and  spaces ",
+         {.reasoning = "", .content = "a < b, <tool> and  spaces ", .calls = {}});
+  expect("hermes", "{\"a\": 1}", {.reasoning = "", .content = "{\"a\": 1}", .calls = {}});
+  expect("generic", "{\"a\": 1}", {.reasoning = "", .content = "{\"a\": 1}", .calls = {}});
+  expect("bare-parameters", "{ no JSON", {.reasoning = "", .content = "{ no JSON", .calls = {}});
+  expect("hermes", "<tool_call>what</tool_call>",
+         {.reasoning = "", .content = "<tool_call>what</tool_call>", .calls = {}});
+  expect("hermes", "<tool_call>{\"name\": \"f\"}", {.reasoning = "", .content = "", .calls = {{"f", "{}"}}});
+  // Without tools nothing is a call.
+  expect("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
+         {.reasoning = "", .content = "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>", .calls = {}},
+         {.reasoning = true});
+}
+
+TEST(AnswerParser, TellsWhatWasCutOff) {
+  expect("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"lo",
+         {.reasoning = "", .content = "", .calls = {{"f", "{\"a\": \"lo"}}});
+  expect("hermes", "<tool_call>{\"na", {.reasoning = "", .content = "<tool_call>{\"na", .calls = {}});
+  expect("hermes", "text <tool_c", {.reasoning = "", .content = "text <tool_c", .calls = {}});
+}
+
+TEST(AnswerParser, SplitsThoughts) {
+  expect("hermes", "<think>\nhm, so\n\n</think>\n\nYes.", {.reasoning = "hm, so", .content = "Yes.", .calls = {}});
+  expect("hermes", "hm </think>Yes. <think>", {.reasoning = "hm", .content = "Yes. <think>", .calls = {}},
+         {.reasoning = true, .begins_inside = true});
+  expect("hermes", "<think>\n\n</think>\n\nYes.", {.reasoning = "", .content = "Yes.", .calls = {}});
+  expect("hermes", "<think>a < b </thin", {.reasoning = "a < b </thin", .content = "", .calls = {}});
+  expect("hermes", "<think>I call</think>\n<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
+         {.reasoning = "I call", .content = "", .calls = {{"f", "{}"}}});
+  expect("hermes", "<think>a</think>b", {.reasoning = "", .content = "<think>a</think>b", .calls = {}},
+         {.reasoning = false});
+  expect("hermes", "  <thinking> is hard", {.reasoning = "", .content = "  <thinking> is hard", .calls = {}},
+         {.reasoning = true});
+}
+
+}  // namespace
+}  // namespace lamina::serve
