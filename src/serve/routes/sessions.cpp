@@ -46,8 +46,8 @@ Answer<std::vector<int32_t>> tokens_of(const Call& call, const ServedModel& mode
     return std::move(prompts.front().tokens);
   }
   Json body{{"messages", call.body["messages"]}, {"add_generation_prompt", false}};
-  LAMINA_ASSIGN(const std::string rendered, render_conversation(model, body));
-  return encode_conversation(model, rendered);
+  LAMINA_ASSIGN(const Conversation conversation, render_conversation(model, body));
+  return encode_conversation(model, conversation.text);
 }
 
 }  // namespace
