@@ -33,9 +33,12 @@ class Goal:
 
 GOALS = [
     Goal("generate, one sequence: never below llama.cpp", r"tg\d+", "ratio", 1.0),
-    Goal("generate, one sequence, 0.27B and larger: share of read bandwidth", r"tg\d+", "bandwidth", 0.9, models="^(?!SmolLM2-135M)"),
+    Goal("generate, one sequence, 0.27B and larger: share of read bandwidth", r"tg\d+", "bandwidth", 0.9, models="^(?!SmolLM2-135M|Experts)"),
     Goal("generate, one sequence, 0.135B: share of read bandwidth", r"tg\d+", "bandwidth", 0.8, models="SmolLM2-135M"),
+    Goal("experts, generate: share of read bandwidth, active experts counted", r"tg\d+", "bandwidth", 0.8, models="Experts"),
     Goal("read 512 and 2048, block formats: beside llama.cpp", r"pp(512|2048)", "ratio", 2.0, 2.5, models="^(?!.*[Ff]16)"),
+    Goal("read 512, q8_0, AVX2 on both sides: beside llama.cpp", r"pp512, avx2 on both sides", "ratio", 1.5, models="[qQ]8_0"),
+    Goal("read 512, 4-bit formats, AVX2 on both sides: beside llama.cpp", r"pp512, avx2 on both sides", "ratio", 2.0, models="[qQ]4"),
     Goal("read 512 and 2048, f16: beside llama.cpp", r"pp(512|2048)", "ratio", 1.5, 4.0, models="F16"),
     Goal("read 512, 0.5B: share of int8 peak", r"pp512", "peak", 0.6, 0.5, models="Qwen|qwen"),
     Goal("generate after 2048: beside llama.cpp's better setting", r"tg\d+ at 2048", "ratio", 2.0),

@@ -2,12 +2,13 @@
 """Runs `lamina bench` and llama.cpp's `llama-bench` in turn on the same files and writes a table of both.
 
     bench/peers.py MODEL.gguf... [--threads 1,2] [--prompt 512,2048] [--generate 128] [--depth 0,2048] [--batch 4,16]
-                   [--rounds 5]
+                   [--rounds 5] [--isa avx2]
 
 A round runs both programs once per model and thread count, in alternating order; ratios are taken within a round.
 llama.cpp runs with flash attention on and off, and the better figure of each test counts. --batch: so many sequences
 generate at once (llama-batched-bench, which lies beside llama-bench), each after a prompt of 64 tokens; with
 --prompt 0 --generate 0 nothing else is run.
+--isa: Lamina may use no stronger instructions; the llama-bench that is given should have been built likewise.
 The path of llama-bench is --llama-bench, or is looked for under $LLAMA_CPP. The table goes to standard output and,
 unless --no-write is given, between the markers in docs/performance.md. CPU time that other processes took while a
 program ran is in every row: rows above --busy are marked, and are lower bounds.
@@ -90,6 +91,10 @@ def test_name(prompt, generate, depth, batch=1):
     return name + (f", {batch} sequences" if batch > 1 else "")
 
 
+def forced_name(test, isa):
+    return f"{test}, {isa} on both sides" if isa else test
+
+
 def parse_lamina(report):
     """`lamina bench --json` -> {test: its row}."""
     rows = {}
@@ -170,7 +175,7 @@ def run_pair(options, model, threads, peer_first, table):
     if set(ours) != set(theirs):
         raise BenchError(f"the two ran different tests: lamina {sorted(ours)}, llama-bench {sorted(theirs)}")
     for test, row in ours.items():
-        samples = table.setdefault((model.name, threads, test), Samples())
+        samples = table.setdefault((model.name, threads, forced_name(test, options.isa)), Samples())
         samples.lamina.append(float(row["median_tps"]))
         samples.peer.append(theirs[test])
         samples.bandwidth.append(row["bandwidth_share"])
@@ -256,7 +261,7 @@ def format_table(table, options):
         f"Machine: {describe_machine()}. {describe_versions(options)}. {datetime.date.today().isoformat()}, "
         f"{describe_rounds(table)}, flash attention of llama.cpp: {FLASH_WORDS.get(options.flash, options.flash)}.",
         "Tokens per second and ratio: median [least–most]. Limit: the share of the bandwidth or of the int8 (float32 "
-        "for float weights) peak that Lamina measured right before. Foreign CPU: share of all processors that other "
+        "for float weights) peak that Lamina measured in the same run, reading around each round. Foreign CPU: share of all processors that other "
         "processes took during the run.",
         "",
         "| model | test | threads | Lamina | llama.cpp | ratio | limit | foreign CPU | Lamina ISA |",
@@ -298,6 +303,7 @@ def parse_arguments(arguments):
     parser.add_argument("--busy", type=float, default=0.05, help="foreign CPU share above which a row is marked")
     parser.add_argument("--flash", choices=["on,off", "on", "off", "auto"], default="on,off", help="llama.cpp's flash attention")
     parser.add_argument("--lamina", type=Path, default=ROOT / "build" / "lamina")
+    parser.add_argument("--isa", choices=["avx2", "avx512"], help="Lamina's strongest instructions")
     parser.add_argument("--llama-bench", type=Path)
     parser.add_argument("--peer-version", help="text that names the peer's version if its program does not know it")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run of one program")
@@ -312,6 +318,8 @@ def main(arguments=None):
     table = {}
     try:
         options.llama_bench = find_llama_bench(options.llama_bench)
+        if options.isa:
+            os.environ["LAMINA_ISA"] = options.isa
         for number in range(options.rounds):
             for model in options.models:
                 for threads in (int(part) for part in options.threads.split(",")):

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Measures all that docs/performance.md shows and writes it: one command, in parts that can be repeated alone.
 
-    LLAMA_CPP=FOLDER bench/performance.py [--only files,peers,depth,sequences,embed,loading,goals] [--rounds 5]
+    LLAMA_CPP=FOLDER [LLAMA_CPP_AVX2=FOLDER] bench/performance.py [--only PART,...] [--rounds 5]
 
 Parts: files (the models in other formats, by lamina compress, into build/bench-files), peers (reading and generating),
-depth (after 2048 and 7168 tokens), sequences (4 and 16 at once), embed (bench/embed_peers.py), loading (bench/loading.py),
-goals (the table of goals, from what the others kept in build/bench-files). The models smollm2-135m, gemma3-270m,
+depth (after 2048 and 7168 tokens), sequences (4 and 16 at once), experts (a model of random ones, larger than caches), avx2
+(both sides without AVX-512: LLAMA_CPP_AVX2 is a llama.cpp built so), embed (bench/embed_peers.py), loading (bench/loading.py),
+serving (bench/serving.py beside llama.cpp's server), goals (the table of goals, from what the others kept in
+build/bench-files). The models smollm2-135m, gemma3-270m,
 qwen2.5-coder-0.5b and minilm-l6 must be in the store. The tables of single kernels are made by the programs that they name.
 Best on a machine with nothing else to do, or as `chrt -f 20 bench/performance.py`.
 """
@@ -14,6 +16,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +30,7 @@ MADE = [
     ("SmolLM2-135M-Q4_K", "smollm2-135m", "L*:q4_k embed:q8_0"),
     ("Qwen2.5-Coder-0.5B-Q8_0", "qwen2.5-coder-0.5b", "L*:q8_0 embed:q8_0"),
 ]
+EXPERTS = WORK / "Experts-8x64-Q8_0.gguf"
 SHIPPED = ["smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b"]
 
 
@@ -56,6 +60,17 @@ def peers(options, models, *tests):
     run(sys.executable, "bench/peers.py", *models, "--rounds", options.rounds, "--json", WORK / "peers.json", *tests)
 
 
+def make_experts():
+    """The file of experts; what it is made of takes 2 GB more, and goes again."""
+    if EXPERTS.exists():
+        return
+    WORK.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:
+        run(LAMINA, "compress", stored("smollm2-135m"), "-o", f"{folder}/words")
+        run(sys.executable, "bench/random_experts.py", f"{folder}/words", f"{folder}/experts")
+        run(LAMINA, "compress", f"{folder}/experts", "--recipe", "L*:q8_0 embed:q8_0", "-o", EXPERTS)
+
+
 def made(*names):
     return [WORK / f"{name}.gguf" for name in names]
 
@@ -75,6 +90,20 @@ def sequences(options):
     peers(options, models, "--prompt", "0", "--generate", "0", "--batch", "4,16")
 
 
+def experts(options):
+    make_experts()
+    peers(options, [EXPERTS], "--prompt", "512", "--generate", "64")
+
+
+def avx2(options):
+    folder = os.environ.get("LLAMA_CPP_AVX2")
+    if not folder:
+        sys.exit("performance: avx2: LLAMA_CPP_AVX2 must name a llama.cpp that was built without AVX-512")
+    os.environ["LLAMA_CPP"] = folder
+    models = [*made("SmolLM2-135M-Q8_0", "SmolLM2-135M-Q4_0", "SmolLM2-135M-Q4_K"), stored("qwen2.5-coder-0.5b")]
+    peers(options, models, "--isa", "avx2", "--prompt", "512", "--generate", "0")
+
+
 def embed(options):
     run(sys.executable, "bench/embed_peers.py", stored("minilm-l6"), "--rounds", options.rounds, "--json", WORK / "embed.json")
 
@@ -84,12 +113,19 @@ def loading(options):
     run(sys.executable, "bench/loading.py", *models, "--rounds", options.rounds, "--json", WORK / "loading.json")
 
 
+def serving(options):
+    embedder = WORK / "all-MiniLM-L6-v2-Q8_0.gguf"
+    if not embedder.exists():
+        run(LAMINA, "compress", stored("minilm-l6"), "--recipe", "L*:q8_0 embed:q8_0", "-o", embedder)
+    run(sys.executable, "bench/serving.py", *made("SmolLM2-135M-Q8_0"), "--embedder", embedder, "--rounds", options.rounds, "--json", WORK / "serving.json")
+
+
 def goals(_options):
     run(sys.executable, "bench/goals.py", "--peers", WORK / "peers.json", "--embed", WORK / "embed.json", "--loading", WORK / "loading.json")
 
 
-PARTS = {"files": make_files, "peers": read_and_generate, "depth": depth, "sequences": sequences, "embed": embed, "loading": loading,
-         "goals": goals}
+PARTS = {"files": make_files, "peers": read_and_generate, "depth": depth, "sequences": sequences, "experts": experts, "embed": embed,
+         "loading": loading, "avx2": avx2, "serving": serving, "goals": goals}
 
 
 def main():

@@ -216,11 +216,12 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-/// Bytes that a step of generating must read: the route's weights once, each sequence's cache at its mean length.
+/// Bytes that a step of generating must read: the route's weights once, of experts those that are used, each sequence's
+/// cache at its mean length.
 double step_bytes(const Test& test, const run::RouteCost& cost) {
   const double positions = static_cast<double>(test.depth) + static_cast<double>(test.tokens + 1) / 2;
   const double sequence = cost.cache_bytes(positions) + static_cast<double>(cost.state_bytes);
-  return static_cast<double>(cost.weight_bytes) + test.batch * sequence;
+  return cost.weight_bytes(test.batch) + test.batch * sequence;
 }
 
 /// Seconds that the products of a test take at the machine's peaks, two operations per weight and row.

@@ -18,6 +18,7 @@ using core::Status;
 struct CompressCommand {
   std::string model;
   std::string recipe;
+  std::string statistics;
   std::string out;
   int64_t split_bytes = 0;
   int threads = 0;
@@ -36,6 +37,7 @@ nlohmann::ordered_json to_json(const compress::CompressReport& report, double se
   }
   return {{"architecture", report.architecture},
           {"recipe", report.recipe},
+          {"statistics", report.statistics},
           {"files", report.files},
           {"bytes_before", report.bytes_before},
           {"bytes", report.bytes},
@@ -57,6 +59,7 @@ Status compress_command(const CompressCommand& command) {
   LAMINA_ASSIGN(const compress::CompressReport report, compress::compress({.model = model,
                                                                            .out = command.out,
                                                                            .recipe = command.recipe,
+                                                                           .statistics = command.statistics,
                                                                            .split_bytes = command.split_bytes,
                                                                            .force = command.force},
                                                                           pool, progress));
@@ -80,11 +83,15 @@ void add_compress(CLI::App& app, int& exit_status) {
       app, "compress", "write a model in another container or with smaller weights",
       "  lamina compress model.gguf -o folder                        (converts; a folder to .gguf likewise)\n"
       "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" -o model.gguf\n"
+      "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" --stats folder.stats.safetensors -o model.gguf\n"
       "  lamina compress folder --recipe \"L*.attn:q8_0 L*.mlp:q4_k\" -o model.gguf --split-bytes 2000000000");
   command
       ->add_option("MODEL", options->model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")
       ->required();
   command->add_option("--recipe", options->recipe, "codecs of the weights; see `lamina techniques`");
+  command
+      ->add_option("--stats", options->statistics, "what `lamina stats` saw of this model; searches weigh errors by it")
+      ->check(CLI::ExistingFile);
   command->add_option("-o,--output", options->out, "a .gguf file, or else a folder")->required();
   command->add_option("--split-bytes", options->split_bytes, "bytes of tensors in one file at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));

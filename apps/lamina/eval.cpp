@@ -11,6 +11,7 @@
 #include "lamina/session.h"
 #include "lamina/store.h"
 #include "recipe/technique.h"
+#include "run/plan_recipe.h"
 
 namespace lamina::app {
 
@@ -172,7 +173,7 @@ Status check_same_tokens(const EvalOptions& options, const Session& session, con
 /// A second runner over the weights of the model under test.
 Status share_model(Session& session, const CommonOptions& common, Reference& reference) {
   run::RunnerOptions runner_options = session.runner->options();
-  LAMINA_ASSIGN(runner_options.plan, plan_recipe(common.recipe, *session.model));
+  LAMINA_ASSIGN(runner_options.plan, run::plan_recipe(common.recipe, *session.model));
   LAMINA_ASSIGN(const run::RunnerMemory memory,
                 run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(0, memory.cache.total(), memory.workspace));

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
+#include <charconv>
 #include <csignal>
 #include <ctime>
 #include <filesystem>
@@ -37,9 +39,15 @@ constexpr int64_t kDefaultCacheTokens = 32768;
 struct NamedModel {
   std::string name;
   std::string model;
+  std::string limits{};  ///< of its own: "parallel=4&ctx=2048"
 };
 
 NamedModel split_name(const std::string& text) {
+  if (const size_t mark = text.rfind('?'); mark != std::string::npos) {
+    NamedModel named = split_name(text.substr(0, mark));
+    named.limits = text.substr(mark + 1);
+    return named;
+  }
   const size_t equals = text.find('=');
   if (equals != std::string::npos && equals > 0) return {text.substr(0, equals), text.substr(equals + 1)};
   std::error_code error;
@@ -49,13 +57,67 @@ NamedModel split_name(const std::string& text) {
   return {file ? path.stem().string() : path.filename().string(), text};
 }
 
+/// The options with a model's own limits in place of those that hold for all.
+Result<ServeOptions> limited(ServeOptions options, const NamedModel& named) {
+  for (size_t begin = 0; begin < named.limits.size();) {
+    const size_t end = std::min(named.limits.find('&', begin), named.limits.size());
+    const std::string one = named.limits.substr(begin, end - begin);
+    const size_t equals = std::min(one.find('='), one.size());
+    const std::string key = one.substr(0, equals);
+    const std::string value = one.substr(std::min(equals + 1, one.size()));
+    int64_t number = 0;
+    const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
+    const bool whole = read.ec == std::errc() && read.ptr == value.data() + value.size() && number > 0;
+    if (key == "recipe") {
+      options.common.recipe = value;
+    } else if (key == "ctx" && whole) {
+      options.common.context = number;
+    } else if (key == "parallel" && whole && number <= kMostParallel) {
+      options.parallel = static_cast<int32_t>(number);
+    } else if (key == "cache-tokens" && whole) {
+      options.cache_tokens = number;
+    } else {
+      return fail(ErrorCode::kInvalid, named.name,
+                  "limit \"{}\"; ctx=N, parallel=N (at most {}), cache-tokens=N or recipe=TEXT expected", one,
+                  kMostParallel);
+    }
+    begin = end + 1;
+  }
+  return options;
+}
+
+/// As many positions of all texts together as those bytes hold.
+Result<int64_t> tokens_within(int64_t bytes, const Session& session, const SessionNeeds& needs, int64_t context) {
+  const auto plan = [&](int64_t tokens) {
+    return run::Runner::plan_memory(*session.model, *session.pool,
+                                    {.plan = session.plan,
+                                     .context = context,
+                                     .sequences = needs.sequences,
+                                     .max_rows = std::min(needs.max_rows, context * needs.sequences),
+                                     .cache_tokens = tokens,
+                                     .keeps_texts = needs.keeps_texts});
+  };
+  LAMINA_ASSIGN(const run::RunnerMemory least, plan(context));
+  if (least.cache.total() > bytes) {
+    return fail(ErrorCode::kLimit, "--cache-bytes", "{}; one text of {} positions takes {}", size_text(bytes), context,
+                size_text(least.cache.total()));
+  }
+  int64_t fits = context;
+  for (int64_t most = context * needs.sequences + 1; most - fits > 1;) {
+    const int64_t middle = fits + (most - fits) / 2;
+    LAMINA_ASSIGN(const run::RunnerMemory memory, plan(middle));
+    (memory.cache.total() <= bytes ? fits : most) = middle;
+  }
+  return fits;
+}
+
 Result<SessionNeeds> needs_of(const serve::ServedModel& served, const CommonOptions& common,
                               const ServeOptions& options) {
   if (served.task != serve::Task::kGenerate) {
     LAMINA_ASSIGN(const int64_t limit, text_limit(common, served.settings->limit, *served.model));
     return encoder_needs(limit, *served.model);
   }
-  SessionNeeds needs{.sequences = options.parallel, .cache_tokens = options.cache_tokens};
+  SessionNeeds needs{.sequences = options.parallel, .cache_tokens = options.cache_tokens, .keeps_texts = true};
   if (needs.cache_tokens == 0) needs.cache_tokens = kDefaultCacheTokens;
   return needs;
 }
@@ -67,13 +129,39 @@ struct Loaded {
   int64_t weights = 0;
 };
 
+/// Loads the model of a session that was prepared, and gives it and its runner to `served`.
+Status start(serve::ServedModel& served, Session& session, CommonOptions common, const ServeOptions& options) {
+  if (served.task != serve::Task::kGenerate) common.context = 0;  // it has limits of its own
+  served.model = std::move(session.model);
+  auto needs = needs_of(served, common, options);
+  session.model = std::move(served.model);
+  if (!needs) return std::unexpected(needs.error());
+  if (options.cache_bytes > 0 && served.task == serve::Task::kGenerate) {
+    if (!session.pool) session.pool = std::make_shared<core::ThreadPool>(common.threads);
+    LAMINA_ASSIGN(const int64_t context, choose_context(common, *needs, *session.model));
+    LAMINA_ASSIGN(needs->cache_tokens, tokens_within(options.cache_bytes, session, *needs, context));
+  }
+  LAMINA_CHECK_OK(start_session(session, common, *needs));
+  served.model = std::move(session.model);
+  served.runner = std::move(session.runner);
+  return {};
+}
+
+/// Loads a model again that was unloaded. Its threads are its own meanwhile: those that compute have others to serve.
+Status load_again(serve::ServedModel& served, const CommonOptions& common, const ServeOptions& options,
+                  const std::shared_ptr<core::ThreadPool>& pool) {
+  LAMINA_ASSIGN(Session session, prepare_session(common, false));
+  session.pool = pool;
+  session.load_pool = std::make_shared<core::ThreadPool>(common.threads);
+  return start(served, session, common, options);
+}
+
 Result<Loaded> load(const NamedModel& named, const ServeOptions& options, std::shared_ptr<core::ThreadPool>& pool) {
   CommonOptions common = options.common;
   common.model = named.model;
   LAMINA_ASSIGN(Session session, prepare_session(common, true));
   session.pool = pool;
   LAMINA_ASSIGN(const serve::Task task, serve::find_task(*session.model));
-  if (task != serve::Task::kGenerate) common.context = 0;  // it has limits of its own
   Loaded loaded{.served = std::make_unique<serve::ServedModel>(
                     serve::ServedModel{.name = named.name,
                                        .recipe = options.common.recipe,
@@ -83,15 +171,15 @@ Result<Loaded> load(const NamedModel& named, const ServeOptions& options, std::s
                                        .tokenizer = std::move(*session.tokenizer),
                                        .created = static_cast<int64_t>(std::time(nullptr))})};
   LAMINA_CHECK_OK(serve::read_uses(*loaded.served));
-  LAMINA_ASSIGN(const SessionNeeds needs, needs_of(*loaded.served, common, options));
   session.model = std::move(loaded.served->model);
-  LAMINA_CHECK_OK(start_session(session, common, needs));
+  LAMINA_CHECK_OK(start(*loaded.served, session, common, options));
   pool = session.pool;
   loaded.memory = session.memory;
-  loaded.weights = session.model->weight_bytes();
-  loaded.served->model = std::move(session.model);
-  loaded.served->runner = std::move(session.runner);
+  loaded.weights = loaded.served->model->weight_bytes();
   loaded.served->watch = std::make_unique<serve::LayerWatch>(options.watch_every);
+  loaded.served->load = [common, options, pool](serve::ServedModel& model) {
+    return load_again(model, common, options, pool);
+  };
   return loaded;
 }
 
@@ -150,6 +238,15 @@ sigset_t block_signals(bool has_files) {
   return signals;
 }
 
+/// Every connection is an open file, and so are models; where the system allows more of them than it gives, take them.
+void raise_file_limit(int connections) {
+  constexpr rlim_t kOthers = 256;
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = std::max(files.rlim_cur, std::min(files.rlim_max, static_cast<rlim_t>(connections) + kOthers));
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
 /// Answers until a signal that ends it; a second one ends the process at once.
 void run_until_signal(serve::Service& service, const sigset_t& signals, ServeSettings& settings) {
   std::thread serving([&] { service.run(); });
@@ -170,6 +267,7 @@ Status serve_command(const CLI::App& command, const ServeOptions& from_line) {
   LAMINA_CHECK_OK(settings.read());
   const ServeOptions options = settings.options();
   const sigset_t signals = block_signals(settings.has_files());
+  raise_file_limit(options.connections);
   std::shared_ptr<core::ThreadPool> pool;
   std::vector<Loaded> loaded;
   std::vector<std::unique_ptr<serve::ServedModel>> models;
@@ -178,7 +276,8 @@ Status serve_command(const CLI::App& command, const ServeOptions& from_line) {
     const NamedModel named = split_name(text);
     if (!names.insert(named.name).second)
       return fail(ErrorCode::kInvalid, named.name, "two models of this name; NAME=MODEL gives another");
-    LAMINA_ASSIGN(Loaded one, load(named, options, pool));
+    LAMINA_ASSIGN(const ServeOptions own, limited(options, named));
+    LAMINA_ASSIGN(Loaded one, load(named, own, pool));
     models.push_back(std::move(one.served));
     loaded.push_back(std::move(one));
   }

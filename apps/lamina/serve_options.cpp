@@ -13,7 +13,8 @@ namespace {
 
 void declare_models(CLI::App& command, ServeOptions& options) {
   command.add_option("MODEL", options.models,
-                     "models, each a file, a folder or a name in the store; NAME=MODEL names it");
+                     "models, each a file, a folder or a name in the store; NAME=MODEL names it, "
+                     "MODEL?parallel=4&ctx=2048&cache-tokens=8192&recipe=... gives it limits of its own");
   command.add_option("--config", options.config,
                      "a JSON file with these options, unless the command line has them; read again at SIGHUP");
   CommonOptions& common = options.common;
@@ -41,16 +42,27 @@ void declare_access(CLI::App& command, ServeOptions& options) {
 void declare_work(CLI::App& command, ServeOptions& options) {
   command.add_option("--parallel", options.parallel, "texts that are written at once")
       ->capture_default_str()
-      ->check(CLI::Range(1, 256));
+      ->check(CLI::Range(1, kMostParallel));
   command.add_option("--queue", options.queue, "texts that may wait for each model; more are refused with 429")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command.add_option("--cache-tokens", options.cache_tokens, "positions of all texts together; 32768 by default")
-      ->check(CLI::Range(int64_t{64}, int64_t{1} << 32));
+  CLI::Option* tokens =
+      command.add_option("--cache-tokens", options.cache_tokens, "positions of all texts together; 32768 by default")
+          ->check(CLI::Range(int64_t{64}, int64_t{1} << 32));
+  command.add_option("--cache-bytes", options.cache_bytes, "the same as a size, such as 512MiB, for each model")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))
+      ->excludes(tokens);
   command
       .add_option("--max-token-gap-ms", options.max_gap_ms,
                   "between two tokens while long prompts are read; three times a plain step by default")
       ->check(CLI::Range(0.0, 1e6));
+  command
+      .add_option("--unload-idle", options.unload_idle,
+                  "seconds after which a model that nobody asks leaves memory; the next request loads it again")
+      ->check(CLI::Range(1, 1 << 30));
+  command.add_option("--sessions", options.sessions, "a folder in which /admin/sessions saves texts that are kept")
+      ->check(CLI::ExistingDirectory);
   command
       .add_option("--watch-every", options.watch_every,
                   "measure the layers of every so many-th step, for /v1/layers; 0: of none")

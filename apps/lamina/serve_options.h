@@ -9,6 +9,8 @@
 
 namespace lamina::app {
 
+inline constexpr int32_t kMostParallel = 256;
+
 /// What `lamina serve` is told, by its command line or by a file.
 struct ServeOptions {
   CommonOptions common;
@@ -24,7 +26,10 @@ struct ServeOptions {
   int32_t parallel = 16;
   int64_t queue = 128;
   int64_t cache_tokens = 0;
+  int64_t cache_bytes = 0;
   double max_gap_ms = 0;
+  int unload_idle = 0;
+  std::string sessions;
   std::vector<std::string> origins;
   int drain_seconds = 30;
   int connections = 1024;

@@ -82,7 +82,10 @@ serve::ServiceRules ServeSettings::rules() const {
 
 serve::ServiceOptions ServeSettings::service_options() const {
   return {.rules = rules(),
-          .scheduler = {.queue = options_.queue, .pace = {.max_gap_seconds = options_.max_gap_ms / 1e3}},
+          .sessions = options_.sessions,
+          .scheduler = {.queue = options_.queue,
+                        .pace = {.max_gap_seconds = options_.max_gap_ms / 1e3},
+                        .unload_idle = std::chrono::seconds(options_.unload_idle)},
           .http = {.connections = options_.connections,
                    .header_bytes = options_.header_bytes,
                    .body_bytes = options_.body_bytes,

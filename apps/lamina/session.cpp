@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
-#include <ranges>
 
 #include "core/clock.h"
 #include "core/memory.h"
@@ -12,7 +11,7 @@
 #include "lamina/store.h"
 #include "recipe/recipe.h"
 #include "recipe/technique.h"
-#include "run/route_cost.h"
+#include "run/plan_recipe.h"
 
 namespace lamina::app {
 
@@ -47,7 +46,7 @@ core::Status load_weights(Session& session, bool exact, const TokenizerReader* r
   if (load_packed(*session.model, exact)) return {};
   std::optional<Progress> bar;
   core::Stopwatch watch;
-  return session.model->load(*session.pool, [&](int64_t done, int64_t total) {
+  return session.model->load(session.load_pool ? *session.load_pool : *session.pool, [&](int64_t done, int64_t total) {
     if (!bar && watch.seconds() > 1) bar.emplace("loading", total);
     if (bar) bar->update(done);
     return reader == nullptr || !reader->failed();
@@ -73,21 +72,6 @@ Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds&
   return std::min(wanted, model.context());
 }
 
-Result<recipe::RunPlan> plan_recipe(const std::string& text, const models::Model& model) {
-  LAMINA_ASSIGN(const recipe::Recipe parsed, recipe::parse(text));
-  recipe::ModelFacts facts{.layers = static_cast<int>(model.layers().size()),
-                           .key_value_cache = model.keeps_keys(),
-                           .sublayers = {},
-                           .route = model.route()};
-  for (const layers::Layer& layer : model.layers()) {
-    const auto roles = layer.parts | std::views::transform(&layers::Layer::Part::role);
-    const auto has = [&](std::string_view role) { return std::ranges::find(roles, role) != roles.end(); };
-    facts.sublayers.push_back(
-        {.attention = std::ranges::any_of(roles, run::mixes_tokens), .mlp = has("mlp"), .cross = has("cross")});
-  }
-  return recipe::plan(parsed, facts);
-}
-
 core::Status check_memory(int64_t weights, int64_t cache, int64_t workspace) {
   const int64_t available = core::available_bytes();
   if (weights + cache + workspace <= available) return {};
@@ -100,7 +84,7 @@ core::Status check_memory(int64_t weights, int64_t cache, int64_t workspace) {
 Result<Session> prepare_session(const CommonOptions& options, bool tokenizer) {
   Session session;
   LAMINA_ASSIGN(session.model, build_model(options));
-  LAMINA_ASSIGN(session.plan, plan_recipe(options.recipe, *session.model));
+  LAMINA_ASSIGN(session.plan, run::plan_recipe(options.recipe, *session.model));
   if (tokenizer) {
     LAMINA_ASSIGN(session.tokenizer, models::load_tokenizer(session.model->files()));
     LAMINA_CHECK_OK(models::check_vocabulary(*session.tokenizer, *session.model));
@@ -127,7 +111,8 @@ core::Status start_beside(const TokenizerReader* reader, Session& session, const
       .context = context,
       .sequences = needs.sequences,
       .max_rows = std::min(needs.max_rows, context * needs.sequences),
-      .cache_tokens = needs.cache_tokens == 0 ? 0 : std::max(needs.cache_tokens, context)};
+      .cache_tokens = needs.cache_tokens == 0 ? 0 : std::max(needs.cache_tokens, context),
+      .keeps_texts = needs.keeps_texts};
   LAMINA_ASSIGN(session.memory, run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), session.memory.cache.total(), session.memory.workspace));
   note_all(session.model->weights().notes());

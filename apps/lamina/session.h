@@ -16,7 +16,8 @@ namespace lamina::app {
 
 /// A model that is ready to run, with what the command line asked for.
 struct Session {
-  std::shared_ptr<core::ThreadPool> pool;  ///< start_session makes it unless it is there
+  std::shared_ptr<core::ThreadPool> pool;         ///< start_session makes it unless it is there
+  std::shared_ptr<core::ThreadPool> load_pool{};  ///< loads the weights; null: `pool` does
   std::unique_ptr<models::Model> model;
   recipe::RunPlan plan;
   std::optional<text::Tokenizer> tokenizer;
@@ -34,6 +35,7 @@ struct SessionNeeds {
   int32_t sequences = 1;
   int64_t max_rows = 512;
   int64_t cache_tokens = 0;  ///< positions of all sequences together; 0: as many as their longest texts need
+  bool keeps_texts = false;  ///< keys and values of texts that have ended are kept for others
   bool tokenizer = true;
   bool encoder = false;          ///< whether the command also takes models that do not predict the next token
   bool encoder_decoder = false;  ///< whether it also takes models that read one text and write another
@@ -55,9 +57,6 @@ core::Result<Session> open_session(const CommonOptions& options, const SessionNe
 /// Positions per sequence: what the user says, else what the command needs, never more than the model knows.
 core::Result<int64_t> choose_context(const CommonOptions& options, const SessionNeeds& needs,
                                      const models::Model& model);
-
-/// The recipe of the options for that model.
-core::Result<recipe::RunPlan> plan_recipe(const std::string& recipe, const models::Model& model);
 
 /// An error with both numbers unless `bytes` fit into the memory that is left.
 core::Status check_memory(int64_t weights, int64_t cache, int64_t workspace);

@@ -15,6 +15,7 @@
 #include "lamina/session.h"
 #include "lamina/store.h"
 #include "lamina/table.h"
+#include "run/plan_recipe.h"
 
 namespace lamina::app {
 
@@ -212,7 +213,7 @@ struct MemoryPlan {
 };
 
 Result<MemoryPlan> plan_memory(const CommonOptions& options, const models::Model& model) {
-  LAMINA_ASSIGN(recipe::RunPlan plan, plan_recipe(options.recipe, model));
+  LAMINA_ASSIGN(recipe::RunPlan plan, run::plan_recipe(options.recipe, model));
   LAMINA_ASSIGN(const int64_t context, choose_context(options, {}, model));
   const core::ThreadPool pool(options.threads);
   const run::RunnerOptions runner{

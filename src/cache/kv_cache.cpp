@@ -56,16 +56,16 @@ int64_t longest(const KvCacheOptions& options) {
   return options.sequence_tokens > 0 ? std::min(options.sequence_tokens, options.tokens) : options.tokens;
 }
 
+/// As many windows and states are kept of texts as sequences can be open.
+int64_t kept_places(const KvCacheOptions& options) {
+  return options.keeps_texts ? options.sequences : 0;
+}
+
 /// Chunks that hold a window and a step beside it, wherever they begin: window - 1 positions before the step's first.
 int64_t ring_chunks(const KvCacheOptions& options, int64_t window) {
   const int64_t most = longest(options);
   const int64_t step = options.step_tokens > 0 ? std::min(options.step_tokens, most) : most;
   return std::min(blocks_for(most), blocks_for(std::min(window, most) + step - 2) + 1);
-}
-
-/// The first position that a row at `position` reads.
-int64_t first_read(int64_t window, int64_t position) {
-  return window == 0 ? 0 : std::max<int64_t>(0, position - window + 1);
 }
 
 core::Status check(const KvCacheOptions& options) {
@@ -116,14 +116,15 @@ CacheBytes& CacheBytes::operator+=(const CacheBytes& other) {
 
 std::vector<KvCache::Group> KvCache::make_groups(const KvCacheOptions& options, std::vector<size_t>& group_of) {
   const int64_t sequence_blocks = blocks_for(longest(options));
-  std::vector<Group> groups{{.window = 0, .chunks = sequence_blocks, .blocks = pool_blocks(options), .free = {}}};
+  std::vector<Group> groups{{.window = 0, .chunks = sequence_blocks, .blocks = pool_blocks(options)}};
+  const int64_t holders = options.sequences + kept_places(options);
   for (const VisitShape& visit : options.visits) {
     const int64_t chunks = visit.window == 0 ? sequence_blocks : ring_chunks(options, visit.window);
     const int64_t window = chunks == sequence_blocks ? 0 : visit.window;
     auto found = std::ranges::find(groups, window, &Group::window);
     if (found == groups.end()) {
-      const int64_t blocks = std::min(groups.front().blocks, options.sequences * chunks);
-      found = groups.insert(groups.end(), {.window = window, .chunks = chunks, .blocks = blocks, .free = {}});
+      const int64_t blocks = std::min(groups.front().blocks, holders * chunks);
+      found = groups.insert(groups.end(), {.window = window, .chunks = chunks, .blocks = blocks});
     }
     found->block_bytes += visit_bytes(visit);
     group_of.push_back(static_cast<size_t>(found - groups.begin()));
@@ -143,10 +144,10 @@ CacheBytes KvCache::bytes(const KvCacheOptions& options) {
     (visit.joined       ? bytes.latents
      : group.window > 0 ? bytes.windows
                         : bytes.whole) += group.blocks * visit_bytes(visit);
-    bytes.states += options.sequences * state_bytes(visit);
+    bytes.states += (options.sequences + kept_places(options)) * state_bytes(visit);
     rows += table_rows(visit);
   }
-  for (const Group& group : groups) bytes.tables += (group.blocks + options.sequences * group.chunks) * kIndex;
+  for (const Group& group : groups) bytes.tables += (3 * group.blocks + options.sequences * group.chunks) * kIndex;
   bytes.tables +=
       options.sequences * blocks_for(longest(options)) * rows * static_cast<int64_t>(sizeof(const std::byte*));
   return bytes;
@@ -157,7 +158,7 @@ core::Result<KvCache> KvCache::create(const KvCacheOptions& options) {
   KvCache cache;
   const int64_t size = cache.plan(options);
   LAMINA_ASSIGN(cache.pool_, core::AlignedBuffer::allocate(static_cast<size_t>(size)));
-  const int64_t states = options.sequences * cache.state_bytes_;
+  const int64_t states = (options.sequences + kept_places(options)) * cache.state_bytes_;
   LAMINA_ASSIGN(cache.states_, core::AlignedBuffer::allocate(static_cast<size_t>(states)));
   return cache;
 }
@@ -188,9 +189,9 @@ int64_t KvCache::plan(const KvCacheOptions& options) {
   for (Group& group : groups_) {
     group.offset = size;
     size += group.blocks * group.block_bytes;
-    group.free.reserve(static_cast<size_t>(group.blocks));
-    for (int64_t i = group.blocks; i > 0; --i) group.free.push_back(static_cast<int32_t>(i - 1));
+    group.pool = BlockPool(group.blocks);
   }
+  if (state_bytes_ > 0) kept_states_ = BlockPool(kept_places(options));
   sequences_.resize(static_cast<size_t>(options.sequences));
   for (Sequence& sequence : sequences_) {
     for (const Group& group : groups_)
@@ -216,6 +217,7 @@ core::Result<SequenceId> KvCache::open() {
 core::Status KvCache::reserve(SequenceId id, int64_t tokens) {
   Sequence& sequence = at(id);
   LAMINA_CHECK_OK(check_room(sequence, tokens));
+  if (tokens > sequence.length) own_tail(sequence);
   for (const int64_t want = blocks_for(tokens); sequence.chunks < want; ++sequence.chunks) {
     for (size_t group = 0; group < groups_.size(); ++group) place_chunk(sequence, group, sequence.chunks);
   }
@@ -229,8 +231,8 @@ core::Status KvCache::check_room(const Sequence& sequence, int64_t tokens) const
                       sequence_blocks_ * kBlock);
   }
   // Groups with windows need no look at their free blocks: they have as many as the first group lets them take.
-  if (more > free_blocks()) {
-    return core::fail(ErrorCode::kLimit, "cache", "{} more tokens wanted; {} are free of {}", more * kBlock,
+  if (const int64_t all = more + (tail_is_shared(sequence) ? 1 : 0); more >= 0 && all > free_blocks()) {
+    return core::fail(ErrorCode::kLimit, "cache", "{} more tokens wanted; {} are free of {}", all * kBlock,
                       free_blocks() * kBlock, block_count() * kBlock);
   }
   for (const Group& group : groups_) {
@@ -246,15 +248,65 @@ core::Status KvCache::check_room(const Sequence& sequence, int64_t tokens) const
 void KvCache::place_chunk(Sequence& sequence, size_t group, int64_t chunk) {
   Group& from = groups_[group];
   Ring& ring = sequence.rings[group];
-  int32_t& block = ring.blocks[static_cast<size_t>(chunk % from.chunks)];
+  int32_t block = -1;
   if (chunk - ring.begin == from.chunks) {
+    block = slot(sequence, group, chunk);
     point(sequence, group, ring.begin++, nullptr);
-  } else {
-    assert(!from.free.empty());
-    block = from.free.back();
-    from.free.pop_back();
+    if (from.pool.is_shared(block)) {
+      from.pool.drop(block);
+      block = -1;
+    }
   }
+  set_chunk(sequence, group, chunk, block >= 0 ? block : take_block(group));
+}
+
+/// A block for a sequence; kept texts give one up when none is free.
+int32_t KvCache::take_block(size_t group) {
+  BlockPool& pool = groups_[group].pool;
+  while (pool.free() == 0 && reclaim(group)) {
+  }
+  return pool.take();
+}
+
+int32_t& KvCache::slot(Sequence& sequence, size_t group, int64_t chunk) {
+  return sequence.rings[group].blocks[static_cast<size_t>(chunk % groups_[group].chunks)];
+}
+
+void KvCache::set_chunk(Sequence& sequence, size_t group, int64_t chunk, int32_t block) {
+  slot(sequence, group, chunk) = block;
   point(sequence, group, chunk, block_of(sequence, group, chunk));
+}
+
+bool KvCache::has_chunk(const Sequence& sequence, size_t group, int64_t chunk) const {
+  return chunk >= sequence.rings[group].begin && chunk < sequence.chunks;
+}
+
+/// Whether the block that the next position goes to belongs to others too.
+bool KvCache::tail_is_shared(const Sequence& sequence) const {
+  const int64_t chunk = sequence.length / kBlock;
+  if (chunk >= sequence.chunks) return false;
+  const Group& group = groups_.front();
+  return group.pool.is_shared(sequence.rings.front().blocks[static_cast<size_t>(chunk % group.chunks)]);
+}
+
+void KvCache::own_tail(Sequence& sequence) {
+  const int64_t chunk = sequence.length / kBlock;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    if (!has_chunk(sequence, i, chunk)) continue;
+    const int32_t shared = slot(sequence, i, chunk);
+    Group& group = groups_[i];
+    if (!group.pool.is_shared(shared)) continue;
+    const std::byte* from = block_of(sequence, i, chunk);
+    set_chunk(sequence, i, chunk, take_block(i));
+    if (group.block_bytes > 0) std::memcpy(block_of(sequence, i, chunk), from, static_cast<size_t>(group.block_bytes));
+    group.pool.drop(shared);
+  }
+}
+
+int64_t KvCache::lacking(SequenceId id, int64_t tokens) const {
+  const Sequence& sequence = at(id);
+  const int64_t copies = tokens > sequence.length && tail_is_shared(sequence) ? 1 : 0;
+  return std::max<int64_t>(0, blocks_for(tokens) - sequence.chunks) + copies;
 }
 
 /// Enters the chunk of every visit of the group into the pointer table; `block` null: there is none.
@@ -281,7 +333,7 @@ void KvCache::drop_chunks(Sequence& sequence, int64_t keep) {
   for (size_t i = 0; i < groups_.size(); ++i) {
     Ring& ring = sequence.rings[i];
     for (int64_t chunk = sequence.chunks; chunk > std::max(keep, ring.begin); --chunk)
-      groups_[i].free.push_back(ring.blocks[static_cast<size_t>((chunk - 1) % groups_[i].chunks)]);
+      groups_[i].pool.drop(slot(sequence, i, chunk - 1));
     ring.begin = std::min(ring.begin, keep);
   }
   sequence.chunks = std::min(sequence.chunks, keep);
@@ -327,24 +379,20 @@ core::Result<SequenceId> KvCache::fork(SequenceId source_id, int64_t length) {
   }
   LAMINA_ASSIGN(const SequenceId copy_id, open());
   if (!rewinds(source, length)) return copy_id;
-  const int64_t chunks = blocks_for(length);
-  if (chunks > free_blocks()) {
-    close(copy_id);
-    return core::fail(ErrorCode::kLimit, "cache", "{} more tokens wanted; {} are free of {}", chunks * kBlock,
-                      free_blocks() * kBlock, block_count() * kBlock);
-  }
   Sequence& copy = at(copy_id);
+  copy.chunks = blocks_for(length);
+  copy.length = length;
   for (size_t i = 0; i < groups_.size(); ++i) {
-    copy.rings[i].begin = std::min(source.rings[i].begin, chunks);
-    for (int64_t chunk = copy.rings[i].begin; chunk < chunks; ++chunk) {
-      place_chunk(copy, i, chunk);
-      if (groups_[i].block_bytes == 0) continue;
-      std::memcpy(block_of(copy, i, chunk), block_of(source, i, chunk), static_cast<size_t>(groups_[i].block_bytes));
+    Ring& ring = copy.rings[i];
+    ring.begin = std::min(source.rings[i].begin, copy.chunks);
+    for (int64_t chunk = 0; chunk < ring.begin; ++chunk) point(copy, i, chunk, nullptr);
+    for (int64_t chunk = ring.begin; chunk < copy.chunks; ++chunk) {
+      const int32_t block = source.rings[i].blocks[static_cast<size_t>(chunk % groups_[i].chunks)];
+      groups_[i].pool.hold(block);
+      set_chunk(copy, i, chunk, block);
     }
   }
   std::ranges::copy(states_of(source_id), states_of(copy_id).begin());
-  copy.chunks = chunks;
-  copy.length = length;
   return copy_id;
 }
 
@@ -394,8 +442,12 @@ float* KvCache::state(int64_t visit, SequenceId id) {
 }
 
 std::span<std::byte> KvCache::states_of(SequenceId id) {
+  return states_at(id.index);
+}
+
+std::span<std::byte> KvCache::states_at(int64_t place) {
   const auto size = static_cast<size_t>(state_bytes_);
-  return {states_.data() + static_cast<size_t>(id.index) * size, size};
+  return {states_.data() + static_cast<size_t>(place) * size, size};
 }
 
 void KvCache::clear_states(SequenceId id) {

@@ -1,10 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "cache/block_pool.h"
+#include "cache/prefix_tree.h"
 #include "core/memory.h"
 #include "core/result.h"
 #include "kernels/attention.h"
@@ -39,6 +43,7 @@ struct KvCacheOptions {
   int64_t sequence_tokens = 0;     ///< the longest sequence; 0: `tokens`
   int32_t sequences = 1;           ///< open at once
   int64_t step_tokens = 0;         ///< written to a sequence before set_length, at most; 0: as many as it holds
+  bool keeps_texts = false;        ///< make room for windows and states of kept texts as well: keep()
 };
 
 /// Bytes of a cache by what they hold.
@@ -60,7 +65,10 @@ struct CacheBytes {
 /// chunks of a sequence take them in turn. Beside the blocks, each sequence has the recurrent states of the visits that
 /// keep one. A state stands for all positions below length() and cannot be rewound: a sequence with states is kept
 /// whole or starts again from nothing, and so does one that is rewound to where a window's positions are gone.
-/// open, reserve, truncate, fork and close need exclusive access; write (at different places) and reading do not.
+/// Sequences can share blocks, with each other and with the texts that are kept: a block that others hold too is copied
+/// before it is written. Kept texts give their room up, the one that was used longest ago first, when it is needed.
+/// open, reserve, truncate, fork, keep, resume and close need exclusive access; write (at different places) and reading
+/// do not.
 class KvCache {
  public:
   /// What a cache of these options takes.
@@ -82,10 +90,26 @@ class KvCache {
   /// sequence has, whichever is less; 0 when something was to be forgotten that a state holds, or when a window of the
   /// row at `length` is gone. What the last step wrote can always be forgotten of windows.
   [[nodiscard]] int64_t truncate(SequenceId sequence, int64_t length);
-  /// A new sequence with a copy of the first `length` positions of another, or of none where truncate to `length` would
-  /// leave none: length() says how many. kLimit as open and reserve.
+  /// A new sequence with the first `length` positions of another, or with none where truncate to `length` would leave
+  /// none: length() says how many. kLimit as open.
   core::Result<SequenceId> fork(SequenceId source, int64_t length);
   void close(SequenceId sequence);
+
+  /// Keeps what is computed of `tokens`, the sequence's own, for texts of the same family that begin alike: all of it,
+  /// or whole blocks. Where the same is kept already, the sequence goes on with those blocks and gives its own up.
+  void keep(SequenceId sequence, std::span<const int32_t> tokens, const std::string& family, bool whole_blocks);
+  /// Lets an empty sequence go on from what is kept of texts of that family that begin with these tokens, as far as
+  /// windows and states allow. Returns its length then, less than the tokens.
+  int64_t resume(SequenceId sequence, std::span<const int32_t> tokens, const std::string& family);
+  /// Gives an empty sequence `length` positions, still to be filled in through contents(). kLimit as reserve.
+  core::Status make_room(SequenceId sequence, int64_t length);
+  /// All that a sequence's next position reads, to be saved and filled in again: keys and values by group and block,
+  /// then the states. Its layout is that of the cache: describe(). Blocks must not be shared where they are filled in.
+  std::vector<std::span<std::byte>> contents(SequenceId sequence);
+  /// What the contents of two caches must have in common to be exchanged, as a text.
+  std::string describe() const;
+  /// Pieces of texts that had to make room.
+  int64_t evicted() const { return evicted_; }
 
   /// Stores one position's keys [kv_heads][key_size] and values [kv_heads][value_size], reserved before. Joined visits
   /// read no values.
@@ -100,7 +124,11 @@ class KvCache {
 
   /// Blocks of the visits that keep every position.
   int64_t block_count() const { return groups_.front().blocks; }
-  int64_t free_blocks() const { return static_cast<int64_t>(groups_.front().free.size()); }
+  /// Those that can be had: what kept texts alone hold is among them.
+  int64_t free_blocks() const { return groups_.front().pool.free() + idle_blocks(); }
+  int64_t idle_blocks() const { return groups_.front().pool.idle(); }
+  /// Blocks that a sequence lacks to hold `tokens`, a copy of a shared one that it would write to among them.
+  int64_t lacking(SequenceId sequence, int64_t tokens) const;
   std::span<const VisitShape> visits() const { return visits_; }
 
  private:
@@ -110,8 +138,8 @@ class KvCache {
     int64_t chunks = 0;  ///< that a sequence has at most
     int64_t blocks = 0;
     int64_t block_bytes = 0;
-    int64_t offset = 0;  ///< in the pool
-    std::vector<int32_t> free;
+    int64_t offset = 0;  ///< in the memory
+    BlockPool pool{};
   };
   /// A visit's part of its group's blocks, and its rows in a sequence's pointer table: keys by head, then values by
   /// head.
@@ -139,19 +167,36 @@ class KvCache {
   };
 
   KvCache() = default;
+  /// The first position that a row at `position` reads.
+  static int64_t first_read(int64_t window, int64_t position) {
+    return window == 0 ? 0 : std::max<int64_t>(0, position - window + 1);
+  }
   /// The groups of these visits, and which one each visit belongs to.
   static std::vector<Group> make_groups(const KvCacheOptions& options, std::vector<size_t>& group_of);
   int64_t plan(const KvCacheOptions& options);
   Sequence& at(SequenceId id);
   const Sequence& at(SequenceId id) const;
   core::Status check_room(const Sequence& sequence, int64_t tokens) const;
+  int32_t take_block(size_t group);
+  bool reclaim(size_t group);
+  void forget(PrefixNode& node);
+  bool tail_is_shared(const Sequence& sequence) const;
+  void own_tail(Sequence& sequence);
+  bool has_chunk(const Sequence& sequence, size_t group, int64_t chunk) const;
+  int32_t& slot(Sequence& sequence, size_t group, int64_t chunk);
+  void set_chunk(Sequence& sequence, size_t group, int64_t chunk, int32_t block);
+  void share_chunk(Sequence& sequence, int64_t chunk, PrefixNode& node);
+  PrefixNode* keep_piece(Sequence& sequence, PrefixNode* parent, std::span<const int32_t> tokens);
+  void keep_state(SequenceId id, PrefixNode& node);
+  bool can_resume(const PrefixTree::Match& match, size_t last, int64_t length) const;
   void place_chunk(Sequence& sequence, size_t group, int64_t chunk);
   void point(Sequence& sequence, size_t group, int64_t chunk, const std::byte* block);
   void drop_chunks(Sequence& sequence, int64_t keep);
   bool rewinds(const Sequence& sequence, int64_t length) const;
   std::byte* block_of(const Sequence& sequence, size_t group, int64_t chunk);
-  /// All states of a sequence.
+  /// All states of a sequence, or those in a place of kept ones.
   std::span<std::byte> states_of(SequenceId id);
+  std::span<std::byte> states_at(int64_t place);
   void clear_states(SequenceId id);
   std::span<const std::byte* const> row(int64_t index, SequenceId id) const;
 
@@ -163,7 +208,10 @@ class KvCache {
   std::vector<Sequence> sequences_;
   core::AlignedBuffer pool_;
   int64_t state_bytes_ = 0;     ///< of the states of a sequence
-  core::AlignedBuffer states_;  ///< [sequence]
+  core::AlignedBuffer states_;  ///< [sequence], then those that are kept
+  BlockPool kept_states_;       ///< places behind the sequences
+  PrefixTree kept_;
+  int64_t evicted_ = 0;
 };
 
 }  // namespace lamina::cache

@@ -31,6 +31,17 @@ void encode_blocks(const float* in, int64_t elements, std::byte* blocks) {
   }
 }
 
+/// The same, where an error in number i costs weights[i].
+template <typename Block>
+void encode_blocks_weighted(const float* in, const float* weights, int64_t elements, std::byte* blocks) {
+  for (int64_t done = 0; done < elements; done += Block::kElements) {
+    Block block{};
+    encode_block(in + done, block, weights + done);
+    std::memcpy(blocks, &block, sizeof(Block));
+    blocks += sizeof(Block);
+  }
+}
+
 /// The integer part of `value` in [0, highest]; NaN gives 0.
 inline uint8_t truncate_to(float value, int highest) {
   if (!(value > 0.0f)) return 0;

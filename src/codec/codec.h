@@ -16,6 +16,8 @@ struct Codec {
   void (*decode)(const std::byte* blocks, int64_t elements, float* out) = nullptr;
   /// Encodes `elements` float32 numbers (whole blocks); null when the format can only be read.
   void (*encode)(const float* in, int64_t elements, std::byte* blocks) = nullptr;
+  /// The same, but the squared error of number i counts weights[i] times; null when the format has no such search.
+  void (*encode_weighted)(const float* in, const float* weights, int64_t elements, std::byte* blocks) = nullptr;
 };
 
 /// All codecs, in the order that `lamina codecs` prints.

@@ -18,8 +18,9 @@ struct RowFault {
 };
 
 /// Encodes a row of `elements` numbers (whole blocks) and decodes it again into `decoded`; adds the squared differences
-/// to `error`. A fault when a number is not finite, or is not once encoded.
+/// to `error`. A fault when a number is not finite, or is not once encoded. `importance`, unless null: what a squared
+/// error in each number costs beside the others, for the formats that search (Codec::encode_weighted).
 RowFault encode_row(const Codec& codec, const float* in, int64_t elements, std::byte* out, float* decoded,
-                    double& error);
+                    double& error, const float* importance = nullptr);
 
 }  // namespace lamina::codec

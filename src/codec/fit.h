@@ -14,6 +14,12 @@ namespace lamina::codec {
 // Least-squares searches for the scales of formats whose blocks have groups. All sums run over eight lanes, so that
 // compilers can use vector instructions without changing their order.
 
+/// What an error in each number costs: the same for all, or `const float*`, one weight a number.
+struct EvenWeights {
+  constexpr float operator[](int /*index*/) const { return 1.0f; }
+  constexpr EvenWeights operator+(int /*offset*/) const { return {}; }
+};
+
 inline constexpr int kLanes = 8;
 inline constexpr float kTiny = 1e-30f;  ///< groups whose numbers are all smaller become zeros
 
@@ -49,10 +55,10 @@ struct WholeLevels {
   static float nearest(float value) { return clamp_to(round_near(clamp_to(value, kLow - 1, kHigh + 1)), kLow, kHigh); }
 };
 
-/// The scale s for which the sum of (x - s * level)^2 is least among those tried: the largest magnitude lies on either
-/// end of the levels, or a little inside or outside; each then moves to where the best scale of its levels is.
-template <int N, typename Levels>
-float fit_scale(const float* x) {
+/// The scale s for which the sum of w * (x - s * level)^2 is least among those tried: the largest magnitude lies on
+/// either end of the levels, or a little inside or outside; each then moves to where the best scale of its levels is.
+template <int N, typename Levels, typename Weights>
+float fit_scale(const float* x, Weights w) {
   const float peak = largest_magnitude(x, N);
   if (!(std::fabs(peak) > kTiny)) return 0;
   float best_scale = 0;
@@ -60,8 +66,8 @@ float fit_scale(const float* x) {
   const auto consider = [&](float inverse) {
     float levels[N];
     for (int i = 0; i < N; ++i) levels[i] = Levels::nearest(x[i] * inverse);
-    const float product = sum_lanes<N>([&](int i) { return x[i] * levels[i]; });
-    const float square = sum_lanes<N>([&](int i) { return levels[i] * levels[i]; });
+    const float product = sum_lanes<N>([&](int i) { return w[i] * x[i] * levels[i]; });
+    const float square = sum_lanes<N>([&](int i) { return w[i] * levels[i] * levels[i]; });
     // What the scale product / square takes away from the sum of squares.
     const float score = square > 0 ? product / square * product : 0;
     const bool better = score > best_score;
@@ -89,14 +95,16 @@ class ScaledGroups {
   std::array<int, kGroupCount> scales{};
   std::array<float, kElements> levels{};
 
-  explicit ScaledGroups(const float* x) {
+  template <typename Weights>
+  ScaledGroups(const float* x, Weights w) {
     std::array<float, kGroupCount> wanted{};
-    for (int g = 0; g < kGroupCount; ++g) wanted[g] = fit_scale<kGroupSize, Levels>(x + g * kGroupSize);
+    for (int g = 0; g < kGroupCount; ++g)
+      wanted[g] = fit_scale<kGroupSize, Levels>(x + g * kGroupSize, w + g * kGroupSize);
     const float peak = largest_magnitude(wanted.data(), kGroupCount);
     if (!(std::fabs(peak) > kTiny)) return;
     float best = std::numeric_limits<float>::infinity();
     const auto consider = [&](uint16_t half) {
-      ScaledGroups trial(half, wanted, x);
+      ScaledGroups trial(half, wanted, x, w);
       const bool better = trial.error_ < best;
       if (better) {
         best = trial.error_;
@@ -106,7 +114,7 @@ class ScaledGroups {
     };
     // The largest scale on the longer, negative side; then on the other.
     for (const int end : {kScaleLow, kScaleHigh}) consider(float_to_half(peak / static_cast<float>(end)));
-    for (int round = 0; round < 2 && consider(float_to_half(best_d(x))); ++round) {
+    for (int round = 0; round < 2 && consider(float_to_half(best_d(x, w))); ++round) {
     }
     // Numbers that are all alike are met best by a d next to the best one.
     const uint16_t middle = d;
@@ -114,20 +122,23 @@ class ScaledGroups {
   }
 
  private:
-  ScaledGroups(uint16_t half, const std::array<float, kGroupCount>& wanted, const float* x) : d(half), error_(0) {
+  template <typename Weights>
+  ScaledGroups(uint16_t half, const std::array<float, kGroupCount>& wanted, const float* x, Weights w)
+      : d(half), error_(0) {
     const float scale = half_to_float(half);
     if (scale == 0 || !std::isfinite(scale)) {
-      error_ = sum_lanes<kElements>([&](int i) { return x[i] * x[i]; });
+      error_ = sum_lanes<kElements>([&](int i) { return w[i] * x[i] * x[i]; });
       return;
     }
     for (int g = 0; g < kGroupCount; ++g) {
       const float middle = round_near(clamp_to(wanted[g] / scale, kScaleLow, kScaleHigh));
-      choose(g, static_cast<int>(middle), x + g * kGroupSize);
+      choose(g, static_cast<int>(middle), x + g * kGroupSize, w + g * kGroupSize);
     }
   }
 
   /// The whole scale near `middle` that fits group g best.
-  void choose(int g, int middle, const float* x) {
+  template <typename Weights>
+  void choose(int g, int middle, const float* x, Weights w) {
     float best = std::numeric_limits<float>::infinity();
     for (int whole = std::max(middle - 1, kScaleLow); whole <= std::min(middle + 1, kScaleHigh); ++whole) {
       const float scale = half_to_float(d) * static_cast<float>(whole);
@@ -136,7 +147,7 @@ class ScaledGroups {
       for (int i = 0; i < kGroupSize; ++i) trial[i] = Levels::nearest(x[i] * inverse);
       const float error = sum_lanes<kGroupSize>([&](int i) {
         const float difference = x[i] - scale * trial[i];
-        return difference * difference;
+        return w[i] * difference * difference;
       });
       if (!(error < best)) continue;
       best = error;
@@ -147,11 +158,12 @@ class ScaledGroups {
   }
 
   /// The d that fits best with the scales and levels as they are.
-  float best_d(const float* x) const {
+  template <typename Weights>
+  float best_d(const float* x, Weights w) const {
     std::array<float, kElements> factors;
     for (int i = 0; i < kElements; ++i) factors[i] = levels[i] * static_cast<float>(scales[i / kGroupSize]);
-    const float product = sum_lanes<kElements>([&](int i) { return x[i] * factors[i]; });
-    const float square = sum_lanes<kElements>([&](int i) { return factors[i] * factors[i]; });
+    const float product = sum_lanes<kElements>([&](int i) { return w[i] * x[i] * factors[i]; });
+    const float square = sum_lanes<kElements>([&](int i) { return w[i] * factors[i] * factors[i]; });
     return square > 0 ? product / square : 0;
   }
 
@@ -164,26 +176,27 @@ struct GroupLine {
   float minimum = 0;
 };
 
-/// The line and levels for which the sum of squared errors is least among those tried: the range of the numbers, a
-/// little more or less of it, each moved to the best line of its levels.
-template <int N, int kHighest>
-GroupLine fit_line(const float* x) {
+/// The line and levels for which the sum of weighted squared errors is least among those tried: the range of the
+/// numbers, a little more or less of it, each moved to the best line of its levels.
+template <int N, int kHighest, typename Weights>
+GroupLine fit_line(const float* x, Weights w) {
   const Extremes range = extremes(x, N);
   const float low = std::min(range.low, 0.0f);
   if (!(range.high - low > kTiny)) return {0, -low};
   GroupLine best;
   float best_error = std::numeric_limits<float>::infinity();
-  const float total = sum_lanes<N>([&](int i) { return x[i]; });
+  const float count = sum_lanes<N>([&](int i) { return w[i]; });
+  const float total = sum_lanes<N>([&](int i) { return w[i] * x[i]; });
   const auto consider = [&](float from, float inverse) {
     float levels[N];
     for (int i = 0; i < N; ++i)
       levels[i] = round_near(clamp_to((x[i] - from) * inverse, 0.0f, static_cast<float>(kHighest)));
-    const float sum = sum_lanes<N>([&](int i) { return levels[i]; });
-    const float square = sum_lanes<N>([&](int i) { return levels[i] * levels[i]; });
-    const float product = sum_lanes<N>([&](int i) { return x[i] * levels[i]; });
-    const float determinant = static_cast<float>(N) * square - sum * sum;
+    const float sum = sum_lanes<N>([&](int i) { return w[i] * levels[i]; });
+    const float square = sum_lanes<N>([&](int i) { return w[i] * levels[i] * levels[i]; });
+    const float product = sum_lanes<N>([&](int i) { return w[i] * x[i] * levels[i]; });
+    const float determinant = count * square - sum * sum;
     if (!(determinant > 0)) return false;
-    float scale = (static_cast<float>(N) * product - total * sum) / determinant;
+    float scale = (count * product - total * sum) / determinant;
     float offset = (square * total - sum * product) / determinant;
     if (offset > 0) {
       offset = 0;
@@ -192,7 +205,7 @@ GroupLine fit_line(const float* x) {
     if (!(scale > 0)) return false;
     const float error = sum_lanes<N>([&](int i) {
       const float difference = x[i] - scale * levels[i] - offset;
-      return difference * difference;
+      return w[i] * difference * difference;
     });
     if (!(error < best_error)) return false;
     best_error = error;
@@ -226,11 +239,12 @@ class LinedGroups {
   std::array<uint8_t, kGroupCount> minimums{};
   std::array<uint8_t, kElements> levels{};
 
-  explicit LinedGroups(const float* x) {
+  template <typename Weights>
+  LinedGroups(const float* x, Weights w) {
     std::array<GroupLine, kGroupCount> lines;
     GroupLine peak;
     for (int g = 0; g < kGroupCount; ++g) {
-      lines[g] = fit_line<kGroupSize, kHighest>(x + g * kGroupSize);
+      lines[g] = fit_line<kGroupSize, kHighest>(x + g * kGroupSize, w + g * kGroupSize);
       peak.scale = std::max(peak.scale, lines[g].scale);
       peak.minimum = std::max(peak.minimum, lines[g].minimum);
     }
@@ -238,11 +252,11 @@ class LinedGroups {
     uint16_t half_min = float_to_half(peak.minimum / static_cast<float>(kScaleHighest));
     float best = std::numeric_limits<float>::infinity();
     for (int round = 0; round < 4; ++round) {
-      LinedGroups trial(half, half_min, lines, x);
+      LinedGroups trial(half, half_min, lines, x, w);
       if (!(trial.error_ < best)) break;
       best = trial.error_;
       *this = trial;
-      const GroupLine refined = trial.best_line(x);
+      const GroupLine refined = trial.best_line(x, w);
       half = float_to_half(refined.scale);
       half_min = float_to_half(refined.minimum);
       if (half == d && half_min == dmin) break;
@@ -250,19 +264,22 @@ class LinedGroups {
   }
 
  private:
-  LinedGroups(uint16_t half, uint16_t half_min, const std::array<GroupLine, kGroupCount>& lines, const float* x)
+  template <typename Weights>
+  LinedGroups(uint16_t half, uint16_t half_min, const std::array<GroupLine, kGroupCount>& lines, const float* x,
+              Weights w)
       : d(half), dmin(half_min), error_(0) {
     const float inverse = reciprocal_or_zero(half_to_float(d));
     const float inverse_min = reciprocal_or_zero(half_to_float(dmin));
     for (int g = 0; g < kGroupCount; ++g) {
       const int scale = truncate_to(lines[g].scale * inverse + 0.5f, kScaleHighest);
       const int minimum = truncate_to(lines[g].minimum * inverse_min + 0.5f, kScaleHighest);
-      choose(g, scale, minimum, x + g * kGroupSize);
+      choose(g, scale, minimum, x + g * kGroupSize, w + g * kGroupSize);
     }
   }
 
   /// The whole scale and minimum near those given that fit group g best.
-  void choose(int g, int scale_near, int minimum_near, const float* x) {
+  template <typename Weights>
+  void choose(int g, int scale_near, int minimum_near, const float* x, Weights w) {
     float best = std::numeric_limits<float>::infinity();
     float chosen[kGroupSize] = {};
     for (int scale = std::max(scale_near - 1, 0); scale <= std::min(scale_near + 1, kScaleHighest); ++scale) {
@@ -276,7 +293,7 @@ class LinedGroups {
           trial[i] = round_near(clamp_to((x[i] + below) * inverse, 0.0f, static_cast<float>(kHighest)));
         const float error = sum_lanes<kGroupSize>([&](int i) {
           const float difference = x[i] - (step * trial[i] - below);
-          return difference * difference;
+          return w[i] * difference * difference;
         });
         if (!(error < best)) continue;
         best = error;
@@ -290,18 +307,19 @@ class LinedGroups {
   }
 
   /// The d and dmin that fit best with everything else as it is.
-  GroupLine best_line(const float* x) const {
+  template <typename Weights>
+  GroupLine best_line(const float* x, Weights w) const {
     std::array<float, kElements> up;
     std::array<float, kElements> down;
     for (int i = 0; i < kElements; ++i) {
       up[i] = static_cast<float>(levels[i]) * static_cast<float>(scales[i / kGroupSize]);
       down[i] = static_cast<float>(minimums[i / kGroupSize]);
     }
-    const float uu = sum_lanes<kElements>([&](int i) { return up[i] * up[i]; });
-    const float dd = sum_lanes<kElements>([&](int i) { return down[i] * down[i]; });
-    const float ud = sum_lanes<kElements>([&](int i) { return up[i] * down[i]; });
-    const float xu = sum_lanes<kElements>([&](int i) { return x[i] * up[i]; });
-    const float xd = sum_lanes<kElements>([&](int i) { return x[i] * down[i]; });
+    const float uu = sum_lanes<kElements>([&](int i) { return w[i] * up[i] * up[i]; });
+    const float dd = sum_lanes<kElements>([&](int i) { return w[i] * down[i] * down[i]; });
+    const float ud = sum_lanes<kElements>([&](int i) { return w[i] * up[i] * down[i]; });
+    const float xu = sum_lanes<kElements>([&](int i) { return w[i] * x[i] * up[i]; });
+    const float xd = sum_lanes<kElements>([&](int i) { return w[i] * x[i] * down[i]; });
     const float determinant = uu * dd - ud * ud;
     GroupLine line{half_to_float(d), half_to_float(dmin)};
     if (determinant > 1e-6f * uu * dd) {

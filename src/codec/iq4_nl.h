@@ -48,8 +48,9 @@ struct Iq4Levels {
 };
 
 /// Least squares over the scale (fit.h).
-inline void encode_block(const float* in, BlockIq4Nl& block) {
-  block.d = float_to_half(fit_scale<32, Iq4Levels>(in));
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockIq4Nl& block, Weights weights = {}) {
+  block.d = float_to_half(fit_scale<32, Iq4Levels>(in, weights));
   const float inverse = reciprocal_or_zero(half_to_float(block.d));
   for (int i = 0; i < 16; ++i) {
     block.qs[i] = static_cast<uint8_t>(Iq4Levels::index(in[i] * inverse) | Iq4Levels::index(in[i + 16] * inverse) << 4);

@@ -30,8 +30,9 @@ inline void decode_block(const BlockIq4Xs& block, float* out) {
 }
 
 /// Least squares over scales and levels (fit.h).
-inline void encode_block(const float* in, BlockIq4Xs& block) {
-  const ScaledGroups<32, 8, -32, 31, Iq4Levels> fit(in);
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockIq4Xs& block, Weights weights = {}) {
+  const ScaledGroups<32, 8, -32, 31, Iq4Levels> fit(in, weights);
   block.d = fit.d;
   for (int g = 0; g < 8; ++g) {
     const int scale = fit.scales[g] + 32;

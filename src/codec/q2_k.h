@@ -28,8 +28,9 @@ inline void decode_block(const BlockQ2_K& block, float* out) {
 }
 
 /// Least squares over scales, minimums and levels (fit.h).
-inline void encode_block(const float* in, BlockQ2_K& block) {
-  const LinedGroups<16, 16, 3, 15> fit(in);
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockQ2_K& block, Weights weights = {}) {
+  const LinedGroups<16, 16, 3, 15> fit(in, weights);
   block.d = fit.d;
   block.dmin = fit.dmin;
   for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<uint8_t>(fit.scales[g] | fit.minimums[g] << 4);

@@ -41,8 +41,9 @@ inline void decode_block(const BlockQ3_K& block, float* out) {
 }
 
 /// Least squares over scales and levels (fit.h).
-inline void encode_block(const float* in, BlockQ3_K& block) {
-  const ScaledGroups<16, 16, -32, 31, WholeLevels<-4, 3>> fit(in);
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockQ3_K& block, Weights weights = {}) {
+  const ScaledGroups<16, 16, -32, 31, WholeLevels<-4, 3>> fit(in, weights);
   block.d = fit.d;
   for (int g = 0; g < 16; ++g) {
     const int scale = fit.scales[g] + 32;

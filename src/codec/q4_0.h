@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -28,6 +29,17 @@ inline void encode_block(const float* in, BlockQ4_0& block) {
   for (int i = 0; i < 16; ++i) {
     const int low = truncate_to(in[i] * inverse + 8.5f, 15);
     const int high = truncate_to(in[i + 16] * inverse + 8.5f, 15);
+    block.qs[i] = static_cast<uint8_t>(low | high << 4);
+  }
+}
+
+/// Weighted least squares over the scale (fit.h), where weights are known; the simple rule above is what ggml's own is.
+inline void encode_block(const float* in, BlockQ4_0& block, const float* weights) {
+  block.d = float_to_half(fit_scale<32, WholeLevels<-8, 7>>(in, weights));
+  const float inverse = reciprocal_or_zero(half_to_float(block.d));
+  for (int i = 0; i < 16; ++i) {
+    const int low = static_cast<int>(WholeLevels<-8, 7>::nearest(in[i] * inverse)) + 8;
+    const int high = static_cast<int>(WholeLevels<-8, 7>::nearest(in[i + 16] * inverse)) + 8;
     block.qs[i] = static_cast<uint8_t>(low | high << 4);
   }
 }

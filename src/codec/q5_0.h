@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -34,6 +35,21 @@ inline void encode_block(const float* in, BlockQ5_0& block) {
   for (int i = 0; i < 16; ++i) {
     const uint32_t first = truncate_to(in[i] * inverse + 16.5f, 31);
     const uint32_t second = truncate_to(in[i + 16] * inverse + 16.5f, 31);
+    block.qs[i] = static_cast<uint8_t>((first & 15u) | (second & 15u) << 4);
+    high |= first >> 4 << i | second >> 4 << (i + 16);
+  }
+  std::memcpy(block.qh, &high, sizeof(high));
+}
+
+/// Weighted least squares over the scale, as in q4_0.
+inline void encode_block(const float* in, BlockQ5_0& block, const float* weights) {
+  block.d = float_to_half(fit_scale<32, WholeLevels<-16, 15>>(in, weights));
+  const float inverse = reciprocal_or_zero(half_to_float(block.d));
+  uint32_t high = 0;
+  for (int i = 0; i < 16; ++i) {
+    const auto first = static_cast<uint32_t>(static_cast<int>(WholeLevels<-16, 15>::nearest(in[i] * inverse)) + 16);
+    const auto second =
+        static_cast<uint32_t>(static_cast<int>(WholeLevels<-16, 15>::nearest(in[i + 16] * inverse)) + 16);
     block.qs[i] = static_cast<uint8_t>((first & 15u) | (second & 15u) << 4);
     high |= first >> 4 << i | second >> 4 << (i + 16);
   }

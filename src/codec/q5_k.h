@@ -35,8 +35,9 @@ inline void decode_block(const BlockQ5_K& block, float* out) {
 }
 
 /// Least squares over scales, minimums and levels (fit.h).
-inline void encode_block(const float* in, BlockQ5_K& block) {
-  const LinedGroups<32, 8, 31, 63> fit(in);
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockQ5_K& block, Weights weights = {}) {
+  const LinedGroups<32, 8, 31, 63> fit(in, weights);
   block.d = fit.d;
   block.dmin = fit.dmin;
   pack_k_scales(fit.scales.data(), fit.minimums.data(), block.scales);

@@ -32,8 +32,9 @@ inline void decode_block(const BlockQ6_K& block, float* out) {
 }
 
 /// Least squares over scales and levels (fit.h).
-inline void encode_block(const float* in, BlockQ6_K& block) {
-  const ScaledGroups<16, 16, -128, 127, WholeLevels<-32, 31>> fit(in);
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockQ6_K& block, Weights weights = {}) {
+  const ScaledGroups<16, 16, -128, 127, WholeLevels<-32, 31>> fit(in, weights);
   block.d = fit.d;
   for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<int8_t>(fit.scales[g]);
   for (int e = 0; e < 256; ++e) {

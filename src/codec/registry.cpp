@@ -37,9 +37,12 @@ namespace {
 
 template <typename Block>
 constexpr Codec row(std::string_view name, int gguf_type) {
-  Codec codec{{name, Block::kElements, sizeof(Block)}, gguf_type, decode_blocks<Block>, nullptr};
+  Codec codec{{name, Block::kElements, sizeof(Block)}, gguf_type, decode_blocks<Block>};
   if constexpr (requires(const float* in, Block& block) { encode_block(in, block); }) {
     codec.encode = encode_blocks<Block>;
+  }
+  if constexpr (requires(const float* in, Block& block) { encode_block(in, block, in); }) {
+    codec.encode_weighted = encode_blocks_weighted<Block>;
   }
   return codec;
 }

@@ -49,6 +49,7 @@ class Job {
   Result<CompressReport> run();
 
  private:
+  Status read_statistics();
   Status plan_tensors();
   void note_idle_tensors();
   Status check_recipe() const;
@@ -71,6 +72,7 @@ class Job {
   std::unique_ptr<models::Model> model_;
   std::optional<OutputPlace> place_;
   models::Translation translation_;
+  Importance importance_;
   std::vector<OutputTensor> tensors_;
   CompressReport report_;
   int64_t done_ = 0;
@@ -100,6 +102,15 @@ Status Job::check_selection(const std::vector<Piece>& pieces) const {
     return fail(ErrorCode::kInvalid, recipe::error_place(clause.where.position), "{} selects no matrix of this model",
                 recipe::print(clause.where));
   }
+  return {};
+}
+
+Status Job::read_statistics() {
+  if (options_.statistics.empty()) return {};
+  LAMINA_ASSIGN(const stats::Statistics statistics, stats::load(options_.statistics));
+  LAMINA_CHECK_OK(statistics.check_model(model_->files(), options_.statistics.string()));
+  importance_ = Importance(statistics, model_->files());
+  report_.statistics = statistics.texts;
   return {};
 }
 
@@ -148,7 +159,8 @@ format::TensorSource Job::source_of(size_t index) {
       if (!progress_ || progress_(done_, report_.bytes)) return {};
       return fail(ErrorCode::kCancelled, options_.out.string(), "writing was stopped");
     };
-    return make_tensor(tensors_[index], model_->files(), pool_, counted, report_.tensors[index]);
+    return make_tensor(tensors_[index], {.files = model_->files(), .pool = pool_, .importance = importance_}, counted,
+                       report_.tensors[index]);
   };
 }
 
@@ -292,6 +304,7 @@ Result<CompressReport> Job::run() {
   report_.architecture = model_->architecture();
   LAMINA_ASSIGN(codecs_, layers::WeightCodecs::make(recipe_, static_cast<int>(model_->layers().size())));
   LAMINA_CHECK_OK(check_recipe());
+  LAMINA_CHECK_OK(read_statistics());
   LAMINA_ASSIGN(place_, OutputPlace::open(options_.out, model_->files().path(), options_.force));
   LAMINA_CHECK_OK(plan_tensors());
   report_.tensors.resize(tensors_.size());

@@ -16,13 +16,15 @@ struct CompressOptions {
   std::filesystem::path model{};
   std::filesystem::path out{};  ///< ends in .gguf: a GGUF file; else a folder in the Hugging Face layout
   std::string recipe{};
-  int64_t split_bytes = 0;  ///< tensor bytes of one file at most; 0: one file
-  bool force = false;       ///< replaces `out` if it exists
+  std::filesystem::path statistics{};  ///< of `lamina stats`: what errors cost, for formats that search; empty: none
+  int64_t split_bytes = 0;             ///< tensor bytes of one file at most; 0: one file
+  bool force = false;                  ///< replaces `out` if it exists
 };
 
 struct CompressReport {
   std::string architecture;
-  std::string recipe;  ///< canonical
+  std::string recipe;      ///< canonical
+  std::string statistics;  ///< checksums of the calibration texts; empty without
   std::vector<TensorReport> tensors;
   std::vector<std::string> notes;
   std::vector<std::string> files;  ///< what was written
@@ -36,7 +38,8 @@ using Progress = std::function<bool(int64_t done, int64_t total)>;
 /// Writes the model again: into the container that the output's name asks for, with the weights' codecs that the recipe
 /// asks for. Tensors stream through bounded memory. Everything is written beside `out` under a temporary name, opened
 /// and built as a model, then renamed; on an error nothing is left. kInvalid: `out` exists or lies inside the model's
-/// folder, the recipe is wrong, a number is not finite; kUnsupported: something that the other container cannot say.
+/// folder, the recipe is wrong, a number is not finite, statistics of another model; kUnsupported: something that the
+/// other container cannot say.
 core::Result<CompressReport> compress(const CompressOptions& options, core::ThreadPool& pool, const Progress& progress);
 
 }  // namespace lamina::compress

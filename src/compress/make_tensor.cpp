@@ -39,7 +39,8 @@ float logarithm_of(float x) {
 /// Makes rows of one tensor; shared by all threads, each with its own buffers.
 class RowMaker {
  public:
-  explicit RowMaker(const OutputTensor& tensor) : tensor_(tensor), to_(tensor.codec()) {
+  explicit RowMaker(const OutputTensor& tensor, const Importance* importance = nullptr)
+      : tensor_(tensor), to_(tensor.codec()), importance_(importance) {
     copies_ = std::ranges::all_of(tensor.sources, [this](const OutputTensor::Source& source) {
       return &source.codec() == &to_ && source.offset == 0 && source.change == Change::kNone;
     });
@@ -73,11 +74,13 @@ class RowMaker {
 
  private:
   codec::RowFault make_whole(int64_t index, Buffers& buffers, std::byte* out, double& error) const;
+  const float* importance_of(const OutputTensor::Source& source, int64_t row) const;
   void copy(const OutputTensor::Source& source, int64_t row, std::byte* out) const;
   void read(const OutputTensor::Source& source, int64_t row, float* out) const;
 
   const OutputTensor& tensor_;
   const codec::Codec& to_;
+  const Importance* importance_ = nullptr;
   bool copies_ = false;
 };
 
@@ -133,6 +136,13 @@ void RowMaker::copy(const OutputTensor::Source& source, int64_t row, std::byte* 
   }
 }
 
+/// What errors in the inputs of that row cost; null where nobody knows.
+const float* RowMaker::importance_of(const OutputTensor::Source& source, int64_t row) const {
+  if (importance_ == nullptr) return nullptr;
+  const std::vector<float>* found = importance_->find(source.input_first ? source.view.data : source.view.row(row));
+  return found == nullptr || std::ssize(*found) != tensor_.inputs ? nullptr : found->data();
+}
+
 codec::RowFault RowMaker::make_whole(int64_t index, Buffers& buffers, std::byte* out, double& error) const {
   const OutputTensor::Row& row = tensor_.rows[static_cast<size_t>(index)];
   const OutputTensor::Source& source = tensor_.sources[static_cast<size_t>(row.source)];
@@ -142,7 +152,8 @@ codec::RowFault RowMaker::make_whole(int64_t index, Buffers& buffers, std::byte*
     return {};
   }
   read(source, row.row, buffers.numbers.data());
-  return codec::encode_row(to_, buffers.numbers.data(), tensor_.inputs, out, buffers.decoded.data(), error);
+  return codec::encode_row(to_, buffers.numbers.data(), tensor_.inputs, out, buffers.decoded.data(), error,
+                           importance_of(source, row.row));
 }
 
 codec::RowFault RowMaker::make(int64_t index, Buffers& buffers, std::byte* out, double& error) const {
@@ -201,8 +212,12 @@ class TurnedSources {
 
 class TensorMaker {
  public:
-  TensorMaker(const OutputTensor& tensor, const format::ModelFiles& files, core::ThreadPool& pool)
-      : tensor_(tensor), turned_(tensor_), files_(files), pool_(pool) {}
+  TensorMaker(const OutputTensor& tensor, const MakeContext& context)
+      : tensor_(tensor),
+        turned_(tensor_),
+        files_(context.files),
+        pool_(context.pool),
+        importance_(context.importance) {}
 
   Status copy(const format::PutBytes& put) const;
   Status make_rows(const format::PutBytes& put);
@@ -221,6 +236,7 @@ class TensorMaker {
   TurnedSources turned_;
   const format::ModelFiles& files_;
   core::ThreadPool& pool_;
+  const Importance& importance_;
   std::vector<double> errors_;
 };
 
@@ -266,7 +282,7 @@ void TensorMaker::release(int64_t first, int64_t count) const {
 }
 
 Status TensorMaker::make_rows(const format::PutBytes& put) {
-  const RowMaker maker(tensor_);
+  const RowMaker maker(tensor_, &importance_);
   const auto total = std::ssize(tensor_.rows);
   errors_.assign(tensor_.rows.size(), 0);
   const int64_t piece = std::clamp<int64_t>(kPieceBytes / std::max<int64_t>(maker.row_bytes(), 1), 1, total);
@@ -282,7 +298,7 @@ Status TensorMaker::make_rows(const format::PutBytes& put) {
 
 /// Rows become columns: each matrix is made in memory.
 Status TensorMaker::make_turned(const format::PutBytes& put) {
-  const RowMaker maker(tensor_);
+  const RowMaker maker(tensor_, &importance_);
   const int64_t total = std::ssize(tensor_.rows) / tensor_.matrices;
   const auto size = static_cast<size_t>(tensor_.shape.format->block_bytes);
   errors_.assign(tensor_.rows.size(), 0);
@@ -325,14 +341,14 @@ bool holds_exactly(const OutputTensor& tensor, const codec::Codec& codec) {
   return true;
 }
 
-Status make_tensor(const OutputTensor& tensor, const format::ModelFiles& files, core::ThreadPool& pool,
-                   const format::PutBytes& put, TensorReport& report) {
+Status make_tensor(const OutputTensor& tensor, const MakeContext& context, const format::PutBytes& put,
+                   TensorReport& report) {
   report = {.name = tensor.name, .after = std::string(tensor.shape.format->name), .note = tensor.note};
   report.before = tensor.sources.empty() ? report.after : tensor.sources.front().codec().format.name;
   report.bytes = tensor.shape.bytes();
   report.bytes_before = source_bytes(tensor);
   if (!tensor.literal.empty()) return put(std::as_bytes(std::span(tensor.literal)));
-  TensorMaker maker(tensor, files, pool);
+  TensorMaker maker(tensor, context);
   if (tensor.rows.empty()) return maker.copy(put);
   LAMINA_CHECK_OK(tensor.input_first ? maker.make_turned(put) : maker.make_rows(put));
   report.rmse = std::sqrt(maker.squared_error() / static_cast<double>(tensor.shape.elements()));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "codec/codec.h"
+#include "compress/importance.h"
 #include "compress/tensor_map.h"
 #include "core/result.h"
 #include "core/tensor.h"
@@ -84,9 +85,16 @@ core::Result<std::vector<OutputTensor>> keep_names(const models::Model& model, s
 /// Whether every number of the tensor stays what it is in that codec.
 bool holds_exactly(const OutputTensor& tensor, const codec::Codec& codec);
 
+/// What tensors are made with. Matrices whose importance is known are searched with it.
+struct MakeContext {
+  const format::ModelFiles& files;
+  core::ThreadPool& pool;
+  const Importance& importance;
+};
+
 /// Gives the tensor's bytes to `put`, a few megabytes at a time, made on all threads, and gives the file's pages back.
 /// kInvalid: a number that is not finite, or too large for the format, with tensor and row.
-core::Status make_tensor(const OutputTensor& tensor, const format::ModelFiles& files, core::ThreadPool& pool,
-                         const format::PutBytes& put, TensorReport& report);
+core::Status make_tensor(const OutputTensor& tensor, const MakeContext& context, const format::PutBytes& put,
+                         TensorReport& report);
 
 }  // namespace lamina::compress

@@ -20,6 +20,13 @@ struct BuildContext {
   int64_t encoded = 0;                       ///< width of the encoder's rows, which cross attention reads; 0: none
 };
 
+/// Matrices of which a token uses only some: those of `used` of `count` experts.
+struct Experts {
+  int64_t count = 0;
+  int64_t used = 0;
+  std::vector<const Linear*> linears;
+};
+
 /// Half of a transformer layer: reads the stream, adds to it. The unit that recipes can drop.
 class Sublayer {
  public:
@@ -42,6 +49,8 @@ class Sublayer {
   virtual void encode(Step& /*step*/, const float* /*encoded*/) const {}
   /// Its matrices, for listing and for counting bytes.
   virtual std::vector<const Linear*> linears() const = 0;
+  /// Those of them that belong to experts.
+  virtual Experts experts() const { return {}; }
 };
 
 /// One step of the stack: sublayers by role, in order. "attn" and "mixer" mix tokens, "cross" reads an encoder's, "mlp"

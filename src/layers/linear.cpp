@@ -232,6 +232,14 @@ void note_products(const Step& step, std::span<const Product> products, int64_t 
 
 namespace {
 
+void record_inputs(const Step& step, std::span<const Product> products, const float* x, int64_t rows) {
+  if (step.recorder == nullptr) return;
+  std::array<const Linear*, kMaxProducts> readers{};
+  for (size_t i = 0; i < products.size(); ++i) readers[i] = products[i].linear;
+  step.recorder->record({readers.data(), products.size()},
+                        {.data = x, .stride = products.front().linear->inputs(), .count = rows});
+}
+
 /// Puts the rows of x into the forms that matrices read.
 void make_inputs(Step& step, Inputs& inputs, const float* x, int64_t rows) {
   bool any = false;
@@ -265,6 +273,7 @@ void run_products(Step& step, std::span<const Product> products, const float* x,
     form[i] = inputs.find_or_add(kernels::activation_layout(products[i].linear->layout()));
     panels += products[i].linear->layout().panels;
   }
+  record_inputs(step, products, x, rows);
   make_inputs(step, inputs, x, rows);
   step.pool.run([&](int index, int threads) {
     const core::Range mine = core::split_range(panels, 1, index, threads);

@@ -38,10 +38,13 @@ class Moe : public Sublayer {
     return product_scratch_bytes(linears(), limits.rows);
   }
   std::vector<const Linear*> linears() const override;
+  Experts experts() const override;
 
  private:
   Result<ExpertLinears> read_experts(Record& record, const std::string& key, BuildContext& context) const;
   core::Status read_shared(Record& record, BuildContext& context);
+  void record_inputs(const Step& step, const Routes& routes, const float* x) const;
+  void record_inner(const Step& step, const Routes& routes, const float* inner) const;
   const std::byte* gather(Step& step, const Linear& reader, const Routes& routes, const float* x) const;
   void add_shared(Step& step, const float* normed, float* out) const;
 
@@ -126,12 +129,36 @@ const std::byte* Moe::gather(Step& step, const Linear& reader, const Routes& rou
   return out;
 }
 
+/// The rows that each expert's first matrices read.
+void Moe::record_inputs(const Step& step, const Routes& routes, const float* x) const {
+  if (step.recorder == nullptr) return;
+  for (int64_t e = 0; e < options_.experts; ++e) {
+    const auto expert = static_cast<size_t>(e);
+    for (int32_t place = routes.first[e]; place < routes.first[e + 1]; ++place) {
+      step.recorder->record(std::array<const Linear*, 2>{gate_[expert].get(), up_[expert].get()},
+                            {.data = x + routes.sources[place] * hidden_, .stride = hidden_, .count = 1});
+    }
+  }
+}
+
+/// The rows that each expert's last matrix reads.
+void Moe::record_inner(const Step& step, const Routes& routes, const float* inner) const {
+  if (step.recorder == nullptr) return;
+  for (int64_t e = 0; e < options_.experts; ++e) {
+    const int64_t count = routes.first[e + 1] - routes.first[e];
+    if (count == 0) continue;
+    step.recorder->record(std::array<const Linear*, 1>{down_[static_cast<size_t>(e)].get()},
+                          {.data = inner + routes.first[e] * intermediate_, .stride = intermediate_, .count = count});
+  }
+}
+
 void Moe::forward(Step& step, const float* input, float* stream) const {
   const float* normed = border_.enter(step, input);
   auto* logits = step.arena.take<float>(step.rows * options_.experts);
   run_products(step, std::array{Product{.linear = router_.get(), .y = logits, .y_stride = options_.experts}}, normed,
                step.rows);
   const Routes routes = route(step, options_, logits);
+  record_inputs(step, routes, normed);
 
   const int64_t places = step.rows * options_.used;
   auto* gate = step.arena.take<float>(places * intermediate_);
@@ -152,6 +179,7 @@ void Moe::forward(Step& step, const float* input, float* stream) const {
     kernels::quantize_rows(inner, own, intermediate_, end - begin, inner_rows + begin * inner.row_bytes);
   });
   step.lap(Op::kActivation);
+  record_inner(step, routes, gate);
   auto* parts = step.arena.take<float>(places * hidden_);
   run_routed(step, std::array{RoutedProduct{.experts = &down_, .activations = inner_rows, .y = parts}}, routes);
 
@@ -214,11 +242,17 @@ int64_t Moe::arena_bytes(const StepLimits& limits) const {
   return bytes;
 }
 
-std::vector<const Linear*> Moe::linears() const {
-  std::vector<const Linear*> all{router_.get()};
-  for (const ExpertLinears* experts : {&gate_, &up_, &down_}) {
-    for (const auto& one : *experts) all.push_back(one.get());
+Experts Moe::experts() const {
+  Experts out{.count = options_.experts, .used = options_.used, .linears = {}};
+  for (const ExpertLinears* kind : {&gate_, &up_, &down_}) {
+    for (const auto& one : *kind) out.linears.push_back(one.get());
   }
+  return out;
+}
+
+std::vector<const Linear*> Moe::linears() const {
+  std::vector<const Linear*> all = experts().linears;
+  all.insert(all.begin(), router_.get());
   if (shared_) all.insert(all.end(), {shared_->gate.get(), shared_->up.get(), shared_->down.get()});
   return all;
 }

@@ -8,6 +8,7 @@
 #include "cache/kv_cache.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
+#include "layers/input_recorder.h"
 #include "layers/profile.h"
 
 namespace lamina::layers {
@@ -72,6 +73,7 @@ struct Step {
       nullptr;                 ///< what cross attention keeps of the encoder's output, by layer; null without one
   int layer = 0;               ///< the key of `encoded`
   Profile* profile = nullptr;  ///< told at the end of each operation what it was; null: nobody wants to know
+  InputRecorder* recorder = nullptr;  ///< told what matrices read; null: nobody wants to know
 
   void lap(Op op, const OpCost& cost = {}) const {
     if (profile != nullptr) profile->lap(op, cost);

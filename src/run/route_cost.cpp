@@ -1,22 +1,42 @@
 #include "run/route_cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace lamina::run {
 namespace {
 
 /// Sums over the matrices of a route.
-struct Sum {
+class Sum {
+ public:
   RouteCost cost;
-  int64_t largest = 0;
 
   void add(const layers::Linear& linear, WeightCounts& counts) {
-    cost.weight_bytes += linear.bytes();
+    cost.fixed_bytes += linear.bytes();
+    count(linear, counts);
+  }
+
+  void add(const layers::Experts& experts) {
+    ExpertCost part{.count = experts.count, .used = experts.used};
+    WeightCounts all;
+    for (const layers::Linear* linear : experts.linears) {
+      part.bytes += linear->bytes();
+      count(*linear, all);
+    }
+    cost.layers.int8 += all.int8 / part.count * part.used;
+    cost.layers.float32 += all.float32 / part.count * part.used;
+    cost.experts.push_back(part);
+  }
+
+ private:
+  void count(const layers::Linear& linear, WeightCounts& counts) {
     (linear.multiplies_integers() ? counts.int8 : counts.float32) += linear.outputs() * linear.inputs();
-    if (linear.bytes() <= largest) return;
-    largest = linear.bytes();
+    if (linear.bytes() <= largest_) return;
+    largest_ = linear.bytes();
     cost.isa = core::isa_name(linear.layout().variant->isa);
   }
+
+  int64_t largest_ = 0;
 };
 
 void add_position(RouteCost& cost, int64_t window, int64_t bytes) {
@@ -49,13 +69,26 @@ double RouteCost::cache_bytes(double positions) const {
   return bytes;
 }
 
+double RouteCost::weight_bytes(double tokens) const {
+  auto bytes = static_cast<double>(fixed_bytes);
+  for (const ExpertCost& part : experts) {
+    const double left_out = 1 - static_cast<double>(part.used) / static_cast<double>(part.count);
+    bytes += static_cast<double>(part.bytes) * (1 - std::pow(left_out, tokens));
+  }
+  return bytes;
+}
+
 RouteCost route_cost(const Runner& runner) {
   Sum sum;
   const models::Model& model = runner.model();
   for (const recipe::Visit& visit : runner.options().plan.route) {
     for (const layers::Layer::Part& part : model.layers()[static_cast<size_t>(visit.layer)].parts) {
       if (!runs(visit, part)) continue;
-      for (const layers::Linear* linear : part.sublayer->linears()) sum.add(*linear, sum.cost.layers);
+      const layers::Experts experts = part.sublayer->experts();
+      if (experts.count > 0) sum.add(experts);
+      for (const layers::Linear* linear : part.sublayer->linears()) {
+        if (std::ranges::find(experts.linears, linear) == experts.linears.end()) sum.add(*linear, sum.cost.layers);
+      }
     }
   }
   for (const layers::Linear* linear : model.head().linears()) sum.add(*linear, sum.cost.head);

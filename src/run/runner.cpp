@@ -53,7 +53,8 @@ Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& op
                              .tokens = 0,
                              .sequence_tokens = options.context,
                              .sequences = options.sequences,
-                             .step_tokens = options.max_rows},
+                             .step_tokens = options.max_rows,
+                             .keeps_texts = options.keeps_texts},
                  .slots = {}};
   const int64_t longest = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys;
   int64_t blocks = longest * options.sequences;
@@ -322,10 +323,13 @@ void Runner::compute_angles(int64_t rows) {
   });
 }
 
+Border Runner::border(const layers::Step& step, int visit, int layer) const {
+  return {.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_};
+}
+
 void Runner::call_hook(const layers::Step& step, int visit, int layer) {
   if (hook_ == nullptr) return;
-  hook_->at_border({.visit = visit, .layer = layer, .rows = step.rows, .hidden = model_.hidden(), .groups = groups_},
-                   stream_);
+  hook_->at_border(border(step, visit, layer), stream_);
   step.lap(layers::Op::kHook);
 }
 
@@ -339,11 +343,11 @@ void Runner::read_embedding(layers::Step& step) {
   call_hook(step, -1, -1);
 }
 
-void Runner::visit_layers(layers::Step& step) {
-  for (size_t i = 0; i < options_.plan.route.size(); ++i) {
-    const recipe::Visit& visit = options_.plan.route[i];
+void Runner::visit_layers(layers::Step& step, std::span<const recipe::Visit> visits, std::span<const int> slots) {
+  for (size_t i = 0; i < visits.size(); ++i) {
+    const recipe::Visit& visit = visits[i];
     const layers::Layer& layer = model_.layers()[static_cast<size_t>(visit.layer)];
-    step.visit = slots_[i];
+    step.visit = slots[i];
     step.layer = visit.layer;
     const float* input = stream_;
     if (layer.parallel) {
@@ -355,7 +359,10 @@ void Runner::visit_layers(layers::Step& step) {
       if (!runs(visit, part)) continue;
       arena_.reset();
       if (profile_ != nullptr) profile_->enter(static_cast<int>(i), visit.layer, part.role);
+      const Border here = border(step, static_cast<int>(i), visit.layer);
+      if (hook_ != nullptr) hook_->before_part(here, part.role, stream_);
       part.sublayer->forward(step, input, stream_);
+      if (hook_ != nullptr) hook_->after_part(here, part.role, stream_);
     }
     call_hook(step, static_cast<int>(i), visit.layer);
   }
@@ -402,7 +409,8 @@ layers::Step Runner::make_step(std::span<const layers::RowGroup> groups, int64_t
           .visit = 0,
           .encoded = encoded_ ? &*encoded_ : nullptr,
           .layer = 0,
-          .profile = profile_};
+          .profile = profile_,
+          .recorder = recorder_};
 }
 
 Status Runner::encode(std::span<const BatchRow> rows) {
@@ -463,7 +471,28 @@ void Runner::keep_encoded(const layers::RowGroup& text, const float* rows) {
   }
 }
 
-Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
+Result<Route> Runner::plan_route(std::vector<recipe::Visit> visits) const {
+  const std::vector<recipe::Visit>& own = options_.plan.route;
+  Route route;
+  std::vector<size_t> next(model_.layers().size());  // where to look for the layer's next visit
+  for (const recipe::Visit& visit : visits) {
+    size_t& at = next[static_cast<size_t>(visit.layer)];
+    while (at < own.size() && own[at].layer != visit.layer) ++at;
+    if (at == own.size()) {
+      return fail(ErrorCode::kUnsupported, "route", "it visits layer {} more often than the route that is served",
+                  visit.layer);
+    }
+    const recipe::Visit& there = own[at];
+    if ((visit.attention && !there.attention) || (visit.mlp && !there.mlp) || (visit.cross && !there.cross)) {
+      return fail(ErrorCode::kUnsupported, "route", "layer {} lacks a part in the route that is served", visit.layer);
+    }
+    route.slots.push_back(slots_[at++]);
+  }
+  route.visits = std::move(visits);
+  return route;
+}
+
+Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits, const Route* route) {
   LAMINA_CHECK_OK(check(rows, logits.size()));
   LAMINA_CHECK_OK(group_rows(rows));
   core::set_float_mode();
@@ -474,7 +503,11 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits) {
   }
   layers::Step step = make_step(groups_, count);
   read_embedding(step);
-  visit_layers(step);
+  if (route == nullptr) {
+    visit_layers(step, options_.plan.route, slots_);
+  } else {
+    visit_layers(step, route->visits, route->slots);
+  }
   compute_logits(step, rows, logits.data());
   for (const layers::RowGroup& group : groups_) {
     if (model_.reads_ahead()) {

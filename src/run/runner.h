@@ -23,6 +23,12 @@ struct BatchRow {
   int32_t type = 0;  ///< token type, of models that tell the texts of a pair apart
 };
 
+/// A route through a runner's model that is not the runner's own: its visits, and the part of the cache of each.
+struct Route {
+  std::vector<recipe::Visit> visits;
+  std::vector<int> slots;
+};
+
 /// Where in the route a hook is called: after the embedding (visit -1, layer -1) and after each visit.
 struct Border {
   int visit = -1;
@@ -38,6 +44,9 @@ class BorderHook {
   virtual ~BorderHook() = default;
   /// stream is [border.rows, border.hidden], rows in the order of the batch.
   virtual void at_border(const Border& border, float* stream) = 0;
+  /// The same before and after each part of a layer, which may not be changed here; `role` is the part's.
+  virtual void before_part(const Border& /*border*/, std::string_view /*role*/, const float* /*stream*/) {}
+  virtual void after_part(const Border& /*border*/, std::string_view /*role*/, const float* /*stream*/) {}
 };
 
 struct RunnerOptions {
@@ -49,6 +58,7 @@ struct RunnerOptions {
       0;  ///< positions of an encoded text, of an encoder-decoder; 0: as many as its encoder knows
   /// Positions of all sequences together, at least `context`; 0: enough for every sequence's longest text.
   int64_t cache_tokens = 0;
+  bool keeps_texts = false;  ///< make room for what keep() keeps of windows and states
 };
 
 /// What running takes besides the weights, in bytes.
@@ -82,9 +92,21 @@ class Runner {
   [[nodiscard]] int64_t truncate(cache::SequenceId sequence, int64_t length) {
     return cache_->truncate(sequence, length);
   }
+  /// Keeps what is computed of a sequence's tokens for texts of its family that begin alike, and lets a new one go on
+  /// from it: cache::KvCache::keep and resume. A family must be of one route.
+  void keep(cache::SequenceId sequence, std::span<const int32_t> tokens, const std::string& family, bool whole_blocks) {
+    cache_->keep(sequence, tokens, family, whole_blocks);
+  }
+  int64_t resume(cache::SequenceId sequence, std::span<const int32_t> tokens, const std::string& family) {
+    return cache_->resume(sequence, tokens, family);
+  }
+  /// What is kept, to be saved and filled in again.
+  cache::KvCache& kept() { return *cache_; }
   /// What each visit of the route keeps of a position.
   std::span<const cache::VisitShape> cache_visits() const { return cache_->visits(); }
   void set_hook(BorderHook* hook) { hook_ = hook; }
+  /// Told from now on what the matrices read; null: no longer. Results do not change.
+  void set_recorder(layers::InputRecorder* recorder) { recorder_ = recorder; }
   /// Records where the time of the steps from now on goes; null: no longer. Results do not change.
   void set_profile(layers::Profile* profile) { profile_ = profile; }
   /// The encoder's pass, to hook into; null unless the model is an encoder-decoder.
@@ -100,10 +122,15 @@ class Runner {
   /// Positions of a sequence's encoded text.
   int64_t encoded_length(cache::SequenceId sequence) const { return encoded_ ? encoded_->length(sequence) : 0; }
 
-  /// Runs the rows, at most max_rows, the rows of a sequence side by side. Logits of the rows that want them go to
+  /// A route of some of the visits that the runner's own has, parts of them left out, in any order: the n-th visit of a
+  /// layer takes the place of the n-th one there. kUnsupported: a visit, or a part of one, that is not there.
+  core::Result<Route> plan_route(std::vector<recipe::Visit> visits) const;
+
+  /// Runs the rows over a route of plan_route(), always the same one for a sequence, or over the runner's own: at most
+  /// max_rows, the rows of a sequence side by side. Logits of the rows that want them go to
   /// `logits` [wanted, head().outputs()], in order. kInvalid: token outside the vocabulary; kUnsupported: logits of a
   /// model without a head; kLimit: too many rows or positions. On an error nothing has changed.
-  core::Status step(std::span<const BatchRow> rows, std::span<float> logits);
+  core::Status step(std::span<const BatchRow> rows, std::span<float> logits, const Route* route = nullptr);
 
  private:
   Runner(const models::Model& model, core::ThreadPool& pool, RunnerOptions options)
@@ -116,9 +143,10 @@ class Runner {
   core::Status group_rows(std::span<const BatchRow> rows);
   void compute_angles(int64_t rows);
   void read_embedding(layers::Step& step);
-  void visit_layers(layers::Step& step);
+  void visit_layers(layers::Step& step, std::span<const recipe::Visit> visits, std::span<const int> slots);
   void pool_rows(std::span<const BatchRow> rows, float* pooled);
   void compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
+  Border border(const layers::Step& step, int visit, int layer) const;
   void call_hook(const layers::Step& step, int visit, int layer);
 
   const models::Model& model_;
@@ -130,6 +158,7 @@ class Runner {
   std::optional<cache::KvCache> encoded_;  ///< keys and values of cross attention, by layer
   BorderHook* hook_ = nullptr;
   layers::Profile* profile_ = nullptr;
+  layers::InputRecorder* recorder_ = nullptr;
   layers::Frames frames_;  ///< of the step, of an encoder that reads them
   core::AlignedBuffer memory_;
   float* stream_ = nullptr;

@@ -1,7 +1,7 @@
 #include "serve/batcher.h"
 
 #include <algorithm>
-#include <ranges>
+#include <string_view>
 
 #include "core/clock.h"
 
@@ -13,14 +13,12 @@ constexpr int64_t kBlock = kernels::kChunkKeys;
 /// Rows of scored prompts in one step at most: each asks for logits, and those of a row can be a megabyte.
 constexpr int64_t kScoredRows = 32;
 
-int64_t blocks_for(int64_t tokens) {
-  return (tokens + kBlock - 1) / kBlock;
-}
-
 }  // namespace
 
 Batcher::Batcher(run::Runner& runner, const PaceOptions& pace)
-    : runner_(runner), pace_(pace, runner.options().max_rows), kept_(runner) {
+    : runner_(runner),
+      pace_(pace, runner.options().max_rows),
+      keeps_states_(std::ranges::any_of(runner.cache_visits(), &cache::VisitShape::keeps_state)) {
   rows_.reserve(static_cast<size_t>(runner.options().max_rows));
 }
 
@@ -30,18 +28,27 @@ void Batcher::add(std::unique_ptr<Sequence> sequence) {
     sequence->finish_at_once();
     return;
   }
+  clients_.join(sequence->job().client);
   waiting_.push_back(std::move(sequence));
 }
 
 WorkerCounts Batcher::counts() const {
   WorkerCounts counts = counts_;
+  const cache::KvCache& cache = runner_.cache();
   counts.waiting = std::ssize(waiting_);
   counts.running = std::ssize(running_);
-  counts.cache_blocks = runner_.cache().block_count();
-  counts.cache_blocks_kept = kept_.blocks();
-  counts.cache_blocks_used = counts.cache_blocks - runner_.cache().free_blocks() - counts.cache_blocks_kept;
-  counts.evicted = kept_.evicted();
+  counts.cache_blocks = cache.block_count();
+  counts.cache_blocks_kept = cache.idle_blocks();
+  counts.cache_blocks_used = counts.cache_blocks - cache.free_blocks();
+  counts.evicted = cache.evicted();
   return counts;
+}
+
+WorkerLoad Batcher::load() const {
+  const auto writing = std::ranges::count_if(running_, [&](const auto& one) { return writes(*one); });
+  return {.writes = writing > 0,
+          .reads = !waiting_.empty() || writing < std::ssize(running_),
+          .plain_seconds = pace_.plain_seconds()};
 }
 
 bool Batcher::step() {
@@ -50,63 +57,102 @@ bool Batcher::step() {
   drop_cancelled();
   admit();
   plan_rows();
-  build_rows();
-  if (rows_.empty()) return false;
-  const auto writers = std::ranges::count_if(shares_, [&](const Share& share) { return writes(*share.sequence); });
-  const core::Stopwatch watch;
-  const core::Status status = runner_.step(rows_, logits_);
-  pace_.note(writers, std::ssize(rows_) - writers, watch.seconds());
-  ++counts_.steps;
-  if (status) {
-    accept();
-  } else {
-    for (const Share& share : shares_) share.sequence->fail(status.error());
+  if (shares_.empty()) return false;
+  int64_t writers = 0;
+  int64_t rows = 0;
+  for (const Share& share : shares_) {
+    writers += writes(*share.sequence) ? 1 : 0;
+    rows += share.rows;
   }
+  // One pass over the layers for each route.
+  const auto recipe = [](const Share& share) { return std::string_view(share.sequence->job().recipe); };
+  std::ranges::sort(shares_, {}, [&](const Share& share) { return std::pair(recipe(share), share.sequence->arrival); });
+  const double before = counts_.step_seconds;
+  for (std::span<const Share> rest = shares_; !rest.empty();) {
+    const auto end = std::ranges::upper_bound(rest, recipe(rest.front()), {}, recipe);
+    const auto count = static_cast<size_t>(end - rest.begin());
+    run(rest.first(count));
+    rest = rest.subspan(count);
+  }
+  pace_.note(writers, rows - writers, counts_.step_seconds - before);
+  ++counts_.steps;
   retire();
   return true;
 }
 
+/// Runs sequences of one route together.
+void Batcher::run(std::span<const Share> shares) {
+  build_rows(shares);
+  const core::Stopwatch watch;
+  const core::Status status = runner_.step(rows_, logits_, shares.front().sequence->job().route.get());
+  counts_.step_seconds += watch.seconds();
+  if (!status) {
+    for (const Share& share : shares) share.sequence->fail(status.error());
+    return;
+  }
+  size_t row = 0;
+  size_t logit_row = 0;
+  for (const Share& share : shares) accept_share(share, row, logit_row);
+}
+
 void Batcher::drop_cancelled() {
-  counts_.cancelled += static_cast<int64_t>(std::erase_if(waiting_, [](const auto& one) { return one->cancelled(); }));
+  for (auto& sequence : waiting_) {
+    if (!sequence->cancelled()) continue;
+    forget(sequence);
+    ++counts_.cancelled;
+  }
+  std::erase(waiting_, nullptr);
   for (auto& sequence : running_) {
     if (!sequence->cancelled()) continue;
     leave(*sequence);
-    sequence.reset();
+    forget(sequence);
     ++counts_.cancelled;
   }
   std::erase(running_, nullptr);
 }
 
-/// Lets those in who wait, in their order, as long as the cache has room for what is known of them and of all who run.
+void Batcher::forget(std::unique_ptr<Sequence>& sequence) {
+  clients_.leave(sequence->job().client);
+  sequence.reset();
+}
+
+Turn Batcher::turn(const Sequence& sequence) const {
+  return {
+      .priority = sequence.job().priority, .given = clients_.given(sequence.job().client), .arrival = sequence.arrival};
+}
+
+/// Lets those in who wait, by turns, as long as the cache has room for what is known of them and of all who run.
 void Batcher::admit() {
-  int64_t free = runner_.cache().free_blocks() + kept_.blocks();
-  for (const auto& sequence : running_) free -= missing_blocks(*sequence, std::ssize(sequence->known()));
+  const cache::KvCache& cache = runner_.cache();
+  int64_t lacking = 0;
+  for (const auto& sequence : running_) lacking += cache.lacking(sequence->cache_id, std::ssize(sequence->known()));
   while (!waiting_.empty() && std::ssize(running_) < runner_.options().sequences) {
-    Sequence& next = *waiting_.front();
-    const int64_t blocks = blocks_for(std::ssize(next.known()));
-    if (blocks > free && !running_.empty()) return;
-    if (!open(next)) return;
-    free -= blocks;
-    const auto place =
-        std::ranges::upper_bound(running_, next.arrival, {}, [](const auto& one) { return one->arrival; });
-    running_.insert(place, std::move(waiting_.front()));
-    waiting_.pop_front();
+    const auto next = std::ranges::min_element(waiting_, {}, [&](const auto& one) { return turn(*one); });
+    Sequence& sequence = **next;
+    if (!open(sequence)) return;
+    lacking += cache.lacking(sequence.cache_id, std::ssize(sequence.known()));
+    if (lacking > cache.free_blocks() && !running_.empty()) return close(sequence);
+    const int64_t reused = runner_.length(sequence.cache_id);
+    counts_.reused_tokens += reused;
+    sequence.note_cached(reused);
+    counts_.reused_texts += reused > 0 ? 1 : 0;
+    let_run(std::move(*next));
+    waiting_.erase(next);
   }
+}
+
+void Batcher::let_run(std::unique_ptr<Sequence> sequence) {
+  const auto rank = [](const auto& one) { return std::pair(one->job().priority, one->arrival); };
+  running_.insert(std::ranges::upper_bound(running_, rank(sequence), {}, rank), std::move(sequence));
 }
 
 /// Gives the sequence a place in the cache, with what is kept of texts that begin as it does. Scored prompts need the
 /// logits of every token, and compute them all.
 bool Batcher::open(Sequence& sequence) {
-  const bool reuses = !sequence.job().scores_prompt;
-  sequence.cache_id = reuses ? kept_.take(sequence.known(), sequence.job().tenant) : cache::SequenceId{};
-  if (sequence.cache_id == cache::SequenceId{}) {
-    auto id = runner_.open();
-    while (!id && kept_.evict()) id = runner_.open();
-    if (!id) return false;
-    sequence.cache_id = *id;
-  }
-  counts_.reused_tokens += runner_.length(sequence.cache_id);
-  sequence.note_cached(runner_.length(sequence.cache_id));
+  const auto id = runner_.open();
+  if (!id) return false;
+  sequence.cache_id = *id;
+  if (!sequence.job().scores_prompt) runner_.resume(*id, sequence.known(), sequence.job().tenant);
   return true;
 }
 
@@ -115,8 +161,10 @@ int64_t Batcher::missing(const Sequence& sequence) const {
   return std::ssize(sequence.known()) - runner_.length(sequence.cache_id);
 }
 
-int64_t Batcher::missing_blocks(const Sequence& sequence, int64_t tokens) const {
-  return std::max<int64_t>(0, blocks_for(tokens) - runner_.cache().reserved(sequence.cache_id) / kBlock);
+/// Where a prompt's reading pauses, so that the state there can be kept for texts that begin alike: the last border of
+/// blocks before its end; 0: nowhere.
+int64_t Batcher::snapshot_end(const Sequence& sequence) const {
+  return keeps_states_ ? (std::ssize(sequence.known()) - 1) / kBlock * kBlock : 0;
 }
 
 bool Batcher::planned(const Sequence& sequence) const {
@@ -125,19 +173,22 @@ bool Batcher::planned(const Sequence& sequence) const {
 
 void Batcher::plan_rows() {
   shares_.clear();
-  free_blocks_ = runner_.cache().free_blocks();
+  planned_blocks_ = 0;
   scored_rows_ = kScoredRows;
   std::vector<Sequence*> order;  // the list itself shrinks when a sequence is set back
   for (const auto& sequence : running_) order.push_back(sequence.get());
-  int64_t room = runner_.options().max_rows;
+  int64_t left = runner_.options().max_rows;
   for (const bool writing : {true, false}) {
-    if (!writing) room = std::min(room, pace_.prompt_rows(std::ssize(shares_)));
+    if (!writing) {
+      left = std::min(left, pace_.prompt_rows(std::ssize(shares_), read_seconds()));
+      std::ranges::sort(order, {}, [&](const Sequence* one) { return turn(*one); });
+    }
     for (Sequence* sequence : order) {
       const bool runs = sequence->cache_id != cache::SequenceId{};
       if (!runs || planned(*sequence) || writes(*sequence) != writing) continue;
-      const int64_t rows = plan_share(*sequence, std::min(missing(*sequence), room));
+      const int64_t rows = plan_share(*sequence, std::min(missing(*sequence), left));
       if (rows > 0) shares_.push_back({.sequence = sequence, .rows = rows});
-      room -= rows;
+      left -= rows;
     }
   }
 }
@@ -147,56 +198,47 @@ bool Batcher::writes(const Sequence& sequence) const {
   return sequence.generated() > 0 && missing(sequence) == 1;
 }
 
-/// How many of these rows the sequence gets; makes room in the cache by setting younger ones back that have none yet.
+/// Blocks that the shares leave.
+int64_t Batcher::room() const {
+  return runner_.cache().free_blocks() - planned_blocks_;
+}
+
+/// How many of these rows the sequence gets; makes room in the cache by setting those back that come later and have
+/// none yet.
 int64_t Batcher::plan_share(Sequence& sequence, int64_t wanted) {
-  const int64_t length = runner_.length(sequence.cache_id);
+  const cache::KvCache& cache = runner_.cache();
+  const int64_t length = cache.length(sequence.cache_id);
   const bool scored = sequence.job().scores_prompt && !writes(sequence);
   if (scored) wanted = std::min(wanted, scored_rows_);
-  if (wanted <= 0) return 0;
-  while (missing_blocks(sequence, length + wanted) > free_blocks_) {
-    const int64_t before = runner_.cache().free_blocks();
-    if (kept_.evict()) {
-      free_blocks_ += runner_.cache().free_blocks() - before;
+  if (const int64_t end = snapshot_end(sequence); length < end) wanted = std::min(wanted, end - length);
+  while (wanted > 0 && cache.lacking(sequence.cache_id, length + wanted) > room()) {
+    const auto last = std::find_if(running_.rbegin(), running_.rend(), [&](const auto& one) { return !planned(*one); });
+    const bool self = last->get() == &sequence;
+    if (self && cache.lacking(sequence.cache_id, length + 1) <= room()) {
+      wanted = (length + wanted - 1) / kBlock * kBlock - length;  // a block less
       continue;
     }
-    const Sequence* youngest = nullptr;
-    for (const auto& other : running_) youngest = planned(*other) ? youngest : other.get();
-    if (youngest == &sequence) {
-      const int64_t fits = runner_.cache().reserved(sequence.cache_id) + free_blocks_ * kBlock - length;
-      if (fits > 0) {
-        wanted = std::min(wanted, fits);
-        break;
-      }
-    }
-    const bool self = youngest == &sequence;
-    if (!set_back_youngest() || self) return 0;
+    set_back(*last);
+    if (self) return 0;
   }
-  free_blocks_ -= missing_blocks(sequence, length + wanted);
+  if (wanted <= 0) return 0;
+  planned_blocks_ += cache.lacking(sequence.cache_id, length + wanted);
   scored_rows_ -= scored ? wanted : 0;
   return wanted;
 }
 
-/// Forgets what is computed of the youngest sequence without a share, and lets it wait before all others.
-bool Batcher::set_back_youngest() {
-  for (size_t i = running_.size(); i-- > 0;) {
-    Sequence& sequence = *running_[i];
-    if (planned(sequence)) continue;
-    free_blocks_ += runner_.cache().reserved(sequence.cache_id) / kBlock;
-    close(sequence);
-    ++counts_.set_back;
-    const auto place =
-        std::ranges::upper_bound(waiting_, sequence.arrival, {}, [](const auto& one) { return one->arrival; });
-    waiting_.insert(place, std::move(running_[i]));
-    running_.erase(running_.begin() + static_cast<ptrdiff_t>(i));
-    return true;
-  }
-  return false;
+/// Lets a sequence wait again. What is computed of it stays while nobody needs its room.
+void Batcher::set_back(std::unique_ptr<Sequence>& sequence) {
+  leave(*sequence);
+  ++counts_.set_back;
+  waiting_.push_back(std::move(sequence));
+  std::erase(running_, nullptr);
 }
 
-void Batcher::build_rows() {
+void Batcher::build_rows(std::span<const Share> shares) {
   rows_.clear();
   size_t wanted = 0;
-  for (Share& share : shares_) {
+  for (const Share& share : shares) {
     const Sequence& sequence = *share.sequence;
     const int64_t first = runner_.length(sequence.cache_id);
     for (int64_t position = first; position < first + share.rows; ++position) {
@@ -211,42 +253,48 @@ void Batcher::build_rows() {
   if (logits_.size() < size) logits_.resize(size);
 }
 
-void Batcher::accept() {
+void Batcher::accept_share(const Share& share, size_t& row, size_t& logit_row) {
   const auto vocabulary = static_cast<size_t>(runner_.model().vocabulary());
-  size_t row = 0;
-  size_t logit_row = 0;
-  for (const Share& share : shares_) {
-    Sequence& sequence = *share.sequence;
-    const int64_t first = runner_.length(sequence.cache_id) - share.rows;
-    const int64_t generated = sequence.generated();
-    const double before = sequence.times().last_token;
-    for (int64_t position = first; position < first + share.rows; ++position) {
-      if (!rows_[row++].wants_logits) continue;
-      const auto logits = std::span(logits_).subspan(logit_row++ * vocabulary, vocabulary);
-      if (sequence.finished()) continue;
-      if (core::Status status = sequence.accept(position, logits); !status) sequence.fail(std::move(status.error()));
-    }
-    const int64_t written = sequence.generated() - generated;
-    counts_.generated_tokens += written;
-    counts_.prompt_tokens += generated > 0 && share.rows == 1 ? 0 : share.rows;
-    if (written > 0 && before >= 0) counts_.token_gap_seconds.push_back(sequence.times().last_token - before);
-    if (written > 0 && before < 0) counts_.first_token_seconds.push_back(sequence.times().first_token);
+  Sequence& sequence = *share.sequence;
+  const int64_t first = runner_.length(sequence.cache_id) - share.rows;
+  const int64_t generated = sequence.generated();
+  const double before = sequence.times().last_token;
+  for (int64_t position = first; position < first + share.rows; ++position) {
+    if (!rows_[row++].wants_logits) continue;
+    const auto logits = std::span(logits_).subspan(logit_row++ * vocabulary, vocabulary);
+    if (sequence.finished()) continue;
+    if (core::Status status = sequence.accept(position, logits); !status) sequence.fail(std::move(status.error()));
   }
+  const int64_t written = sequence.generated() - generated;
+  clients_.give(sequence.job().client, share.rows);
+  counts_.generated_tokens += written;
+  counts_.prompt_tokens += generated > 0 && share.rows == 1 ? 0 : share.rows;
+  if (written > 0 && before >= 0) counts_.token_gap_seconds.push_back(sequence.times().last_token - before);
+  if (written > 0 && before < 0) counts_.first_token_seconds.push_back(sequence.times().first_token);
+  keep_prompt(share, generated == 0 && written > 0);
+}
+
+/// Once a prompt has been read others can go on from it, while its answer is still being written.
+void Batcher::keep_prompt(const Share& share, bool begun) {
+  const Sequence& sequence = *share.sequence;
+  const int64_t length = runner_.length(sequence.cache_id);
+  const bool at_border = keeps_states_ && sequence.generated() == 0 && length == snapshot_end(sequence);
+  if (begun || at_border) runner_.keep(sequence.cache_id, sequence.known(), sequence.job().tenant, true);
 }
 
 void Batcher::retire() {
   for (auto& sequence : running_) {
     if (!sequence->finished()) continue;
     leave(*sequence);
-    sequence.reset();
+    forget(sequence);
   }
   std::erase(running_, nullptr);
 }
 
 /// Ends a sequence's use of the cache, whose contents others may go on from.
 void Batcher::leave(Sequence& sequence) {
-  kept_.add(sequence.cache_id, sequence.known(), sequence.job().tenant);
-  sequence.cache_id = {};
+  runner_.keep(sequence.cache_id, sequence.known(), sequence.job().tenant, false);
+  close(sequence);
 }
 
 void Batcher::end_rest() {
@@ -254,6 +302,9 @@ void Batcher::end_rest() {
   for (const auto& sequence : running_) {
     sequence->fail(ended_error());
     close(*sequence);
+  }
+  for (auto* list : {&waiting_, &running_}) {
+    for (auto& sequence : *list) forget(sequence);
   }
   waiting_.clear();
   running_.clear();

@@ -1,11 +1,10 @@
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <vector>
 
 #include "run/runner.h"
-#include "serve/kept_texts.h"
+#include "serve/fair_shares.h"
 #include "serve/pace.h"
 #include "serve/sequence.h"
 #include "serve/worker.h"
@@ -13,9 +12,11 @@
 namespace lamina::serve {
 
 /// Writes many texts at once over one runner. Every sequence has tokens known and tokens computed; each step hands out
-/// a budget of rows, first to those that lack one token, so that a long prompt is read in pieces between them. When the
-/// cache runs out, the youngest is set back: its keys and values are forgotten and computed again later, which changes
-/// nothing in what it writes. Those of texts that have ended are kept while there is room, for texts that begin alike.
+/// a budget of rows, first to those that lack one token, so that a long prompt is read in pieces between them. Those
+/// who wait for a place or for rows get them by priority, by what their client has had, and by arrival. When the cache
+/// runs out, the youngest of the lowest priority is set back: its keys and values are forgotten and computed again
+/// later, which changes nothing in what it writes. Those of texts that have been read are kept while there is room, for
+/// texts that begin alike.
 class Batcher : public Worker {
  public:
   /// Both must outlive the batcher.
@@ -24,6 +25,7 @@ class Batcher : public Worker {
   void add(std::unique_ptr<Sequence> sequence);
   bool step() override;
   WorkerCounts counts() const override;
+  WorkerLoad load() const override;
   void end_rest() override;
 
  private:
@@ -37,26 +39,33 @@ class Batcher : public Worker {
   void admit();
   void plan_rows();
   int64_t plan_share(Sequence& sequence, int64_t wanted);
-  bool set_back_youngest();
-  void build_rows();
-  void accept();
+  int64_t room() const;
+  void set_back(std::unique_ptr<Sequence>& sequence);
+  void run(std::span<const Share> shares);
+  void build_rows(std::span<const Share> shares);
+  void accept_share(const Share& share, size_t& row, size_t& logit_row);
+  void keep_prompt(const Share& share, bool begun);
   void retire();
   bool open(Sequence& sequence);
   void leave(Sequence& sequence);
   void close(Sequence& sequence);
+  void forget(std::unique_ptr<Sequence>& sequence);
+  void let_run(std::unique_ptr<Sequence> sequence);
+  Turn turn(const Sequence& sequence) const;
   int64_t missing(const Sequence& sequence) const;
-  int64_t missing_blocks(const Sequence& sequence, int64_t tokens) const;
+  int64_t snapshot_end(const Sequence& sequence) const;
   bool planned(const Sequence& sequence) const;
   bool writes(const Sequence& sequence) const;
 
   run::Runner& runner_;
   Pace pace_;
-  KeptTexts kept_;
-  std::deque<std::unique_ptr<Sequence>> waiting_;   ///< by arrival
-  std::vector<std::unique_ptr<Sequence>> running_;  ///< by arrival
+  FairShares clients_;
+  std::vector<std::unique_ptr<Sequence>> waiting_;
+  std::vector<std::unique_ptr<Sequence>> running_;  ///< by priority, then by arrival
   uint64_t arrivals_ = 0;
-  int64_t free_blocks_ = 0;  ///< that the shares leave
-  int64_t scored_rows_ = 0;  ///< of scored prompts, that the step has still room for
+  bool keeps_states_ = false;   ///< the model has recurrent states
+  int64_t planned_blocks_ = 0;  ///< that the shares need
+  int64_t scored_rows_ = 0;     ///< of scored prompts, that the step has still room for
   std::vector<Share> shares_;
   std::vector<run::BatchRow> rows_;
   std::vector<float> logits_;

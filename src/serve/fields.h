@@ -46,7 +46,7 @@ Answer<void> check_fields(Json& object, std::span<const Field> fields, std::stri
 
 /// The value of a checked field, or `otherwise` when it is absent.
 template <typename T>
-T value_of(const Json& object, std::string_view name, T otherwise) {
+T value_of(const Json& object, std::string_view name, const T& otherwise) {
   const auto found = object.find(name);
   return found == object.end() ? otherwise : found->template get<T>();
 }

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "run/random.h"
+#include "serve/request_recipe.h"
 
 namespace lamina::serve {
 
@@ -35,6 +36,10 @@ constexpr std::array kShared{
     Field{"stream", FieldType::kFlag, "send server-sent events while writing"},
     Field{"stream_options", FieldType::kObject, "{include_usage}: a last event with the counts"},
     Field{"user", FieldType::kText, "taken and not used", false, 0, 1024},
+    Field{"priority", FieldType::kInteger, "lower numbers are served first; 0 by default", false, -100, 100},
+    Field{"recipe", FieldType::kText, "a route for this request alone: route:0-11,18-29 L4.mlp:drop", false, 1, 4096},
+    Field{"cache_salt", FieldType::kText, "share what is kept of texts only with requests that say the same", false, 1,
+          256},
 };
 
 constexpr std::array kStreamOptions{Field{"include_usage", FieldType::kFlag, "a last event with the counts"}};
@@ -97,6 +102,7 @@ Answer<GenerationPlan> read_plan(const Json& body, const ServedModel& model) {
   plan.job.stops = texts_of(body, "stop");
   LAMINA_CHECK_OK(run::StopMatcher::create(plan.job.stops));
   plan.job.ignore_end = value_of(body, "ignore_eos", false);
+  LAMINA_CHECK_OK(read_recipe(body, model, plan.job));
   plan.choices = value_of<int64_t>(body, "n", 1);
   plan.stream = value_of(body, "stream", false);
   if (body.contains("stream_options")) {
@@ -106,6 +112,14 @@ Answer<GenerationPlan> read_plan(const Json& body, const ServedModel& model) {
     plan.stream_usage = value_of(options, "include_usage", false);
   }
   return plan;
+}
+
+void assign_client(GenerationJob& job, const Call& call) {
+  job.client = call.client;
+  // The lengths keep a key and a salt from being read as others. Keys and values depend on the route, too.
+  const auto salt = value_of<std::string>(call.body, "cache_salt", "");
+  job.tenant = fmt::format("{} {} {} {} {}", call.tenant.size(), call.tenant, salt.size(), salt, job.recipe);
+  job.priority = value_of(call.body, "priority", 0);
 }
 
 Answer<std::vector<GenerationJob>> make_jobs(const GenerationPlan& plan, const ServedModel& model,

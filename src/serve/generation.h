@@ -24,6 +24,9 @@ struct GenerationPlan {
 /// Reads the fields; `max_tokens` -1: not given.
 Answer<GenerationPlan> read_plan(const Json& body, const ServedModel& model);
 
+/// Says whose job it is: for fair shares, and with whom it shares what is kept of texts.
+void assign_client(GenerationJob& job, const Call& call);
+
 /// A job for each choice of each prompt, in this order, with its own seed. Fills in max_tokens where it is -1.
 /// 400 with both numbers when a prompt and what is asked for do not fit into the context.
 Answer<std::vector<GenerationJob>> make_jobs(const GenerationPlan& plan, const ServedModel& model,

@@ -17,16 +17,20 @@ void blend(double& average, double value) {
 
 }  // namespace
 
+double PaceOptions::read_seconds(double plain_seconds) const {
+  const double gap = max_gap_seconds > 0 ? max_gap_seconds : kGapOverPlain * plain_seconds;
+  return std::max(0.0, gap - plain_seconds);
+}
+
 Pace::Pace(const PaceOptions& options, int64_t max_rows) : options_(options), max_rows_(max_rows) {}
 
-int64_t Pace::prompt_rows(int64_t writers) const {
-  if (writers == 0) return max_rows_;
-  if (plain_seconds_ == 0 || mixed_ >= kMostMixed) return 0;
+int64_t Pace::prompt_rows(int64_t writers, double seconds) const {
+  if (writers == 0 && seconds == kNoHurry) return max_rows_;
+  if (writers > 0 && (plain_seconds_ == 0 || mixed_ >= kMostMixed)) return 0;
   const int64_t room = std::max<int64_t>(max_rows_ - writers, 0);
   if (seconds_per_row_ == 0) return std::min(kFirstRows, room);
-  const double gap = options_.max_gap_seconds > 0 ? options_.max_gap_seconds : kGapOverPlain * plain_seconds_;
-  const double rows = std::max(0.0, gap - plain_seconds_) / seconds_per_row_;
-  const auto wanted = static_cast<int64_t>(std::min(rows, static_cast<double>(room)));
+  if (writers > 0) seconds = std::min(seconds, options_.read_seconds(plain_seconds_));
+  const auto wanted = static_cast<int64_t>(std::min(seconds / seconds_per_row_, static_cast<double>(room)));
   return std::min(std::max(wanted, options_.least_rows), room);
 }
 

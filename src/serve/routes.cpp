@@ -25,6 +25,7 @@ Answer<Reply> answer_rerank(Call& call);
 Answer<Reply> answer_score(Call& call);
 Answer<Reply> answer_metrics(Call& call);
 Answer<Reply> answer_openapi(Call& call);
+Answer<Reply> answer_sessions(Call& call);
 
 std::span<const Field> chat_fields();
 std::span<const Field> completions_fields();
@@ -37,6 +38,7 @@ std::span<const Field> apply_template_fields();
 std::span<const Field> embeddings_fields();
 std::span<const Field> rerank_fields();
 std::span<const Field> score_fields();
+std::span<const Field> sessions_fields();
 
 namespace {
 
@@ -65,6 +67,8 @@ constexpr std::array kRoutes{
     Route{"POST", "/detokenize", "tokens' text", answer_detokenize, detokenize_fields},
     Route{"POST", "/apply-template", "a conversation as the model sees it", answer_apply_template,
           apply_template_fields},
+    Route{"POST", "/admin/sessions", "what is kept of a text, saved to a file and restored", answer_sessions,
+          sessions_fields},
     Route{"GET", "/metrics", "figures for Prometheus", answer_metrics},
     Route{"GET", "/openapi.json", "this interface as OpenAPI", answer_openapi},
 };

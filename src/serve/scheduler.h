@@ -1,6 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -9,6 +12,7 @@
 
 #include "serve/batcher.h"
 #include "serve/histogram.h"
+#include "serve/model_keeper.h"
 #include "serve/served_model.h"
 #include "serve/vectors.h"
 
@@ -17,6 +21,7 @@ namespace lamina::serve {
 struct SchedulerOptions {
   int64_t queue = 128;  ///< parts of requests that may wait for a model
   PaceOptions pace{};
+  std::chrono::milliseconds unload_idle{0};  ///< models that nobody has asked for so long are unloaded; 0: never
 };
 
 /// What is known of one model's work.
@@ -41,6 +46,8 @@ class Scheduler {
   /// Sequence::create().
   core::Status submit(size_t model, std::vector<GenerationJob> jobs);
   core::Status submit(size_t model, VectorJob job);
+  /// Lets the computing thread do something short with a model's runner between two steps, and waits for it.
+  core::Status run_between(size_t model, std::function<core::Status(run::Runner& runner)> work);
   /// From now on nothing is taken in; what runs goes on.
   void drain();
   bool draining() const;
@@ -52,12 +59,20 @@ class Scheduler {
   void stop();
 
   ModelState state(size_t model) const;
+  /// Requests must hold a pin of a model while they use it or wait for its work.
+  ModelKeeper& keeper() { return keeper_; }
 
  private:
+  /// Work between two steps, and what came of it.
+  struct Between {
+    std::function<core::Status(run::Runner& runner)> work;
+    std::promise<core::Status> done{};
+  };
   struct Arrival {
     size_t model = 0;
     std::unique_ptr<Sequence> sequence{};
     std::optional<VectorJob> vectors{};
+    std::unique_ptr<Between> between{};
   };
   struct Slot {
     std::unique_ptr<Batcher> batcher{};
@@ -65,17 +80,24 @@ class Scheduler {
     int64_t arriving = 0;  ///< handed over and not yet taken
     ModelState state{};
 
-    Worker& worker() { return batcher ? static_cast<Worker&>(*batcher) : *vectors; }
+    /// Null while the model is not loaded.
+    Worker* worker() { return batcher ? static_cast<Worker*>(batcher.get()) : vectors.get(); }
   };
 
   core::Status hand_over(size_t model, std::vector<Arrival> arrivals);
   void work();
   bool take_arrivals(bool wait);
+  void take(Arrival arrival);
+  void wait_for_arrivals(std::unique_lock<std::mutex>& lock);
+  void make_worker(size_t model);
+  void unload_idle();
+  void share_time();
   void tell(size_t model);
   void end_rest();
 
   std::vector<std::unique_ptr<ServedModel>>& models_;
   SchedulerOptions options_;
+  ModelKeeper keeper_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<Arrival> arrivals_;

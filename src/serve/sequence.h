@@ -7,6 +7,7 @@
 
 #include "cache/kv_cache.h"
 #include "core/clock.h"
+#include "run/runner.h"
 #include "run/sampler.h"
 #include "run/stop.h"
 #include "serve/channel.h"
@@ -27,8 +28,12 @@ struct GenerationJob {
   bool scores_prompt = false;         ///< tell them of the prompt too; needs `alternatives`
   std::vector<int32_t> shown{};       ///< control tokens that give their text; others give none
   std::shared_ptr<const text::TokenGrammar> grammar{};  ///< what the answer keeps to; null: nothing
-  uint64_t tenant = 0;  ///< keys and values are shared with texts of the same tenant alone
-  int part = 0;         ///< what events call it
+  std::string tenant{};               ///< keys and values are shared with texts of the same tenant alone
+  std::string recipe{};               ///< of the request's own; empty: what is served
+  std::shared_ptr<const run::Route> route{};  ///< of that recipe
+  std::string client{};                       ///< who asks, for fair shares
+  int priority = 0;                           ///< lower numbers come first
+  int part = 0;                               ///< what events call it
   std::shared_ptr<Channel> channel{};
 };
 

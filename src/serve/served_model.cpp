@@ -38,6 +38,13 @@ Result<Task> find_task(const models::Model& model) {
   return modules ? Task::kEmbed : Task::kGenerate;
 }
 
+void note_facts(ServedModel& model) {
+  const run::RunnerOptions& options = model.runner->options();
+  model.facts = {.architecture = std::string(model.model->architecture()),
+                 .context = options.context,
+                 .sequences = options.sequences};
+}
+
 Status read_uses(ServedModel& model) {
   const format::ModelFiles& files = model.model->files();
   if (model.task == Task::kGenerate) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,13 @@ std::shared_ptr<Grammars> make_grammars();
 enum class Task { kGenerate, kEmbed, kRank };
 std::string_view task_name(Task task);
 
+/// What is told of a model, loaded or not.
+struct ModelFacts {
+  std::string architecture;
+  int64_t context = 0;
+  int32_t sequences = 0;
+};
+
 /// A model that is ready to run, and what its files say about using it.
 struct ServedModel {
   std::string name;    ///< how requests call it
@@ -35,6 +43,9 @@ struct ServedModel {
   int64_t created = 0;                                                  ///< seconds since 1970
   std::unique_ptr<LayerWatch> watch = std::make_unique<LayerWatch>(0);  ///< of its steps
   std::shared_ptr<Grammars> grammars = make_grammars();                 ///< that answers were asked to keep to
+  ModelFacts facts{};
+  /// Makes `model` and `runner` again after they were unloaded; null: they stay.
+  std::function<core::Status(ServedModel& model)> load{};
 
   /// Tokens of one text, special ones included.
   int64_t context() const { return runner->options().context; }
@@ -42,6 +53,9 @@ struct ServedModel {
 
 /// What a model's files say it is for.
 core::Result<Task> find_task(const models::Model& model);
+
+/// Fills in `facts`.
+void note_facts(ServedModel& model);
 
 /// Reads the chat template, the embedding settings or the pair template, by the task.
 core::Status read_uses(ServedModel& model);

@@ -11,6 +11,7 @@ namespace lamina::serve {
 namespace {
 
 constexpr std::string_view kBearer = "Bearer ";
+constexpr int kUnavailable = 503;
 /// How long those whose work was ended have to be told so.
 constexpr int kLastTries = 50;
 constexpr std::chrono::milliseconds kLastPause{10};
@@ -214,12 +215,14 @@ Reply Service::answer(const HttpRequest& request) {
   const auto record = std::make_shared<RequestRecord>(record_of(request));
   record->path = route.path;
   // Those who share no key share nothing that is kept either.
-  const uint64_t tenant = rules()->keys.empty() ? 0 : std::hash<std::string>()(key_of(request));
+  const bool open = rules()->keys.empty();
+  const std::string tenant = open ? "" : key_of(request);
   Call call{.service = *this,
             .request = request,
             .body = {},
             .record = record,
             .tenant = tenant,
+            .client = open ? request.client : tenant,
             .id = std::string(*match_path(route.path, request.path))};
   const auto handle = [&]() -> Answer<Reply> {
     if (route.fields == nullptr) return route.handler(call);
@@ -283,6 +286,9 @@ Answer<size_t> Call::find_model(std::initializer_list<Task> tasks) {
                   task_name(all[*found]->task), names);
   }
   record->model = all[*found]->name;
+  auto pin = service.scheduler().keeper().pin(*found);
+  if (!pin) return refuse(kUnavailable, "model", "model: {} cannot be loaded: {}", record->model, pin.error().text());
+  record->pin = std::move(*pin);
   return *found;
 }
 

@@ -28,6 +28,7 @@ struct RequestRecord {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;  ///< of the prompt, that another text had computed
   int64_t completion_tokens = 0;
+  std::shared_ptr<void> pin{};  ///< keeps the model loaded until the answer has gone out
 };
 
 /// What may change while the server runs.
@@ -40,6 +41,7 @@ struct ServiceRules {
 
 struct ServiceOptions {
   ServiceRules rules{};
+  std::string sessions{};  ///< the folder of saved sessions; empty: none are saved
   SchedulerOptions scheduler{};
   HttpLimits http{};
   std::shared_ptr<const Tls> tls{};  ///< null: not encrypted
@@ -100,8 +102,9 @@ struct Call {
   const HttpRequest& request;
   Json body;
   std::shared_ptr<RequestRecord> record;
-  uint64_t tenant = 0;  ///< by the request's key
-  std::string id{};     ///< what stands for {id} in the route's path
+  std::string tenant{};  ///< by the request's key: who shares what is kept of texts
+  std::string client{};  ///< by the key, else by the address: who gets a fair share
+  std::string id{};      ///< what stands for {id} in the route's path
 
   const ServedModel& model(size_t index) const { return *service.models()[index]; }
   /// The model that the body names, which must be for one of these tasks; without a name the only one for them.

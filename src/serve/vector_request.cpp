@@ -44,7 +44,7 @@ Answer<std::vector<std::vector<float>>> run_inputs(Call& call, size_t model, std
   call.record->prompt_tokens += count_tokens(inputs);
   const auto channel = std::make_shared<Channel>();
   LAMINA_CHECK_OK(call.service.scheduler().submit(
-      model, VectorJob{.inputs = std::move(inputs), .options = options, .channel = channel}));
+      model, VectorJob{.inputs = std::move(inputs), .options = options, .client = call.client, .channel = channel}));
   LAMINA_ASSIGN(std::vector<PartResult> results, collect(*channel, 1, call.request.gone));
   return std::move(results.front().vectors);
 }

@@ -151,6 +151,8 @@ TEST(KvCache, ForkCopiesAndThenGoesItsOwnWay) {
   ASSERT_TRUE(b.has_value());
   EXPECT_EQ(cache.length(*b), 100);
   expect_all(cache, *b, a, 100);
+  ASSERT_EQ(cache.truncate(*b, 99), 99);
+  ASSERT_TRUE(cache.reserve(*b, 100).has_value());
   write(cache, 0, *b, 99, 5.0F);
   expect_all(cache, a, a, 130);
   EXPECT_FALSE(cache.fork(a, 131).has_value());
@@ -246,16 +248,18 @@ TEST(KvCache, CloseGivesEverythingBack) {
   }
 }
 
-TEST(KvCache, ForkThatDoesNotFitLeavesNoTrace) {
-  KvCacheOptions wanted = options(128, 2);
-  KvCache cache = make(wanted);
+TEST(KvCache, AForkTakesNoBlockUntilItWrites) {
+  KvCache cache = make(options(128, 2));
   const SequenceId a = *cache.open();
   fill(cache, a, 0, 128);
-  const auto copy = cache.fork(a, 128);
-  ASSERT_FALSE(copy.has_value());
-  EXPECT_EQ(copy.error().code, core::ErrorCode::kLimit);
+  const auto copy = cache.fork(a, 100);
+  ASSERT_TRUE(copy.has_value());
   EXPECT_EQ(cache.free_blocks(), 1);
-  EXPECT_TRUE(cache.open().has_value());
+  EXPECT_EQ(cache.lacking(*copy, 101), 1);
+  ASSERT_TRUE(cache.reserve(*copy, 101).has_value());
+  EXPECT_EQ(cache.free_blocks(), 0);
+  expect_all(cache, *copy, a, 100);
+  EXPECT_FALSE(cache.fork(a, 128).has_value());  // two are open
 }
 
 TEST(KvCache, PointerTablesStayWhereTheyAre) {
@@ -319,7 +323,7 @@ TEST(KvCache, JoinedVisitsTakeTheBytesOfTheirKeysAlone) {
   wanted.visits.assign(27, {1, 512 + 64, 512, CacheFormat::kF16, true});
   wanted.tokens = 64 * 10;
   const int64_t rows = wanted.tokens * 27 * (512 + 64) * 2;
-  const int64_t tables = 10 * (27 * 8 + 4) + 10 * 4;
+  const int64_t tables = 10 * (27 * 8 + 4) + 3 * 10 * 4;
   EXPECT_EQ(KvCache::bytes(wanted).latents, rows);
   EXPECT_EQ(KvCache::bytes(wanted).total(), rows + tables);
   wanted.visits[3].value_size = 577;

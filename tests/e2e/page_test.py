@@ -4,6 +4,7 @@ keys alone, dark and light, narrow screens. With SCREENSHOTS=folder, pictures of
 
 import os
 import pathlib
+import re
 import time
 import unittest
 
@@ -15,7 +16,7 @@ need(["playwright"], [CHAT], [CHROMIUM])
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
 
 PICTURES = os.environ.get("SCREENSHOTS")
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=200_000)
 
 
 class PageTest(unittest.TestCase):
@@ -91,8 +92,8 @@ class PageTest(unittest.TestCase):
 
     def test_stop_and_go_on(self):
         self.settings(temperature=0, max_tokens=800)
-        self.ask("Count from one to five hundred, every number in a line of its own.", wait=False)
-        expect(self.page.locator("article.assistant .text")).to_contain_text("3")
+        self.ask("Tell a long story about a ship and its crew.", wait=False)
+        expect(self.page.locator("article.assistant .text")).to_have_text(re.compile(r".{12}"))
         self.page.keyboard.press("Escape")
         expect(self.page.locator("#state")).to_have_text("stopped")
         part = self.answer()
@@ -101,7 +102,7 @@ class PageTest(unittest.TestCase):
             time.sleep(0.05)
         self.assertEqual(self.server.metrics()['lamina_requests_running{model="chat"}'], 0)
         self.assertEqual(self.answer(), part)
-        self.settings(max_tokens=20)
+        self.settings(max_tokens=8)
         self.page.get_by_role("button", name="Go on").click()
         expect(self.page.locator("#send")).to_have_text("Send")
         self.assertEqual(self.page.locator("article").count(), 2)
@@ -176,7 +177,7 @@ class PageTest(unittest.TestCase):
         self.assertEqual(self.page.evaluate("navigator.clipboard.readText()"), "<img src=x onerror=alert(1)>")
 
     def test_layers(self):
-        self.settings(max_tokens=40)
+        self.settings(max_tokens=20)
         self.page.click("#look")
         self.ask("Tell me about rain.")
         rows = self.page.locator("#layers-rows tr")
@@ -247,7 +248,7 @@ class PageTest(unittest.TestCase):
         self.addCleanup(context.close)
         self.page = self.open(context)
         self.assertNotEqual(back(self.page), light)
-        self.settings(temperature=0, max_tokens=120)
+        self.settings(temperature=0, max_tokens=48)
         self.page.click("#look")
         self.ask("Show a loop in Python in a block of code.")
         self.picture("dark")
@@ -256,7 +257,7 @@ class PageTest(unittest.TestCase):
         context = self.new_context(viewport={"width": 360, "height": 640}, has_touch=True)
         self.addCleanup(context.close)
         self.page = page = self.open(context)
-        self.settings(max_tokens=40)
+        self.settings(max_tokens=12)
         self.ask("averyveryverylongword" * 8 + " What is that?")
         self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), 360)
         self.picture("narrow")

@@ -1,6 +1,7 @@
 // What clients can do to the server with their sockets, and who is let in.
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,7 +15,9 @@ namespace {
 /// A socket that a test writes to as it likes.
 class RawClient {
  public:
-  explicit RawClient(int port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  /// `receive_bytes`: what the system takes for a client that does not read; 0: as usual.
+  explicit RawClient(int port, int receive_bytes = 0) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    if (receive_bytes > 0) setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<uint16_t>(port));
@@ -53,6 +56,8 @@ class RawClient {
     const ssize_t got = recv(socket_, buffer, sizeof(buffer), 0);
     return got > 0 ? std::string(buffer, static_cast<size_t>(got)) : std::string();
   }
+  /// Sends nothing more.
+  void close_half() const { shutdown(socket_, SHUT_WR); }
   void leave() {
     if (socket_ >= 0) close(socket_);
     socket_ = -1;
@@ -130,6 +135,35 @@ TEST(Connections, SlowAndBrokenClientsAreLeft) {
   EXPECT_EQ(server.get("/health").status, 200);
 }
 
+TEST(Connections, AClientThatReadsNothingIsLeft) {
+  ServiceOptions options;
+  options.http.write = std::chrono::milliseconds(200);
+  TestServer server(ModelOptions{.parallel = 8}, options);
+  const RawClient idle(server.port());
+  Json prompts = Json::array();
+  for (int i = 0; i < 12; ++i) prompts.push_back(std::string(200, static_cast<char>('a' + i)));
+  // More than the system keeps for it on the way.
+  Json body{{"prompt", prompts}, {"n", 4}, {"max_tokens", 1}, {"echo", true}, {"logprobs", 20}};
+  for (const bool stream : {false, true}) {
+    body["stream"] = stream;
+    RawClient slow(server.port(), 4096);
+    slow.post("/v1/completions", body.dump());
+    EXPECT_TRUE(eventually([&] { return server.counts().running > 0; }));
+    EXPECT_TRUE(eventually([&] { return server.service().connections() == 1; })) << stream;  // the other one
+    EXPECT_TRUE(eventually([&] { return server.counts().running == 0 && server.counts().waiting == 0; })) << stream;
+  }
+  EXPECT_EQ(server.post_text("/v1/completions", completion(3, false)).status, 200);
+}
+
+TEST(Connections, AHalfOpenClientCountsAsGone) {
+  TestServer server;
+  RawClient client(server.port());
+  client.post("/v1/completions", completion(100, false));
+  client.close_half();
+  EXPECT_TRUE(eventually([&] { return server.service().connections() == 0; }));
+  EXPECT_TRUE(eventually([&] { return server.counts().running == 0 && server.counts().cache_blocks_used == 0; }));
+}
+
 TEST(Connections, TooManyAreTurnedAway) {
   ServiceOptions options = impatient();
   options.http.request = std::chrono::milliseconds(30000);
@@ -146,9 +180,18 @@ TEST(Connections, TooManyAreTurnedAway) {
 
 TEST(Connections, ManyIdleOnesHarmNobody) {
   TestServer server;
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 4096);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+  // Both ends are in this process.
+  const int count = files.rlim_cur >= 2200 ? 1000 : 300;
   std::vector<std::unique_ptr<RawClient>> clients;
-  for (int i = 0; i < 300; ++i) clients.push_back(std::make_unique<RawClient>(server.port()));
+  for (int i = 0; i < count; ++i) clients.push_back(std::make_unique<RawClient>(server.port()));
+  ASSERT_TRUE(eventually([&] { return server.service().connections() == count; }));
   EXPECT_EQ(server.post_text("/v1/completions", completion(3, false)).status, 200);
+  clients.clear();
+  EXPECT_TRUE(eventually([&] { return server.service().connections() == 0; }));
 }
 
 TEST(Connections, RequestsAfterAnotherOnOneConnection) {

@@ -122,7 +122,7 @@ TEST(Scheduler, WhenTheCacheRunsOutTheYoungestWaitAndNobodyFails) {
 }
 
 TEST(Scheduler, TextsThatBeginAlikeShareAndChangeNothing) {
-  const auto job = [](int from, int count, int tail, uint64_t tenant) {
+  const auto job = [](int from, int count, int tail, const std::string& tenant) {
     GenerationJob one = job_of(1);
     one.prompt.clear();
     for (int i = 0; i < count; ++i) one.prompt.push_back((from + i * 29) % 103);
@@ -132,8 +132,9 @@ TEST(Scheduler, TextsThatBeginAlikeShareAndChangeNothing) {
     return one;
   };
   // Again; longer; shorter; another end; of another tenant; and all of it again.
-  const std::vector<GenerationJob> jobs{job(0, 130, 0, 1), job(0, 130, 0, 1),  job(0, 130, 40, 1), job(0, 100, 0, 1),
-                                        job(0, 90, 30, 1), job(0, 130, 40, 2), job(5, 130, 0, 1),  job(0, 130, 40, 1)};
+  const std::vector<GenerationJob> jobs{job(0, 130, 0, "1"), job(0, 130, 0, "1"), job(0, 130, 40, "1"),
+                                        job(0, 100, 0, "1"), job(0, 90, 30, "1"), job(0, 130, 40, "2"),
+                                        job(5, 130, 0, "1"), job(0, 130, 40, "1")};
   const std::vector<int64_t> reused{0, 129, 130, 99, 90, 0, 0, 169};
   for (const int64_t tokens : {0, 320}) {  // room for all, and for little more than one
     Engine engine({.parallel = tokens == 0 ? 12 : 3, .cache_tokens = tokens});
@@ -157,6 +158,130 @@ TEST(Scheduler, TextsThatBeginAlikeShareAndChangeNothing) {
       EXPECT_GT(engine.counts().evicted, 0);
     }
   }
+}
+
+GenerationJob plain_job(int count, int other, int tokens) {
+  GenerationJob job = job_of(1);
+  job.prompt.clear();
+  for (int i = 0; i < count; ++i) job.prompt.push_back((i * 29 + (i < other ? 0 : 1)) % 103);
+  job.max_tokens = tokens;
+  return job;
+}
+
+/// Windows that have gone by and states that cannot be rewound are found where they were kept, or computed again.
+TEST(Scheduler, WhatIsKeptOfWindowsAndStatesChangesNothing) {
+  for (const char* name : {"gemma3", "smollm3_window", "mamba2", "lfm2", "deepseek_v3"}) {
+    const ModelOptions model{
+        .folder = fmt::format("models/{}", name), .parallel = 3, .tokenizer = "models/qwen2/model.gguf"};
+    Engine engine(model);
+    engine.scheduler->start();
+    // A text; longer; with another end; the first again; and the second as a turn that goes on.
+    for (const auto& [count, other] : {std::pair{140, 999}, {180, 999}, {170, 100}, {140, 999}, {201, 999}}) {
+      Engine fresh(model);
+      fresh.scheduler->start();
+      const GenerationJob own = plain_job(count, other, 12);
+      ASSERT_TRUE(fresh.submit(own));
+      const Written wanted = read_all(*own.channel);
+      ASSERT_FALSE(wanted.error) << wanted.error->text();
+      const GenerationJob job = plain_job(count, other, 12);
+      ASSERT_TRUE(engine.submit(job));
+      EXPECT_TRUE(read_all(*job.channel) == wanted) << name << " " << count;
+      ASSERT_TRUE(eventually([&] { return engine.idle(); }));
+    }
+    EXPECT_GE(engine.counts().reused_texts, 3) << name;
+    EXPECT_GE(engine.counts().reused_tokens, 3 * 64) << name;
+  }
+}
+
+/// A batcher that a test steps by hand.
+struct ByHand {
+  Engine engine;
+  Batcher batcher;
+  int jobs = 0;
+
+  explicit ByHand(const ModelOptions& options) : engine(options), batcher(*engine.models[0]->runner, {}) {}
+  std::shared_ptr<Channel> add(GenerationJob job, const std::string& client, int priority = 0) {
+    job.client = client;
+    job.priority = priority;
+    job.tenant = std::to_string(jobs++);  // nobody shares anything
+    batcher.add(Sequence::create(job, engine.models[0]->tokenizer, 104).value());
+    return job.channel;
+  }
+  /// The jobs by the order in which they end.
+  std::vector<size_t> ends(const std::vector<std::shared_ptr<Channel>>& channels) {
+    std::vector<size_t> order;
+    std::vector<bool> ended(channels.size());
+    while (order.size() < channels.size() && batcher.step()) {
+      for (size_t i = 0; i < channels.size(); ++i) {
+        while (const auto event = ended[i] ? std::nullopt : channels[i]->pop(std::chrono::milliseconds(0))) {
+          ended[i] = event->last;
+          if (event->last) order.push_back(i);
+        }
+      }
+    }
+    return order;
+  }
+};
+
+TEST(Scheduler, ClientsTakeTurnsHoweverMuchOneOfThemAsks) {
+  ByHand hand({.parallel = 1});
+  std::vector<std::shared_ptr<Channel>> channels;
+  for (int i = 0; i < 4; ++i) channels.push_back(hand.add(plain_job(20, 999, 5), "greedy"));
+  for (int i = 0; i < 2; ++i) channels.push_back(hand.add(plain_job(20, 999, 5), "modest"));
+  const auto order = hand.ends(channels);
+  EXPECT_EQ(order, (std::vector<size_t>{0, 4, 1, 5, 2, 3}));
+}
+
+TEST(Scheduler, LowerNumbersOfPriorityComeFirst) {
+  ByHand hand({.parallel = 1});
+  std::vector<std::shared_ptr<Channel>> channels{
+      hand.add(plain_job(20, 999, 5), "a", 1), hand.add(plain_job(20, 999, 5), "a", 0),
+      hand.add(plain_job(20, 999, 5), "a", -3), hand.add(plain_job(20, 999, 5), "b", 0)};
+  EXPECT_EQ(hand.ends(channels), (std::vector<size_t>{2, 3, 1, 0}));
+}
+
+TEST(Scheduler, ALongPromptIsNoReasonForAnotherClientToWait) {
+  ByHand hand({.parallel = 3, .max_rows = 16});
+  std::vector<std::shared_ptr<Channel>> channels{hand.add(plain_job(240, 999, 1), "long"),
+                                                 hand.add(plain_job(40, 10, 1), "long"),
+                                                 hand.add(plain_job(40, 20, 1), "short")};
+  EXPECT_EQ(hand.ends(channels), (std::vector<size_t>{2, 0, 1}));
+}
+
+TEST(Scheduler, TheLowestPriorityIsSetBackHoweverOld) {
+  // Four blocks each when they end, and five for both.
+  GenerationJob job = plain_job(60, 999, 150);
+  const Written wanted = alone({job}).front();
+  ByHand hand({.parallel = 2, .cache_tokens = 256});
+  const auto old = hand.add(job, "a", 5);
+  job.channel = std::make_shared<Channel>();
+  while (hand.batcher.counts().generated_tokens < 5) ASSERT_TRUE(hand.batcher.step());
+  const auto young = hand.add(job, "b", 0);
+  while (hand.batcher.counts().set_back == 0) ASSERT_TRUE(hand.batcher.step());
+  ASSERT_EQ(hand.batcher.counts().waiting, 1);
+  while (hand.batcher.counts().running > 1 || hand.batcher.counts().waiting > 0) ASSERT_TRUE(hand.batcher.step());
+  EXPECT_TRUE(read_all(*young) == wanted);  // it has ended, and the old one goes on
+  while (hand.batcher.step()) {
+  }
+  EXPECT_TRUE(read_all(*old) == wanted);
+}
+
+TEST(FairShares, NobodySavesUpByBeingAway) {
+  FairShares shares;
+  shares.join("a");
+  shares.give("a", 100);
+  shares.join("b");
+  EXPECT_EQ(shares.given("b"), 100);
+  shares.give("b", 50);
+  shares.leave("a");
+  shares.give("b", 500);
+  shares.join("a");
+  EXPECT_EQ(shares.given("a"), 650);
+  shares.leave("b");
+  shares.leave("a");
+  EXPECT_EQ(shares.given("a"), 0);
+  EXPECT_LT((Turn{.priority = 0, .given = 9, .arrival = 9}), (Turn{.priority = 1, .given = 0, .arrival = 0}));
+  EXPECT_LT((Turn{.priority = 0, .given = 1, .arrival = 9}), (Turn{.priority = 0, .given = 2, .arrival = 0}));
 }
 
 TEST(Scheduler, CancellingSomeHarmsNoOther) {
@@ -264,6 +389,18 @@ TEST(Scheduler, ALongPromptIsReadBetweenOthersTokens) {
   }
   EXPECT_GE(batcher.counts().generated_tokens - before, steps);
   EXPECT_GT(steps, 3);
+}
+
+TEST(Pace, LeavesTimeToOtherModels) {
+  Pace pace({.max_gap_seconds = 0.1}, 512);
+  for (int i = 0; i < 40; ++i) {
+    pace.note(2, 0, 0.02);
+    pace.note(2, 32, 0.02 + 32 * 0.001);
+  }
+  EXPECT_NEAR(static_cast<double>(pace.prompt_rows(2, 0.03)), 30, 1);
+  EXPECT_NEAR(static_cast<double>(pace.prompt_rows(0, 0.03)), 30, 1);
+  EXPECT_EQ(pace.prompt_rows(0, 0), 8);
+  EXPECT_EQ(pace.prompt_rows(0), 512);
 }
 
 TEST(Pace, ReadsAsMuchAsTheGapAllows) {

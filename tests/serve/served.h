@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/vocabulary.h"
+#include "run/plan_recipe.h"
 #include "serve/service.h"
 #include "support/source_dir.h"
 
@@ -26,6 +27,8 @@ struct ModelOptions {
   int64_t max_rows = 64;
   int64_t cache_tokens = 0;
   std::string chat_template = kTemplate;
+  std::string tokenizer{};  ///< of another folder, for models that have none
+  std::string recipe{};     ///< a route
   int64_t watch_every = 0;
 };
 
@@ -35,16 +38,21 @@ inline std::unique_ptr<ServedModel> open_model(core::ThreadPool& pool, const Mod
   auto model = models::Model::build(path, {.exact = true});
   if (!model) throw std::runtime_error(model.error().text());
   if (const auto loaded = (*model)->load(pool, {}); !loaded) throw std::runtime_error(loaded.error().text());
-  auto tokenizer = models::load_tokenizer((*model)->files());
+  std::unique_ptr<models::Model> other;
+  if (!options.tokenizer.empty())
+    other = models::Model::build(source_dir() / "tests/golden" / options.tokenizer, {.exact = true}).value();
+  auto tokenizer = models::load_tokenizer((other ? *other : **model).files());
   if (!tokenizer) throw std::runtime_error(tokenizer.error().text());
-  recipe::RunPlan plan{.route = {}, .kv_format = "f32"};
-  for (const int layer : (*model)->route()) plan.route.push_back({.layer = layer});
+  auto plan = run::plan_recipe(options.recipe, **model);
+  if (!plan) throw std::runtime_error(plan.error().text());
+  plan->kv_format = "f32";
   auto runner = run::Runner::create(**model, pool,
-                                    {.plan = plan,
+                                    {.plan = *plan,
                                      .context = options.context,
                                      .sequences = options.parallel,
                                      .max_rows = options.max_rows,
-                                     .cache_tokens = options.cache_tokens});
+                                     .cache_tokens = options.cache_tokens,
+                                     .keeps_texts = true});
   if (!runner) throw std::runtime_error(runner.error().text());
   auto task = find_task(**model);
   if (!task) throw std::runtime_error(task.error().text());
@@ -74,8 +82,14 @@ class TestServer {
  public:
   explicit TestServer(const ModelOptions& model = {}, ServiceOptions options = {})
       : TestServer(std::vector<ModelOptions>{model}, std::move(options)) {}
-  explicit TestServer(const std::vector<ModelOptions>& models, ServiceOptions options = {}) : pool_(1) {
-    for (const ModelOptions& one : models) models_.push_back(open_model(pool_, one));
+  /// `change` may change a model before it is served.
+  explicit TestServer(const std::vector<ModelOptions>& models, ServiceOptions options = {},
+                      const std::function<void(ServedModel&)>& change = {})
+      : pool_(1) {
+    for (const ModelOptions& one : models) {
+      models_.push_back(open_model(pool_, one));
+      if (change) change(*models_.back());
+    }
     service_ = std::make_unique<Service>(models_, std::move(options));
     if (const auto bound = service_->bind("127.0.0.1", 0); !bound) throw std::runtime_error(bound.error().text());
     thread_ = std::thread([this] { service_->run(); });
@@ -106,6 +120,11 @@ class TestServer {
     const HttpAnswer answer = post(path, body);
     EXPECT_EQ(answer.status, 200) << path << " " << body.dump() << ": " << answer.text;
     return answer.status == 200 ? answer.json() : Json();
+  }
+  Json ask_get(const std::string& path) const {
+    const HttpAnswer answer = get(path);
+    EXPECT_EQ(answer.status, 200) << path << ": " << answer.text;
+    return answer.json();
   }
   /// The error of a request that must be refused.
   Json refused(int status, const std::string& path, const Json& body) const {

@@ -144,5 +144,37 @@ TEST_F(Vectors, ScoresOfAnEmbedderAreCosines) {
             "text_2");
 }
 
+TEST(VectorWorker, ReadsLessWhileOthersWaitForTokens) {
+  core::ThreadPool pool(1);
+  const auto model = open_model(pool, kEmbedder);
+  VectorWorker worker(*model->runner, &*model->settings);
+  const auto add = [&](const std::string& client, size_t texts) {
+    VectorJob job{.inputs = std::vector<embed::Input>(texts, embed::Input{.ids = {2, 5, 6, 7, 3}, .types = {}}),
+                  .client = client,
+                  .channel = std::make_shared<Channel>()};
+    job.options.pooling = model->settings->pooling;
+    const auto channel = job.channel;
+    worker.add(std::move(job));
+    return channel;
+  };
+  const auto many = add("a", 24);
+  ASSERT_TRUE(worker.step());
+  EXPECT_EQ(worker.counts().prompt_tokens, 60);  // rows of a whole step
+  worker.set_read_seconds(0);
+  ASSERT_TRUE(worker.step());
+  EXPECT_EQ(worker.counts().prompt_tokens, 65);  // one text
+  // Another client's single text waits for one turn, not for the rest.
+  const auto single = add("b", 1);
+  ASSERT_TRUE(worker.step());
+  ASSERT_TRUE(worker.step());
+  const auto event = single->pop(std::chrono::milliseconds(0));
+  ASSERT_TRUE(event && event->last);
+  EXPECT_FALSE(event->error) << event->error->text();
+  worker.set_read_seconds(kNoHurry);
+  while (worker.step()) {
+  }
+  EXPECT_EQ(many->pop(std::chrono::milliseconds(0))->vectors.size(), 24U);
+}
+
 }  // namespace
 }  // namespace lamina::serve

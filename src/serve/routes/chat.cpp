@@ -207,7 +207,7 @@ Answer<Reply> answer_chat(Call& call) {
   call.record->prompt_tokens = std::ssize(request->prompt);
   const auto channel = std::make_shared<Channel>();
   plan.job.channel = channel;
-  plan.job.tenant = call.tenant;
+  assign_client(plan.job, call);
   request->apply(plan.job);
   LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, {request->prompt}));
   const auto parts = static_cast<int>(jobs.size());

@@ -190,7 +190,7 @@ Answer<Reply> answer_completions(Call& call) {
   }
   const auto channel = std::make_shared<Channel>();
   plan.job.channel = channel;
-  plan.job.tenant = call.tenant;
+  assign_client(plan.job, call);
   LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, std::move(tokens)));
   const auto parts = static_cast<int>(jobs.size());
   LAMINA_CHECK_OK(call.service.scheduler().submit(index, std::move(jobs)));

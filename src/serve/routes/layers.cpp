@@ -23,7 +23,8 @@ int64_t weight_bytes(const models::Model& model, const PartWork& part) {
   return bytes;
 }
 
-Json model_json(const ServedModel& model) {
+/// Of a model that is not loaded the bytes of the weights are 0.
+Json model_json(const ServedModel& model, bool loaded) {
   const LayerSums sums = model.watch->sums();
   const auto steps = [&](size_t kind) { return Json{{"steps", sums.steps[kind]}, {"seconds", sums.seconds[kind]}}; };
   Json parts = Json::array();
@@ -31,7 +32,7 @@ Json model_json(const ServedModel& model) {
     parts.push_back({{"visit", part.visit < 0 ? Json() : Json(part.visit)},
                      {"layer", part.layer < 0 ? Json() : Json(part.layer)},
                      {"part", part.part},
-                     {"weight_bytes", weight_bytes(*model.model, part)},
+                     {"weight_bytes", loaded ? weight_bytes(*model.model, part) : 0},
                      {"reading", work_json(part.work[0])},
                      {"writing", work_json(part.work[1])}});
   }
@@ -46,7 +47,10 @@ Json model_json(const ServedModel& model) {
 
 Answer<Reply> answer_layers(Call& call) {
   Json data = Json::array();
-  for (const auto& model : call.service.models()) data.push_back(model_json(*model));
+  for (size_t i = 0; i < call.service.models().size(); ++i) {
+    const std::shared_ptr<void> pin = call.service.scheduler().keeper().pin_if_loaded(i);
+    data.push_back(model_json(call.model(i), pin != nullptr));
+  }
   return json_reply({{"object", "list"}, {"data", std::move(data)}});
 }
 

@@ -203,7 +203,7 @@ Answer<Reply> answer_messages(Call& call) {
   call.record->prompt_tokens = std::ssize(request->prompt);
   const auto channel = std::make_shared<Channel>();
   plan.job.channel = channel;
-  plan.job.tenant = call.tenant;
+  assign_client(plan.job, call);
   request->apply(plan.job);
   Answering answering{.id = "msg_" + call.record->id, .model = model, .stops = plan.job.stops};
   LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, {request->prompt}));

@@ -55,9 +55,10 @@ constexpr Figure kFigures[] = {
     {"lamina_prompt_tokens_total", "counter", "tokens read", &WorkerCounts::prompt_tokens},
     {"lamina_generated_tokens_total", "counter", "tokens written", &WorkerCounts::generated_tokens},
     {"lamina_set_back_total", "counter", "times a text lost its cache to older ones", &WorkerCounts::set_back},
+    {"lamina_prefix_hits_total", "counter", "prompts whose beginning was kept", &WorkerCounts::reused_texts},
     {"lamina_prefix_tokens_total", "counter", "tokens of prompts whose keys and values were kept",
      &WorkerCounts::reused_tokens},
-    {"lamina_prefix_evicted_total", "counter", "kept texts that had to make room", &WorkerCounts::evicted},
+    {"lamina_prefix_evicted_total", "counter", "kept pieces of texts that had to make room", &WorkerCounts::evicted},
     {"lamina_cancelled_total", "counter", "parts of requests whose client went away", &WorkerCounts::cancelled},
     {"lamina_cache_blocks", "gauge", "blocks of keys and values", &WorkerCounts::cache_blocks},
     {"lamina_cache_blocks_used", "gauge", "of them in use", &WorkerCounts::cache_blocks_used},
@@ -79,6 +80,12 @@ Answer<Reply> answer_metrics(Call& call) {
     for (size_t i = 0; i < states.size(); ++i)
       page.row(figure.name, labels[i], static_cast<double>(states[i].counts.*figure.value));
   }
+  page.family("lamina_model_loaded", "gauge", "1: the model is in memory; 0: the next request loads it");
+  for (size_t i = 0; i < states.size(); ++i)
+    page.row("lamina_model_loaded", labels[i], call.service.scheduler().keeper().loaded(i) ? 1 : 0);
+  page.family("lamina_step_seconds_total", "counter", "time that steps of the model took");
+  for (size_t i = 0; i < states.size(); ++i)
+    page.row("lamina_step_seconds_total", labels[i], states[i].counts.step_seconds);
   page.family("lamina_first_token_seconds", "histogram", "from a request's arrival to its first token");
   for (size_t i = 0; i < states.size(); ++i)
     page.histogram("lamina_first_token_seconds", labels[i], states[i].first_token);

@@ -240,7 +240,7 @@ Answer<Reply> answer_responses(Call& call) {
   call.record->prompt_tokens = std::ssize(prompt);
   const auto channel = std::make_shared<Channel>();
   plan.job.channel = channel;
-  plan.job.tenant = call.tenant;
+  assign_client(plan.job, call);
   LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, {std::move(prompt)}));
   LAMINA_CHECK_OK(call.service.scheduler().submit(index, std::move(jobs)));
   const bool stored = value_of(call.body, "store", true);

@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+
+#include "lamina/commands.h"
+#include "lamina/progress.h"
+#include "lamina/session.h"
+#include "lamina/store.h"
+#include "lamina/table.h"
+#include "stats/collector.h"
+
+namespace lamina::app {
+
+namespace {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+using core::Status;
+
+struct StatsOptions {
+  CommonOptions common;
+  std::vector<std::string> calibration;
+  std::string out;
+  int64_t window = 512;
+  int64_t tokens = 0;
+};
+
+/// Where statistics of a model are looked for and written unless another place is given.
+std::filesystem::path beside(const std::filesystem::path& model) {
+  std::filesystem::path path = model.has_filename() ? model : model.parent_path();
+  return path += ".stats.safetensors";
+}
+
+Result<stats::Statistics> read_text(const StatsOptions& options, Session& session, const std::string& path) {
+  LAMINA_ASSIGN(const std::string text, read_file(path));
+  LAMINA_ASSIGN(std::vector<int32_t> tokens,
+                session.tokenizer->encode(text, {.add_special = false, .parse_special = false}));
+  if (options.tokens > 0 && std::ssize(tokens) > options.tokens) tokens.resize(static_cast<size_t>(options.tokens));
+  std::optional<Progress> bar;
+  const core::Stopwatch watch;
+  const auto progress = [&](int64_t done, int64_t total) {
+    if (!bar && watch.seconds() > 1) bar.emplace("reading", total, "tokens");
+    if (bar) bar->update(done);
+    return true;
+  };
+  auto found = stats::collect(*session.runner, *session.pool, tokens, {.window = options.window}, progress);
+  if (!found) return fail(found.error().code, path, "{}", found.error().message);
+  return found;
+}
+
+double mean(double sum, int64_t rows) {
+  return rows > 0 ? sum / static_cast<double>(rows) : 0;
+}
+
+nlohmann::ordered_json to_json(const stats::Statistics& statistics, const std::string& out) {
+  nlohmann::ordered_json parts = nlohmann::ordered_json::array();
+  for (const stats::PartStats& part : statistics.parts) {
+    parts.push_back({{"layer", part.layer},
+                     {"part", part.role},
+                     {"cosine", mean(part.cosine, part.rows)},
+                     {"contribution", mean(part.contribution, part.rows)},
+                     {"length_before", mean(part.length_before, part.rows)},
+                     {"length_after", mean(part.length_after, part.rows)}});
+  }
+  return {{"file", out},
+          {"model", statistics.model},
+          {"texts", statistics.texts},
+          {"tokens", statistics.tokens},
+          {"tensors", statistics.matrices.size()},
+          {"parts", std::move(parts)}};
+}
+
+void print_parts(const stats::Statistics& statistics) {
+  Table table({">LAYER", "PART", ">COSINE", ">ADDS", ">LENGTH BEFORE", ">AFTER"});
+  for (const stats::PartStats& part : statistics.parts) {
+    table.add({std::to_string(part.layer), part.role, fmt::format("{:.4f}", mean(part.cosine, part.rows)),
+               fmt::format("{:.3f}", mean(part.contribution, part.rows)),
+               fmt::format("{:.2f}", mean(part.length_before, part.rows)),
+               fmt::format("{:.2f}", mean(part.length_after, part.rows))});
+  }
+  fmt::print("{}", table.text());
+}
+
+Status stats_command(const StatsOptions& options) {
+  LAMINA_ASSIGN(const std::filesystem::path model, resolve_model(options.common.model));
+  CommonOptions common = options.common;
+  common.context = options.window;
+  LAMINA_ASSIGN(Session session, open_session(common, {.context = options.window, .max_rows = 512}));
+  std::optional<stats::Statistics> all;
+  for (const std::string& path : options.calibration) {
+    LAMINA_ASSIGN(stats::Statistics one, read_text(options, session, path));
+    if (!all) {
+      all = std::move(one);
+    } else {
+      LAMINA_CHECK_OK(all->merge(one));
+    }
+  }
+  const std::string out = options.out.empty() ? beside(model).string() : options.out;
+  LAMINA_CHECK_OK(stats::save(*all, out));
+  if (common.json) {
+    print_json(to_json(*all, out));
+    return {};
+  }
+  print_parts(*all);
+  fmt::print("{}\n{} tokens, {} tensors\n", out, count_text(all->tokens), all->matrices.size());
+  return {};
+}
+
+}  // namespace
+
+void add_stats(CLI::App& app, int& exit_status) {
+  auto options = std::make_shared<StatsOptions>();
+  CLI::App* command =
+      add_command(app, "stats", "read calibration text and keep what compression needs to know of each layer",
+                  "  lamina stats smollm2-135m --calibration text.txt            (kept beside the model)\n"
+                  "  lamina stats model.gguf --calibration a.txt --calibration b.txt -o model.stats.safetensors\n"
+                  "  lamina compress model.gguf --stats model.stats.safetensors --recipe \"L*:q4_k\" -o small.gguf");
+  add_model_options(*command, options->common);
+  command->add_option("--calibration", options->calibration, "a text file; may be given several times")
+      ->required()
+      ->allow_extra_args(false);
+  command->add_option("-o,--output", options->out, "the file to write; beside the model by default");
+  command->add_option("--window", options->window, "tokens that are read together")
+      ->check(CLI::Range(int64_t{16}, int64_t{1} << 20));
+  command->add_option("--tokens", options->tokens, "at most so many tokens of each text")->check(CLI::PositiveNumber);
+  command->callback([options, &exit_status] { exit_status = exit_status_of(stats_command(*options)); });
+}
+
+}  // namespace lamina::app

@@ -1,0 +1,219 @@
+#include "stats/collector.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "core/checksum.h"
+
+namespace lamina::stats {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+
+namespace {
+
+/// Columns that are summed together in registers.
+constexpr int64_t kColumns = 64;
+/// Matrices whose rows are fewer than this are summed by one thread.
+constexpr int64_t kShared = 1 << 14;
+
+/// Adds the squares of columns [begin, end) to `sums`: in float32 over the rows at hand, then in float64.
+void add_squares(const layers::InputRows& rows, int64_t begin, int64_t end, double* sums) {
+  for (int64_t first = begin; first < end; first += kColumns) {
+    const int64_t width = std::min(kColumns, end - first);
+    std::array<float, kColumns> part{};
+    for (int64_t r = 0; r < rows.count; ++r) {
+      const float* x = rows.data + r * rows.stride + first;
+      for (int64_t c = 0; c < width; ++c) part[static_cast<size_t>(c)] += x[c] * x[c];
+    }
+    for (int64_t c = 0; c < width; ++c) sums[first + c] += double{part[static_cast<size_t>(c)]};
+  }
+}
+
+/// What a row of the stream tells: its own part of PartStats.
+PartStats measure_row(const float* before, const float* after, int64_t hidden) {
+  double square = 0;
+  double square_after = 0;
+  double product = 0;
+  double square_added = 0;
+  for (int64_t i = 0; i < hidden; ++i) {
+    const double x = before[i];
+    const double y = after[i];
+    square += x * x;
+    square_after += y * y;
+    product += x * y;
+    square_added += (y - x) * (y - x);
+  }
+  PartStats row;
+  const double both = std::sqrt(square * square_after);
+  row.cosine = both > 0 ? product / both : 1;
+  row.contribution = square > 0 ? std::sqrt(square_added / square) : 0;
+  row.length_before = std::sqrt(square / static_cast<double>(hidden));
+  row.length_after = std::sqrt(square_after / static_cast<double>(hidden));
+  return row;
+}
+
+void add(PartStats& sum, const PartStats& one) {
+  sum.rows += one.rows;
+  sum.cosine += one.cosine;
+  sum.contribution += one.contribution;
+  sum.length_before += one.length_before;
+  sum.length_after += one.length_after;
+}
+
+}  // namespace
+
+Collector::Collector(const models::Model& model, core::ThreadPool& pool) : model_(model), pool_(pool) {
+  for (const format::NamedTensor& tensor : model.files().tensors())
+    matrices_.push_back({.tensor = std::string(tensor.name)});
+}
+
+/// The tensor of the file in which the matrix lies, and which matrix of it.
+Collector::Place Collector::place_of(const layers::Linear& linear) {
+  const auto known = places_.find(&linear);
+  if (known != places_.end()) return known->second;
+  const auto tensors = model_.files().tensors();
+  const core::TensorView& own = linear.source();
+  Place place{.tensor = tensors.size()};
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const core::TensorView& whole = tensors[i].view;
+    const std::ptrdiff_t at = own.data - whole.data;
+    if (at < 0 || at >= whole.bytes() || own.bytes() == 0) continue;
+    place = {.tensor = i, .matrix = at / own.bytes()};
+    MatrixStats& stats = matrices_[i];
+    const auto matrices = static_cast<size_t>(std::max<int64_t>(whole.bytes() / own.bytes(), 1));
+    stats.inputs = linear.inputs();
+    stats.rows.resize(matrices);
+    stats.squares.resize(matrices * static_cast<size_t>(linear.inputs()));
+    break;
+  }
+  places_[&linear] = place;
+  return place;
+}
+
+void Collector::record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) {
+  std::array<const MatrixStats*, 8> seen{};
+  size_t count = 0;
+  for (const layers::Linear* linear : readers) {
+    const Place place = place_of(*linear);
+    if (place.tensor == matrices_.size()) continue;
+    MatrixStats& stats = matrices_[place.tensor];
+    // Queries, keys and values may be parts of one tensor, which then reads these rows once.
+    if (std::ranges::find(seen, &stats) != seen.end()) continue;
+    seen[count++ % seen.size()] = &stats;
+    stats.rows[static_cast<size_t>(place.matrix)] += rows.count;
+    double* sums = stats.squares.data() + place.matrix * stats.inputs;
+    if (rows.count * stats.inputs < kShared) {
+      add_squares(rows, 0, stats.inputs, sums);
+      continue;
+    }
+    pool_.run([&](int index, int threads) {
+      const core::Range range = core::split_range(stats.inputs, kColumns, index, threads);
+      add_squares(rows, range.begin, range.end, sums);
+    });
+  }
+}
+
+void Collector::at_border(const run::Border& border, float* stream) {
+  const auto size = static_cast<size_t>(border.rows * border.hidden);
+  if (border.visit >= 0) measure(border, "layer", before_layer_.data(), stream);
+  before_layer_.assign(stream, stream + size);
+}
+
+void Collector::before_part(const run::Border& border, std::string_view /*role*/, const float* stream) {
+  before_part_.assign(stream, stream + border.rows * border.hidden);
+}
+
+void Collector::after_part(const run::Border& border, std::string_view role, const float* stream) {
+  measure(border, role, before_part_.data(), stream);
+}
+
+void Collector::measure(const run::Border& border, std::string_view role, const float* before, const float* after) {
+  by_row_.resize(static_cast<size_t>(border.rows));
+  pool_.run([&](int index, int threads) {
+    const core::Range range = core::split_range(border.rows, 1, index, threads);
+    for (int64_t r = range.begin; r < range.end; ++r)
+      by_row_[static_cast<size_t>(r)] =
+          measure_row(before + r * border.hidden, after + r * border.hidden, border.hidden);
+  });
+  PartStats& sum = parts_[{border.layer, std::string(role)}];
+  for (const PartStats& row : by_row_) add(sum, row);
+  sum.rows += border.rows;
+}
+
+Statistics Collector::finish() const {
+  Statistics out{.model = fingerprint(model_.files())};
+  for (const MatrixStats& stats : matrices_) {
+    if (!stats.rows.empty()) out.matrices.push_back(stats);
+  }
+  for (const auto& [key, sum] : parts_) {
+    PartStats part = sum;
+    part.layer = key.first;
+    part.role = key.second;
+    out.parts.push_back(std::move(part));
+  }
+  return out;
+}
+
+namespace {
+
+/// Takes a collector off a runner however the pass ends.
+class Attached {
+ public:
+  Attached(run::Runner& runner, Collector& collector) : runner_(runner) {
+    runner.set_recorder(&collector);
+    runner.set_hook(&collector);
+  }
+  ~Attached() {
+    runner_.set_recorder(nullptr);
+    runner_.set_hook(nullptr);
+  }
+  Attached(const Attached&) = delete;
+  Attached& operator=(const Attached&) = delete;
+
+ private:
+  run::Runner& runner_;
+};
+
+core::Status read_window(run::Runner& runner, std::span<const int32_t> tokens) {
+  LAMINA_ASSIGN(const cache::SequenceId sequence, runner.open());
+  std::vector<run::BatchRow> rows;
+  core::Status status;
+  const auto most = static_cast<size_t>(runner.options().max_rows);
+  for (size_t at = 0; status && at < tokens.size(); at += rows.size()) {
+    rows.clear();
+    for (const int32_t token : tokens.subspan(at, std::min(most, tokens.size() - at)))
+      rows.push_back({.token = token, .sequence = sequence});
+    status = runner.step(rows, {});
+  }
+  runner.close(sequence);
+  return status;
+}
+
+}  // namespace
+
+Result<Statistics> collect(run::Runner& runner, core::ThreadPool& pool, std::span<const int32_t> tokens,
+                           const PassOptions& options, const PassProgress& progress) {
+  const auto total = static_cast<int64_t>(tokens.size()) / options.window * options.window;
+  if (total == 0) {
+    return fail(ErrorCode::kInvalid, "calibration text", "{} tokens; at least one window of {} expected", tokens.size(),
+                options.window);
+  }
+  Collector collector(runner.model(), pool);
+  const Attached attached(runner, collector);
+  for (int64_t at = 0; at < total; at += options.window) {
+    if (progress && !progress(at, total)) return fail(ErrorCode::kCancelled, "statistics", "cancelled");
+    LAMINA_CHECK_OK(read_window(runner, tokens.subspan(static_cast<size_t>(at), static_cast<size_t>(options.window))));
+  }
+  Statistics out = collector.finish();
+  out.tokens = total;
+  const auto text = tokens.first(static_cast<size_t>(total));
+  out.texts = fmt::format("{:016x}", core::checksum(std::as_bytes(text)));
+  return out;
+}
+
+}  // namespace lamina::stats

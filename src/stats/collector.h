@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "layers/input_recorder.h"
+#include "run/runner.h"
+#include "stats/statistics.h"
+
+namespace lamina::stats {
+
+/// Sums up what matrices read and what parts add while a runner works. Memory: one number for each input of each
+/// matrix, and one copy of a step's stream.
+class Collector : public layers::InputRecorder, public run::BorderHook {
+ public:
+  Collector(const models::Model& model, core::ThreadPool& pool);
+
+  void record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) override;
+  void at_border(const run::Border& border, float* stream) override;
+  void before_part(const run::Border& border, std::string_view role, const float* stream) override;
+  void after_part(const run::Border& border, std::string_view role, const float* stream) override;
+
+  /// What was seen so far, in the order of the file's tensors and of the layers.
+  Statistics finish() const;
+
+ private:
+  /// A matrix's place in the result.
+  struct Place {
+    size_t tensor = 0;
+    int64_t matrix = 0;
+  };
+  Place place_of(const layers::Linear& linear);
+  void measure(const run::Border& border, std::string_view role, const float* before, const float* after);
+
+  const models::Model& model_;
+  core::ThreadPool& pool_;
+  std::map<const layers::Linear*, Place> places_;
+  std::vector<MatrixStats> matrices_;  ///< one for each tensor of the file; those that nothing read are empty
+  std::map<std::pair<int, std::string>, PartStats> parts_;
+  std::vector<float> before_part_;
+  std::vector<float> before_layer_;
+  std::vector<PartStats> by_row_;
+  std::vector<float> sums_;
+};
+
+/// How a text is read.
+struct PassOptions {
+  int64_t window = 512;  ///< tokens read together; what remains of the text is left out
+};
+
+/// Told how many of the tokens are done; returning false cancels.
+using PassProgress = std::function<bool(int64_t done, int64_t total)>;
+
+/// Runs the text through the model, window by window, and returns what was seen. kInvalid: less than one window, with
+/// both numbers; kCancelled.
+core::Result<Statistics> collect(run::Runner& runner, core::ThreadPool& pool, std::span<const int32_t> tokens,
+                                 const PassOptions& options, const PassProgress& progress);
+
+}  // namespace lamina::stats
