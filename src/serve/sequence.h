@@ -28,8 +28,8 @@ struct GenerationJob {
   bool scores_prompt = false;         ///< tell them of the prompt too; needs `alternatives`
   std::vector<int32_t> shown{};       ///< control tokens that give their text; others give none
   std::shared_ptr<const text::TokenGrammar> grammar{};  ///< what the answer keeps to; null: nothing
-  std::string tenant{};               ///< keys and values are shared with texts of the same tenant alone
-  std::string recipe{};               ///< of the request's own; empty: what is served
+  std::string tenant{};                       ///< keys and values are shared with texts of the same tenant alone
+  std::string recipe{};                       ///< of the request's own; empty: what is served
   std::shared_ptr<const run::Route> route{};  ///< of that recipe
   std::string client{};                       ///< who asks, for fair shares
   int priority = 0;                           ///< lower numbers come first
