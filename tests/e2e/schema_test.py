@@ -42,7 +42,7 @@ def random_schema(rng, depth):
         return {**schema, "multipleOf": rng.choice([2, 5, 7])} if rng.random() < 0.3 else schema
     if kind == "number":
         low = rng.randrange(-2000, 2000) / 100
-        return {"type": "number", "minimum": low, rng.choice(["maximum", "exclusiveMaximum"]): low + rng.randrange(1, 900) / 100}
+        return {"type": "number", "minimum": low, rng.choice(["maximum", "exclusiveMaximum"]): round(low + rng.randrange(1, 900) / 100, 2)}
     if kind == "enum":
         return {"enum": rng.sample(["a", "b\"c", "é\n", 1, -2.5, True, None, [1, "x"], {"k": 1}], rng.randrange(1, 4))}
     if kind == "object":
