@@ -21,7 +21,7 @@ Json request_of(int client, int variant) {
   if (variant == 1) body.update({{"temperature", 1.1}, {"seed", client}, {"logprobs", 2}});
   if (variant == 2) body.update({{"n", 2}, {"temperature", 0.9}, {"seed", client * 7}});
   if (variant == 3) body.update({{"echo", true}, {"logprobs", 1}});
-  if (variant == 4) body.update({{"recipe", "route:0-1"}, {"priority", client % 5 - 2}});
+  if (variant == 4) body.update({{"recipe", "route:0"}, {"priority", client % 5 - 2}});
   if (variant == 5) body.update({{"cache_salt", fmt::format("salt {}", client)}, {"logit_bias", {{"40", 3}}}});
   if (variant == 6) body.update({{"stop", Json::array({"q", "zz"})}, {"frequency_penalty", 0.5}});
   return body;
