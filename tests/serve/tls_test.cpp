@@ -22,17 +22,19 @@ ServiceOptions encrypted() {
   return options;
 }
 
-httplib::SSLClient client_of(const TestServer& server) {
-  httplib::SSLClient client("localhost", server.port());
+std::unique_ptr<httplib::SSLClient> client_of(const TestServer& server) {
+  auto made = std::make_unique<httplib::SSLClient>("localhost", server.port());
+  httplib::SSLClient& client = *made;
   client.set_ca_cert_path(file("certificate.pem").c_str());
   client.enable_server_certificate_verification(true);
   client.set_keep_alive(true);
-  return client;
+  return made;
 }
 
 TEST(Tls, AnswersAndStreams) {
   const TestServer server(ModelOptions{}, encrypted());
-  httplib::SSLClient client = client_of(server);
+  const auto own_client = client_of(server);
+  httplib::SSLClient& client = *own_client;
   const Json body{{"prompt", "cat"}, {"max_tokens", 40}, {"temperature", 0}, {"ignore_eos", true}};
   const auto whole = client.Post("/v1/completions", body.dump(), "application/json");
   ASSERT_TRUE(whole) << httplib::to_string(whole.error());
@@ -71,7 +73,7 @@ TEST(Tls, ThoseWhoDoNotSpeakItAreLeft) {
   char byte = 0;
   EXPECT_EQ(recv(silent, &byte, 1, 0), 0);  // it was closed when the time for a request was over
   close(silent);
-  EXPECT_EQ(client_of(server).Get("/health")->status, 200);
+  EXPECT_EQ(client_of(server)->Get("/health")->status, 200);
 }
 
 TEST(Tls, FilesThatAreRefused) {
