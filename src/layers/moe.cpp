@@ -227,7 +227,8 @@ void Moe::add_shared(Step& step, const float* normed, float* out) const {
 int64_t Moe::arena_bytes(const StepLimits& limits) const {
   const auto floats = [](int64_t count) { return static_cast<int64_t>(Arena::padded(count * 4)); };
   const auto rows_for = [&](const ExpertLinears& experts) {
-    return product_bytes(std::array<const Linear*, 1>{experts[0].get()}, limits.rows * options_.used);
+    const int64_t row_bytes = kernels::activation_layout(experts[0]->layout()).row_bytes;
+    return static_cast<int64_t>(Arena::padded(row_bytes * limits.rows * options_.used));
   };
   const int64_t places = limits.rows * options_.used;
   int64_t bytes = border_.arena_bytes(limits.rows) + floats(limits.rows * options_.experts) +

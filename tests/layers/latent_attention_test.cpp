@@ -190,7 +190,9 @@ TEST(LatentAttention, KeepsTheLatentAndTheRotatedPartAlone) {
        {std::pair{CacheFormat::kF32, 256}, {CacheFormat::kF16, 128}, {CacheFormat::kQ8_0, 64 + 2}}) {
     shape.format = format;
     const int64_t positions = 640;
-    const int64_t tables = 10 * (8 + 4 + 4);  // an address, and a block's number in a list and in the list of free ones
+    // An address and a block's number for the sequence; of the block its holders, those that are kept texts, its place
+    // in the list of free ones.
+    const int64_t tables = 10 * (8 + 4 + 3 * 4);
     EXPECT_EQ(cache::KvCache::bytes({.visits = {shape}, .tokens = positions}).total(), positions * bytes + tables);
   }
 }
