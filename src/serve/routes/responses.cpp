@@ -1,4 +1,5 @@
 #include <array>
+#include <random>
 
 #include "serve/conversation.h"
 #include "serve/generation.h"
@@ -217,6 +218,12 @@ Answer<std::vector<int32_t>> read_prompt(const Json& body, const Json& messages,
   return encode_conversation(model, rendered.text);
 }
 
+/// The name of a kept answer, which nobody else can guess: where there are no keys, it is what keeps strangers out.
+std::string new_response_id() {
+  std::random_device device;
+  return fmt::format("resp_{:08x}{:08x}{:08x}{:08x}", device(), device(), device(), device());
+}
+
 Refusal unknown_response(const std::string& id) {
   return {404, fmt::format("no answer \"{}\" is kept", id), "id"};
 }
@@ -246,7 +253,7 @@ Answer<Reply> answer_responses(Call& call) {
   const bool stored = value_of(call.body, "store", true);
   const Keeper keep{
       .store = stored ? &call.service.responses() : nullptr, .tenant = owner_of(call), .messages = std::move(messages)};
-  Answering answering{.id = "resp_" + call.record->id,
+  Answering answering{.id = new_response_id(),
                       .message_id = "msg_" + call.record->id,
                       .created = now_seconds(),
                       .model = model,
