@@ -84,7 +84,8 @@ CallReader::State CallReader::take_of_object(char c) {
     return key_.size() > kLongestName ? State::kBroken : State::kMore;
   }
   if (is_space(c)) return State::kMore;
-  if (step_ == Step::kOpen && c == '{') {
+  const bool next_key = (step_ == Step::kOpen && c == '{') || (step_ == Step::kNext && c == ',');
+  if (next_key) {
     step_ = Step::kKey;
   } else if (step_ == Step::kKey && c == '"') {
     key_.clear();
@@ -93,8 +94,6 @@ CallReader::State CallReader::take_of_object(char c) {
     step_ = Step::kValue;
     value_.clear();
     end_ = {};
-  } else if (step_ == Step::kNext && c == ',') {
-    step_ = Step::kKey;
   } else if (c == '}' && (step_ == Step::kNext || step_ == Step::kKey)) {
     if (!has_arguments_) arguments_ = "{}";
     return named_ ? State::kDone : State::kBroken;
