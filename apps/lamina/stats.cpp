@@ -14,7 +14,6 @@ namespace lamina::app {
 
 namespace {
 
-using core::ErrorCode;
 using core::fail;
 using core::Result;
 using core::Status;
