@@ -133,7 +133,7 @@ class ObjectMaker {
   Status read_properties() {
     // In the order in which they are written, schema by schema; sets are ordered by address, so by place here.
     SchemaSet ordered = set_;
-    std::ranges::stable_sort(ordered, {}, &SchemaItem::place);
+    std::ranges::sort(ordered, {}, &SchemaItem::place);
     for (const SchemaItem& item : ordered) {
       if (item.schema->contains("properties")) {
         for (const auto& [name, schema] : item.schema->at("properties").items()) property(name);
