@@ -29,7 +29,12 @@ Scheduler::~Scheduler() {
 }
 
 void Scheduler::start() {
-  thread_ = std::thread([this] { work(); });
+  const std::lock_guard lock(thread_mutex_);
+  const bool ended = [this] {
+    const std::lock_guard state(mutex_);
+    return stopping_;
+  }();
+  if (!ended) thread_ = std::thread([this] { work(); });
 }
 
 Status Scheduler::submit(size_t model, std::vector<GenerationJob> jobs) {
@@ -102,6 +107,7 @@ void Scheduler::stop() {
     stopping_ = true;
   }
   arrived_.notify_one();
+  const std::lock_guard lock(thread_mutex_);
   if (thread_.joinable()) thread_.join();
 }
 

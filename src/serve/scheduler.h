@@ -104,6 +104,7 @@ class Scheduler {
   std::vector<Slot> slots_;
   bool draining_ = false;
   bool stopping_ = false;
+  std::mutex thread_mutex_;  ///< of thread_: a server may be ended before it has begun
   std::thread thread_;
 };
 
