@@ -4,7 +4,7 @@
     LLAMA_CPP=FOLDER [LLAMA_CPP_AVX2=FOLDER] bench/performance.py [--only PART,...] [--rounds 5]
 
 Parts: files (the models in other formats, by lamina compress, into build/bench-files), peers (reading and generating),
-depth (after 2048 and 7168 tokens), sequences (4 and 16 at once), experts (a model of random ones, larger than caches), avx2
+long (reading 2048 tokens), depth (after 2048 and 7168 tokens), sequences (4 and 16 at once), experts (a model of random ones, larger than caches), avx2
 (both sides without AVX-512: LLAMA_CPP_AVX2 is a llama.cpp built so), embed (bench/embed_peers.py), loading (bench/loading.py),
 serving (bench/serving.py beside llama.cpp's server), goals (the table of goals, from what the others kept in
 build/bench-files). The models smollm2-135m, gemma3-270m,
@@ -76,7 +76,12 @@ def made(*names):
 
 
 def read_and_generate(options):
-    peers(options, [*made(*(name for name, _, _ in MADE)), *map(stored, SHIPPED)], "--prompt", "512,2048", "--generate", "64")
+    peers(options, [*made(*(name for name, _, _ in MADE)), *map(stored, SHIPPED)], "--prompt", "512", "--generate", "64")
+
+
+def read_long(options):
+    models = [*made("SmolLM2-135M-F16", "SmolLM2-135M-Q8_0", "SmolLM2-135M-Q4_K"), stored("qwen2.5-coder-0.5b")]
+    peers(options, models, "--prompt", "2048", "--generate", "0")
 
 
 def depth(options):
@@ -124,7 +129,7 @@ def goals(_options):
     run(sys.executable, "bench/goals.py", "--peers", WORK / "peers.json", "--embed", WORK / "embed.json", "--loading", WORK / "loading.json")
 
 
-PARTS = {"files": make_files, "peers": read_and_generate, "depth": depth, "sequences": sequences, "experts": experts, "embed": embed,
+PARTS = {"files": make_files, "peers": read_and_generate, "long": read_long, "depth": depth, "sequences": sequences, "experts": experts, "embed": embed,
          "loading": loading, "avx2": avx2, "serving": serving, "goals": goals}
 
 

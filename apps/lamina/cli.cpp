@@ -24,6 +24,10 @@ void add_model_options(CLI::App& command, CommonOptions& options) {
       ->required();
   command.add_option("--recipe", options.recipe,
                      "techniques to apply, such as \"L9.attn:drop\"; see `lamina techniques`");
+  add_run_options(command, options);
+}
+
+void add_run_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--threads", options.threads, "threads; as many as this process may use by default")
       ->check(CLI::Range(1, 256));
   command.add_option("--ctx", options.context, "positions that a sequence may have")

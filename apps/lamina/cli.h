@@ -22,6 +22,8 @@ struct CommonOptions {
 
 /// Declares MODEL, --recipe, --threads, --ctx, --activations and --json.
 void add_model_options(CLI::App& command, CommonOptions& options);
+/// The same without MODEL and --recipe.
+void add_run_options(CLI::App& command, CommonOptions& options);
 /// Declares --json alone.
 void add_json_option(CLI::App& command, bool& json);
 

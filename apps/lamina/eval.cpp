@@ -1,17 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <iterator>
 #include <memory>
 
-#include "eval/scoring.h"
-#include "eval/tasks.h"
+#include "format/output_file.h"
 #include "lamina/commands.h"
-#include "lamina/progress.h"
-#include "lamina/session.h"
-#include "lamina/store.h"
-#include "recipe/technique.h"
-#include "run/plan_recipe.h"
+#include "lamina/comparison.h"
+#include "lamina/evaluation.h"
 
 namespace lamina::app {
 
@@ -22,239 +18,9 @@ using core::fail;
 using core::Result;
 using core::Status;
 
-constexpr int64_t kDefaultWindow = 512;
-
-struct EvalOptions {
-  CommonOptions common;
-  std::string text;
-  std::string scored = "second-half";
-  int64_t windows = 0;
-  std::string reference;
-  std::string reference_recipe;
-  std::string reference_activations;
-  std::string reference_logits;
-  std::vector<std::string> tasks;
-  std::string task_prefix;
-  int64_t items = 0;
-};
-
-/// Sequences that are scored together: the windows of the text, or the items of one task.
-struct EvalSet {
-  std::string task;  ///< empty for the text
-  std::vector<eval::ScoredSequence> sequences;
-  eval::StepShape shape;
-};
-
-/// What the text's logits are compared with: a second model, a second runner over the same model, or a file.
-struct Reference {
-  std::unique_ptr<Session> session;
-  std::unique_ptr<run::Runner> runner;  ///< over the model under test
-  std::unique_ptr<format::NpyFile> file;
-  std::unique_ptr<eval::LogitSource> source;
-};
-
-Status check_options(const EvalOptions& options) {
-  if (options.text.empty() && options.tasks.empty()) {
-    return fail(ErrorCode::kInvalid, "eval", "nothing to evaluate on; --text or --tasks expected");
-  }
-  const bool compares = !options.reference.empty() || !options.reference_logits.empty();
-  if (compares && options.text.empty()) {
-    return fail(ErrorCode::kInvalid, "eval", "a reference but no text; --text expected with it");
-  }
-  if (!options.reference.empty() && !options.reference_logits.empty()) {
-    return fail(ErrorCode::kInvalid, "eval", "--reference and --reference-logits; one of them expected");
-  }
-  return {};
-}
-
-Result<EvalSet> text_set(const EvalOptions& options, const Session& session) {
-  const int64_t size =
-      options.common.context > 0 ? options.common.context : std::min(kDefaultWindow, session.model->context());
-  LAMINA_ASSIGN(const std::string text, read_file(options.text));
-  LAMINA_ASSIGN(const std::vector<int32_t> tokens,
-                session.tokenizer->encode(text, {.add_special = false, .parse_special = false}));
-  EvalSet set;
-  LAMINA_ASSIGN(set.sequences,
-                eval::cut_windows(tokens, size, options.scored == "all" ? 1 : size / 2, options.windows));
-  return set;
-}
-
-Result<EvalSet> task_set(const EvalOptions& options, const std::string& path, const Session& session) {
-  LAMINA_ASSIGN(const std::string text, read_file(path));
-  LAMINA_ASSIGN(const std::vector<eval::TaskItem> items, eval::parse_tasks(text, path, options.items));
-  EvalSet set{.task = std::filesystem::path(path).stem().string(), .sequences = {}, .shape = {}};
-  for (const eval::TaskItem& item : items) {
-    LAMINA_ASSIGN(eval::ScoredSequence sequence, eval::task_sequence(item, options.task_prefix, *session.tokenizer));
-    set.sequences.push_back(std::move(sequence));
-  }
-  return set;
-}
-
-/// Everything that is to be scored, each with a shape of steps.
-Result<std::vector<EvalSet>> make_sets(const EvalOptions& options, const Session& session) {
-  std::vector<EvalSet> sets;
-  if (!options.text.empty()) {
-    LAMINA_ASSIGN(EvalSet set, text_set(options, session));
-    sets.push_back(std::move(set));
-  }
-  for (const std::string& path : options.tasks) {
-    LAMINA_ASSIGN(EvalSet set, task_set(options, path, session));
-    sets.push_back(std::move(set));
-  }
-  for (EvalSet& set : sets) {
-    set.shape = eval::step_shape(set.sequences, session.model->vocabulary());
-    for (const eval::ScoredSequence& sequence : set.sequences) {
-      if (sequence.inputs() <= session.model->context()) continue;
-      return fail(ErrorCode::kLimit, set.task.empty() ? "--ctx" : set.task, "{} tokens; the model was made for {}",
-                  sequence.inputs() + 1, session.model->context());
-    }
-  }
-  return sets;
-}
-
-SessionNeeds needs_of(std::span<const EvalSet> sets) {
-  SessionNeeds needs{.context = 1, .sequences = 1, .max_rows = 1};
-  for (const EvalSet& set : sets) {
-    needs.sequences = std::max(needs.sequences, set.shape.sequences);
-    needs.max_rows = std::max(needs.max_rows, set.shape.rows);
-    for (const auto& sequence : set.sequences) needs.context = std::max(needs.context, sequence.inputs());
-  }
-  return needs;
-}
-
-/// The reference's options: those of the model under test but for model, recipe and activations.
-CommonOptions reference_options(const EvalOptions& options) {
-  CommonOptions common = options.common;
-  common.model = options.reference;
-  common.recipe = options.reference_recipe;
-  common.context = 0;
-  if (!options.reference_activations.empty()) common.activations = options.reference_activations;
-  return common;
-}
-
-/// Whether the recipe gives weights other formats than the file has.
-bool sets_formats(const recipe::Recipe& recipe) {
-  return std::ranges::any_of(recipe.clauses, [](const recipe::Clause& clause) {
-    return std::ranges::any_of(clause.steps, [&](const recipe::Step& step) {
-      const recipe::Technique* technique = recipe::find_technique(clause.where.place, step.technique);
-      return technique != nullptr && technique->sets_format;
-    });
-  });
-}
-
-/// Whether both have the same packed weights, so that one copy serves both.
-Result<bool> same_weights(const CommonOptions& a, const CommonOptions& b) {
-  LAMINA_ASSIGN(const std::filesystem::path first, resolve_model(a.model));
-  LAMINA_ASSIGN(const std::filesystem::path second, resolve_model(b.model));
-  LAMINA_ASSIGN(const recipe::Recipe own, recipe::parse(a.recipe));
-  LAMINA_ASSIGN(const recipe::Recipe other, recipe::parse(b.recipe));
-  std::error_code error;
-  return a.activations == b.activations && !sets_formats(own) && !sets_formats(other) &&
-         std::filesystem::equivalent(first, second, error);
-}
-
-/// An error unless both models read the text as the same tokens.
-Status check_same_tokens(const EvalOptions& options, const Session& session, const Session& reference) {
-  if (session.model->vocabulary() != reference.model->vocabulary()) {
-    return fail(ErrorCode::kInvalid, "--reference", "{} has a vocabulary of {}, {} one of {}; the same expected",
-                options.reference, reference.model->vocabulary(), options.common.model, session.model->vocabulary());
-  }
-  LAMINA_ASSIGN(const std::string text, read_file(options.text));
-  constexpr text::EncodeOptions kPlain{.add_special = false, .parse_special = false};
-  LAMINA_ASSIGN(const std::vector<int32_t> ours, session.tokenizer->encode(text, kPlain));
-  LAMINA_ASSIGN(const std::vector<int32_t> theirs, reference.tokenizer->encode(text, kPlain));
-  const auto [mine, other] = std::ranges::mismatch(ours, theirs);
-  if (mine == ours.end() && other == theirs.end()) return {};
-  return fail(ErrorCode::kInvalid, "--reference",
-              "{} and {} read the text differently from token {} on; the same tokenizer expected", options.reference,
-              options.common.model, mine - ours.begin());
-}
-
-/// A second runner over the weights of the model under test.
-Status share_model(Session& session, const CommonOptions& common, Reference& reference) {
-  run::RunnerOptions runner_options = session.runner->options();
-  LAMINA_ASSIGN(runner_options.plan, run::plan_recipe(common.recipe, *session.model));
-  LAMINA_ASSIGN(const run::RunnerMemory memory,
-                run::Runner::plan_memory(*session.model, *session.pool, runner_options));
-  LAMINA_CHECK_OK(check_memory(0, memory.cache.total(), memory.workspace));
-  LAMINA_ASSIGN(reference.runner, run::Runner::create(*session.model, *session.pool, runner_options));
-  return {};
-}
-
-Status open_reference(const EvalOptions& options, Session& session, const EvalSet& set, Reference& reference) {
-  if (!options.reference_logits.empty()) {
-    LAMINA_ASSIGN(format::NpyFile file, format::NpyFile::open(options.reference_logits));
-    reference.file = std::make_unique<format::NpyFile>(std::move(file));
-    LAMINA_ASSIGN(reference.source, eval::logits_of_file(*reference.file, set.sequences));
-    return {};
-  }
-  const CommonOptions common = reference_options(options);
-  LAMINA_ASSIGN(const bool shared, same_weights(options.common, common));
-  if (shared) {
-    LAMINA_CHECK_OK(share_model(session, common, reference));
-    reference.source = eval::logits_of_runner(*reference.runner, set.sequences);
-    return {};
-  }
-  LAMINA_ASSIGN(Session other, prepare_session(common, true));
-  LAMINA_CHECK_OK(check_same_tokens(options, session, other));
-  const SessionNeeds needs = needs_of(std::span(&set, 1));
-  if (needs.context > other.model->context()) {
-    return fail(ErrorCode::kLimit, "--ctx", "{} tokens; the reference was made for {}", needs.context + 1,
-                other.model->context());
-  }
-  LAMINA_CHECK_OK(start_session(other, common, needs));
-  reference.session = std::make_unique<Session>(std::move(other));
-  reference.source = eval::logits_of_runner(*reference.session->runner, set.sequences);
-  return {};
-}
-
-/// Scores one set, with a bar on a terminal when it takes longer than a second.
-Result<eval::Scores> score_set(Session& session, const EvalSet& set, eval::LogitSource* reference) {
-  const auto model = eval::logits_of_runner(*session.runner, set.sequences);
-  std::optional<Progress> bar;
-  const core::Stopwatch watch;
-  return eval::score(set.sequences, *model, reference, set.shape, *session.pool, [&](int64_t done, int64_t total) {
-    if (!bar && watch.seconds() > 1) bar.emplace(set.task.empty() ? "text" : set.task, total, "tokens");
-    if (bar) bar->update(done);
-    return true;
-  });
-}
-
-/// One figure under `name`, its 95 % interval under `name`_ci95 (null when there is only one window).
-void add_estimate(nlohmann::ordered_json& out, const std::string& name, const eval::Estimate& estimate) {
-  out[name] = estimate.value;
-  out[name + "_ci95"] = nullptr;
-  if (estimate.interval) out[name + "_ci95"] = {estimate.interval->low, estimate.interval->high};
-}
-
-Status add_text_figures(const eval::Scores& scores, nlohmann::ordered_json& out) {
-  out["tokens"] = scores.nll.size();
-  out["windows"] = scores.nll.windows();
-  LAMINA_ASSIGN(const eval::Estimate nll, eval::mean(scores.nll));
-  LAMINA_ASSIGN(const eval::Estimate perplexity, eval::perplexity(scores.nll));
-  add_estimate(out, "nll", nll);
-  add_estimate(out, "ppl", perplexity);
-  if (scores.kl.size() == 0) return {};
-  LAMINA_ASSIGN(const eval::Estimate reference_perplexity, eval::perplexity(scores.reference_nll));
-  LAMINA_ASSIGN(const eval::Estimate ratio, eval::mean_difference(scores.nll, scores.reference_nll));
-  LAMINA_ASSIGN(const eval::Summary kl, eval::summarize(scores.kl));
-  LAMINA_ASSIGN(const eval::Estimate agreement, eval::mean(scores.agreement));
-  add_estimate(out, "reference_ppl", reference_perplexity);
-  add_estimate(out, "ln_ppl_ratio", ratio);
-  add_estimate(out, "kl_mean", kl.mean);
-  add_estimate(out, "kl_p99", kl.p99);
-  add_estimate(out, "top1_agreement", agreement);
-  return {};
-}
-
-Status add_task_figures(const EvalSet& set, const eval::Scores& scores, nlohmann::ordered_json& out) {
-  const eval::Windows matches = eval::exact_matches(scores.hits);
-  LAMINA_ASSIGN(const eval::Estimate share, eval::mean(matches));
-  nlohmann::ordered_json& task = out["tasks"][set.task];
-  task["items"] = matches.size();
-  task["correct"] = std::ranges::count(matches.values(), 1.0);
-  add_estimate(task, "exact_match", share);
-  return {};
+/// Whether an argument is a file of rows, not a model.
+bool holds_rows(const std::string& argument) {
+  return argument.ends_with(".json");
 }
 
 /// "  name   value   [low, high]"
@@ -267,7 +33,7 @@ void print_figure(const nlohmann::ordered_json& figures, const std::string& name
   fmt::print("{:<28} {:>12.5f}{}\n", label, figures.at(name).get<double>(), range);
 }
 
-void print_table(const nlohmann::ordered_json& out) {
+void print_figures(const nlohmann::ordered_json& out) {
   fmt::print("{:<28} {:>12}  95 % interval\n", "", "value");
   if (out.contains("nll")) {
     fmt::print("{:<28} {:>12}  in {} windows\n", "scored tokens", out["tokens"].get<int64_t>(),
@@ -287,27 +53,68 @@ void print_table(const nlohmann::ordered_json& out) {
   }
 }
 
-Status eval_command(const EvalOptions& options) {
-  LAMINA_CHECK_OK(check_options(options));
-  CommonOptions common = options.common;
-  common.context = 0;  // the windows' size is no limit for task items
-  LAMINA_ASSIGN(Session session, prepare_session(common, true));
-  LAMINA_ASSIGN(const std::vector<EvalSet> sets, make_sets(options, session));
-  LAMINA_CHECK_OK(start_session(session, common, needs_of(sets)));
-  nlohmann::ordered_json out{
-      {"model", options.common.model}, {"recipe", options.common.recipe}, {"activations", common.activations}};
-  for (const EvalSet& set : sets) {
-    Reference reference;
-    if (set.task.empty() && (!options.reference.empty() || !options.reference_logits.empty())) {
-      LAMINA_CHECK_OK(open_reference(options, session, set, reference));
-    }
-    LAMINA_ASSIGN(const eval::Scores scores, score_set(session, set, reference.source.get()));
-    LAMINA_CHECK_OK(set.task.empty() ? add_text_figures(scores, out) : add_task_figures(set, scores, out));
+/// What is measured: each model under each recipe, and rows that were measured before.
+struct Options {
+  std::vector<std::string> models;
+  std::vector<std::string> recipes;
+  EvalOptions eval;
+  std::string plot;
+};
+
+Status check_options(const Options& options) {
+  const EvalOptions& eval = options.eval;
+  const bool measures = !std::ranges::all_of(options.models, holds_rows);
+  if (measures && eval.text.empty() && eval.tasks.empty()) {
+    return fail(ErrorCode::kInvalid, "eval", "nothing to evaluate on; --text or --tasks expected");
   }
-  if (options.common.json) {
-    print_json(out);
+  const bool compares = !eval.reference.empty() || !eval.reference_logits.empty();
+  if (compares && eval.text.empty()) {
+    return fail(ErrorCode::kInvalid, "eval", "a reference but no text; --text expected with it");
+  }
+  if (!eval.reference.empty() && !eval.reference_logits.empty()) {
+    return fail(ErrorCode::kInvalid, "eval", "--reference and --reference-logits; one of them expected");
+  }
+  return {};
+}
+
+/// The rows of one argument: those of a file, or one for each recipe.
+Result<std::vector<ComparisonRow>> rows_of(const std::string& model, const Options& options) {
+  if (holds_rows(model)) return read_rows(model);
+  std::vector<ComparisonRow> rows;
+  const std::vector<std::string> plain{""};
+  for (const std::string& recipe : options.recipes.empty() ? plain : options.recipes) {
+    EvalOptions eval = options.eval;
+    eval.common.model = model;
+    eval.common.recipe = recipe;
+    LAMINA_ASSIGN(ComparisonRow row, evaluate(eval));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+Status write_plot(const std::string& path, const std::vector<ComparisonRow>& rows) {
+  LAMINA_ASSIGN(const std::string plot, comparison_plot(rows));
+  LAMINA_ASSIGN(format::OutputFile file, format::OutputFile::create(path));
+  LAMINA_CHECK_OK(file.write(plot));
+  return file.commit();
+}
+
+Status eval_command(const Options& options) {
+  LAMINA_CHECK_OK(check_options(options));
+  std::vector<ComparisonRow> rows;
+  for (const std::string& model : options.models) {
+    LAMINA_ASSIGN(std::vector<ComparisonRow> own, rows_of(model, options));
+    rows.insert(rows.end(), std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()));
+  }
+  LAMINA_ASSIGN(rows, join_rows(std::move(rows)));
+  LAMINA_CHECK_OK(add_differences(rows));
+  if (!options.plot.empty()) LAMINA_CHECK_OK(write_plot(options.plot, rows));
+  if (options.eval.common.json) {
+    print_json(rows.size() == 1 ? rows.front() : nlohmann::ordered_json{{"rows", rows}});
+  } else if (rows.size() == 1) {
+    print_figures(rows.front());
   } else {
-    print_table(out);
+    fmt::print("{}", comparison_table(rows));
   }
   return {};
 }
@@ -315,36 +122,48 @@ Status eval_command(const EvalOptions& options) {
 }  // namespace
 
 void add_eval(CLI::App& app, int& exit_status) {
-  auto options = std::make_shared<EvalOptions>();
+  auto options = std::make_shared<Options>();
+  EvalOptions& eval = options->eval;
   CLI::App* command =
       add_command(app, "eval", "measure quality: perplexity, divergence from a reference, tasks",
                   "  lamina eval smollm2-135m --text book.txt\n"
                   "  lamina eval smollm2-135m --text book.txt --reference smollm2-135m --recipe \"L9.attn:drop\"\n"
+                  "  lamina eval a.gguf b.gguf --text book.txt --reference a.gguf --plot quality.svg\n"
+                  "  lamina eval model.gguf --text book.txt --recipe \"\" --recipe \"L*:q4_k\" --json > rows.json\n"
+                  "  lamina eval rows.json speed.json                     (what eval and bench kept with --json)\n"
                   "  lamina eval model.gguf --tasks sums.jsonl --task-prefix \"<|endoftext|>\" --json");
-  add_model_options(*command, options->common);
-  command->get_option("--ctx")->description("tokens of a window of text; 512 by default");
-  command->add_option("--text", options->text, "text that is cut into windows of --ctx tokens, without special tokens");
   command
-      ->add_option("--score", options->scored,
+      ->add_option("MODEL", options->models,
+                   "a .gguf file, a folder in the Hugging Face layout, or a name in the store; or a .json file of rows "
+                   "that eval or bench printed with --json; several are compared in one table")
+      ->required();
+  command
+      ->add_option("--recipe", options->recipes,
+                   "techniques to apply, such as \"L9.attn:drop\"; given several times, each is measured")
+      ->allow_extra_args(false);
+  add_run_options(*command, eval.common);
+  command->get_option("--ctx")->description("tokens of a window of text; 512 by default");
+  command->add_option("--text", eval.text, "text that is cut into windows of --ctx tokens, without special tokens");
+  command
+      ->add_option("--score", eval.scored,
                    "what of each window is scored: second-half (from token ctx/2 on), or all but its first token")
       ->check(CLI::IsMember({"second-half", "all"}));
-  command->add_option("--windows", options->windows, "at most so many windows")->check(CLI::PositiveNumber);
-  command->add_option("--reference", options->reference, "the model to compare with on the text");
-  command->add_option("--reference-recipe", options->reference_recipe, "the reference's techniques; none by default");
-  command
-      ->add_option("--reference-activations", options->reference_activations,
-                   "int8 or f32; as --activations by default")
+  command->add_option("--windows", eval.windows, "at most so many windows")->check(CLI::PositiveNumber);
+  command->add_option("--reference", eval.reference, "the model to compare with on the text");
+  command->add_option("--reference-recipe", eval.reference_recipe, "the reference's techniques; none by default");
+  command->add_option("--reference-activations", eval.reference_activations, "int8 or f32; as --activations by default")
       ->check(CLI::IsMember({"int8", "f32"}));
-  command->add_option("--reference-logits", options->reference_logits,
+  command->add_option("--reference-logits", eval.reference_logits,
                       "float32 .npy [rows, vocabulary] to compare with: a row for each scored token, made from the "
                       "tokens before it, or a row "
                       "for each token of each window, as `lamina logits` writes them");
   command
-      ->add_option("--tasks", options->tasks,
+      ->add_option("--tasks", eval.tasks,
                    "JSON lines with prompt and answer; right when the greedy continuation is the answer")
       ->allow_extra_args(false);
-  command->add_option("--task-prefix", options->task_prefix, "text before each prompt, such as \"<|endoftext|>\"");
-  command->add_option("--items", options->items, "at most so many items of each task")->check(CLI::PositiveNumber);
+  command->add_option("--task-prefix", eval.task_prefix, "text before each prompt, such as \"<|endoftext|>\"");
+  command->add_option("--items", eval.items, "at most so many items of each task")->check(CLI::PositiveNumber);
+  command->add_option("--plot", options->plot, "an .svg file: quality against bytes and speed, the best ones marked");
   command->callback([options, &exit_status] { exit_status = exit_status_of(eval_command(*options)); });
 }
 

@@ -7,11 +7,35 @@ namespace lamina::serve {
 
 namespace {
 
+constexpr ArgumentTags kFunctionTags{.name_begin = "<function=",
+                                     .name_end = ">\n",
+                                     .key_begin = "<parameter=",
+                                     .key_end = ">\n",
+                                     .value_begin = "",
+                                     .value_end = "\n</parameter>\n",
+                                     .close = "</function>"};
+constexpr ArgumentTags kArgumentTags{.name_begin = "",
+                                     .name_end = "\n",
+                                     .key_begin = "<arg_key>",
+                                     .key_end = "</arg_key>\n",
+                                     .value_begin = "<arg_value>",
+                                     .value_end = "</arg_value>\n",
+                                     .close = "</tool_call>"};
+
 /// The first whose marks are all in the template counts.
 constexpr std::array kToolForms{
-    ToolForm{.name = "harmony", .marks = {"<|channel|>", "<|message|>"}, .readable = false},
-    ToolForm{.name = "xml-functions", .marks = {"<function=", "<parameter="}, .readable = false},
-    ToolForm{.name = "xml-arguments", .marks = {"<arg_key>", "<arg_value>"}, .readable = false},
+    ToolForm{.name = "harmony", .marks = {channel_marks::kChannel, channel_marks::kMessage}, .channels = true},
+    ToolForm{.name = "xml-functions",
+             .marks = {"<function=", "<parameter="},
+             .begin = "<tool_call>\n",
+             .end = "\n</tool_call>",
+             .between = "\n",
+             .tags = &kFunctionTags},
+    ToolForm{.name = "xml-arguments",
+             .marks = {"<arg_key>", "<arg_value>"},
+             .begin = "<tool_call>",
+             .between = "\n",
+             .tags = &kArgumentTags},
     ToolForm{.name = "fenced",
              .marks = {"<｜tool▁call▁begin｜>", "```json"},
              .block_begin = "<｜tool▁calls▁begin｜>",
@@ -68,13 +92,17 @@ AnswerForm find_answer_form(std::string_view chat_template, const text::Tokenize
   form.tools = &*std::ranges::find_if(kToolForms, [&](const ToolForm& one) {
     return std::ranges::all_of(one.marks, [&](std::string_view mark) { return contains(chat_template, mark); });
   });
-  if (!form.renders_tools && form.tools->readable) form.tools = &kToolForms.back();
+  if (!form.renders_tools && !form.tools->channels) form.tools = &kToolForms.back();
   for (const ThinkForm& one : kThinkForms) {
     if (form.thinks == nullptr && contains(chat_template, one.close)) form.thinks = &one;
   }
   std::vector<std::string_view> tags{form.tools->block_begin, form.tools->block_end, form.tools->begin, form.tools->end,
                                      form.tools->middle};
   if (form.thinks != nullptr) tags.insert(tags.end(), {form.thinks->open, form.thinks->close});
+  if (form.tools->channels) {
+    tags.insert(tags.end(), {channel_marks::kStart, channel_marks::kChannel, channel_marks::kConstrain,
+                             channel_marks::kMessage, channel_marks::kEnd, channel_marks::kCall});
+  }
   for (int32_t id = 0; id < tokenizer.vocabulary(); ++id) {
     if (tokenizer.type(id) != text::TokenType::kControl || tokenizer.is_end(id)) continue;
     const std::string token = tokenizer.piece(id);

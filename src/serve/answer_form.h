@@ -9,6 +9,17 @@
 
 namespace lamina::serve {
 
+/// Tags around each argument of a call, as models write them; what space stands around them may differ.
+struct ArgumentTags {
+  std::string_view name_begin;  ///< the tool's name stands between these
+  std::string_view name_end;
+  std::string_view key_begin;  ///< an argument's name
+  std::string_view key_end;
+  std::string_view value_begin;  ///< its value: a text as it is, anything else as JSON
+  std::string_view value_end;
+  std::string_view close;  ///< of the call
+};
+
 /// How a family of models writes calls of tools, as its chat template shows it.
 struct ToolForm {
   std::string_view name;
@@ -21,9 +32,10 @@ struct ToolForm {
   std::string_view middle{};           ///< NAME middle ARGUMENTS; empty: an object with both
   std::string_view name_key = "name";  ///< of that object
   std::string_view arguments_key = "arguments";
-  bool list = false;     ///< the calls are a JSON list
-  bool bare = false;     ///< an answer that begins with { is a call, too
-  bool readable = true;  ///< false: known, and neither read nor written here
+  const ArgumentTags* tags = nullptr;  ///< arguments are no JSON
+  bool list = false;                   ///< the calls are a JSON list
+  bool bare = false;                   ///< an answer that begins with { is a call, too
+  bool channels = false;               ///< thoughts, calls and what is said are messages of channels
 };
 
 /// Tags around what a model thinks.
@@ -39,6 +51,17 @@ struct AnswerForm {
   bool renders_tools = false;         ///< the template shows tools and calls itself
   std::vector<int32_t> shown{};       ///< control tokens that the tags consist of
 };
+
+/// The marks of a form with channels.
+namespace channel_marks {
+inline constexpr std::string_view kStart = "<|start|>";
+inline constexpr std::string_view kChannel = "<|channel|>";
+inline constexpr std::string_view kConstrain = "<|constrain|>";
+inline constexpr std::string_view kMessage = "<|message|>";
+inline constexpr std::string_view kEnd = "<|end|>";
+inline constexpr std::string_view kReturn = "<|return|>";
+inline constexpr std::string_view kCall = "<|call|>";
+}  // namespace channel_marks
 
 std::span<const ToolForm> tool_forms();
 

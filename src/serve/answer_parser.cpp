@@ -34,9 +34,11 @@ size_t held_back(std::string_view text, std::string_view tag) {
 AnswerParser::AnswerParser(const AnswerForm& form, const ParseOptions& options) : form_(form), options_(options) {
   options_.reasoning = options_.reasoning && form_.thinks != nullptr;
   if (options_.reasoning && options_.begins_inside) mode_ = Mode::kThinking;
+  if (form_.tools->channels) channels_.emplace(options.reasoning, options.tools, options.continues);
 }
 
 std::vector<AnswerPiece> AnswerParser::push(std::string_view text) {
+  if (channels_) return channels_->push(text);
   pending_ += text;
   while (advance(false)) {
   }
@@ -44,6 +46,7 @@ std::vector<AnswerPiece> AnswerParser::push(std::string_view text) {
 }
 
 std::vector<AnswerPiece> AnswerParser::finish() {
+  if (channels_) return channels_->finish();
   while (advance(true)) {
   }
   return std::exchange(out_, {});
@@ -167,7 +170,7 @@ void AnswerParser::begin_call(std::string_view tag) {
   // With tags around all calls, what comes next is the first call's own tag, or the list's bracket.
   const bool inner = !tag.empty() && !form.block_begin.empty() && (form.list || !form.begin.empty());
   mode_ = inner ? Mode::kBetween : Mode::kCall;
-  if (!inner) reader_ = std::make_unique<CallReader>(form);
+  if (!inner) reader_ = make_call_reader(form, options_.known);
 }
 
 void AnswerParser::tell_call() {
@@ -240,7 +243,7 @@ bool AnswerParser::between(bool all) {
       pending_ = std::string(text.substr(tag.text.size()));
       if (tag.begins) {
         call_told_ = false;
-        reader_ = std::make_unique<CallReader>(form);
+        reader_ = make_call_reader(form, options_.known);
         mode_ = Mode::kCall;
       }
       return true;

@@ -1,27 +1,23 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "serve/answer_form.h"
 #include "serve/call_reader.h"
+#include "serve/channel_parser.h"
 
 namespace lamina::serve {
-
-/// A piece of an answer, by what it is.
-struct AnswerPiece {
-  enum class Kind { kReasoning, kContent, kCallBegin, kCallArguments };
-  Kind kind = Kind::kContent;
-  std::string text{};  ///< of a call's begin: the tool's name
-  int call = 0;        ///< which call
-};
 
 struct ParseOptions {
   bool reasoning = false;      ///< tell thoughts from the answer
   bool begins_inside = false;  ///< the prompt has opened the thoughts
   bool tools = false;          ///< look for calls
+  bool continues = false;      ///< the prompt ends inside what the model says
+  std::vector<Tool> known{};   ///< the tools that may be called
 };
 
 /// Tells what a model thinks, says and calls apart, while it writes. All that comes out, put together, does not depend
@@ -34,7 +30,7 @@ class AnswerParser {
   std::vector<AnswerPiece> push(std::string_view text);
   /// The rest.
   std::vector<AnswerPiece> finish();
-  int calls() const { return calls_; }
+  int calls() const { return channels_ ? channels_->calls() : calls_; }
 
  private:
   enum class Mode { kBefore, kThinking, kContent, kCall, kBetween };
@@ -53,6 +49,7 @@ class AnswerParser {
 
   const AnswerForm& form_;
   ParseOptions options_;
+  std::optional<ChannelParser> channels_;  ///< does it all where the form has channels
   Mode mode_ = Mode::kBefore;
   std::string pending_;  ///< not yet understood
   std::string raw_;      ///< of the call that is read, as it was written

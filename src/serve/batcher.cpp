@@ -126,8 +126,9 @@ void Batcher::admit() {
   const cache::KvCache& cache = runner_.cache();
   int64_t lacking = 0;
   for (const auto& sequence : running_) lacking += cache.lacking(sequence->cache_id, std::ssize(sequence->known()));
-  while (!waiting_.empty() && std::ssize(running_) < runner_.options().sequences) {
-    const auto next = std::ranges::min_element(waiting_, {}, [&](const auto& one) { return turn(*one); });
+  while (std::ssize(running_) < runner_.options().sequences) {
+    const auto next = next_waiting();
+    if (next == waiting_.end()) return;
     Sequence& sequence = **next;
     if (!open(sequence)) return;
     lacking += cache.lacking(sequence.cache_id, std::ssize(sequence.known()));
@@ -139,6 +140,27 @@ void Batcher::admit() {
     let_run(std::move(*next));
     waiting_.erase(next);
   }
+}
+
+/// The one whose turn it is, of those that should not rather wait on; the end if there is none.
+Batcher::Waiting::iterator Batcher::next_waiting() {
+  auto next = waiting_.end();
+  for (auto one = waiting_.begin(); one != waiting_.end(); ++one) {
+    if ((next == waiting_.end() || turn(**one) < turn(**next)) && !is_being_read(**one)) next = one;
+  }
+  return next;
+}
+
+/// Whether another sequence is reading most of what this one begins with, and is done sooner than this one would be:
+/// then this one goes on from what the other has read (several answers to one prompt; one long text, many questions).
+bool Batcher::is_being_read(const Sequence& sequence) const {
+  if (sequence.job().scores_prompt || keeps_states_) return false;
+  const std::vector<int32_t>& own = sequence.known();
+  return std::ranges::any_of(running_, [&](const auto& other) {
+    if (other->generated() > 0 || other->job().tenant != sequence.job().tenant) return false;
+    const auto same = std::ranges::mismatch(own, other->known()).in1 - own.begin();
+    return same >= kBlock && same >= std::ssize(own) / 2 && missing(*other) <= same;
+  });
 }
 
 void Batcher::let_run(std::unique_ptr<Sequence> sequence) {

@@ -35,8 +35,12 @@ class Batcher : public Worker {
     int64_t rows = 0;
   };
 
+  using Waiting = std::vector<std::unique_ptr<Sequence>>;
+
   void drop_cancelled();
   void admit();
+  Waiting::iterator next_waiting();
+  bool is_being_read(const Sequence& sequence) const;
   void plan_rows();
   int64_t plan_share(Sequence& sequence, int64_t wanted);
   int64_t room() const;
@@ -60,7 +64,7 @@ class Batcher : public Worker {
   run::Runner& runner_;
   Pace pace_;
   FairShares clients_;
-  std::vector<std::unique_ptr<Sequence>> waiting_;
+  Waiting waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  ///< by priority, then by arrival
   uint64_t arrivals_ = 0;
   bool keeps_states_ = false;   ///< the model has recurrent states

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "serve/answer_form.h"
+#include "serve/tools.h"
 
 namespace lamina::serve {
 
@@ -24,37 +27,25 @@ class ValueEnd {
   bool with_last_ = false;
 };
 
-/// Reads one call of a tool while it is written: an object with a name and arguments, or a name and the arguments.
+/// Reads one call of a tool while it is written, character by character.
 class CallReader {
  public:
   enum class State { kMore, kDone, kBroken };
 
-  explicit CallReader(const ToolForm& form) : form_(form) {}
-
-  State take(char c);
+  virtual ~CallReader() = default;
+  virtual State take(char c) = 0;
   bool named() const { return named_; }
   const std::string& name() const { return name_; }
   /// What has come of the arguments, as JSON, since the last call; nothing before the name is known.
   std::string take_arguments();
 
- private:
-  enum class Step { kName, kOpen, kKey, kInKey, kColon, kValue, kNext, kArguments };
-
-  State take_of_object(char c);
-  State take_of_value(char c);
-  void end_value();
-
-  const ToolForm& form_;
-  Step step_ = Step::kOpen;
-  bool begun_ = false;
+ protected:
   bool named_ = false;
-  bool has_arguments_ = false;
   std::string name_;
   std::string arguments_;  ///< not yet taken
-  std::string key_;
-  std::string value_;  ///< of the name, or of arguments that are written as a text
-  bool escaped_ = false;
-  ValueEnd end_;
 };
+
+/// A reader of the form's calls. `tools` say which arguments are texts where the form does not.
+std::unique_ptr<CallReader> make_call_reader(const ToolForm& form, std::span<const Tool> tools);
 
 }  // namespace lamina::serve

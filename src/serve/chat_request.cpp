@@ -9,13 +9,17 @@ Answer<ChatRequest> read_chat(const ServedModel& model, const Json& body) {
   LAMINA_ASSIGN(request.conversation, render_conversation(model, body));
   const Conversation& conversation = request.conversation;
   LAMINA_ASSIGN(request.prompt, encode_conversation(model, conversation.text));
-  request.parse = {.reasoning = conversation.may_think && value_of(body, "separate_reasoning", true),
+  request.parse = {.reasoning = (conversation.may_think || conversation.form->tools->channels) &&
+                                value_of(body, "separate_reasoning", true),
                    .begins_inside = conversation.begins_inside,
-                   .tools = conversation.tools.active()};
+                   .tools = conversation.tools.active(),
+                   .known = conversation.tools.tools};
+  request.parse.continues = conversation.continues;
   GrammarRequest grammar{.tools = conversation.tools,
                          .form = conversation.form,
                          .may_think = conversation.may_think,
-                         .begins_inside = conversation.begins_inside};
+                         .begins_inside = conversation.begins_inside,
+                         .continues = conversation.continues};
   LAMINA_ASSIGN(grammar.rule, read_rule(body));
   LAMINA_ASSIGN(request.grammar, model.grammars->find(grammar, model.tokenizer));
   return request;
@@ -24,7 +28,7 @@ Answer<ChatRequest> read_chat(const ServedModel& model, const Json& body) {
 void ChatRequest::apply(GenerationJob& job) const {
   job.grammar = grammar;
   job.continues_text = conversation.continues;
-  if (parse.tools || parse.reasoning) job.shown = conversation.form->shown;
+  if (parse.tools || parse.reasoning || conversation.form->tools->channels) job.shown = conversation.form->shown;
 }
 
 void ParsedAnswer::add(const std::vector<AnswerPiece>& pieces) {

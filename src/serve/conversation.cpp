@@ -63,12 +63,6 @@ void name_roles(Json& messages, std::string_view source) {
   }
 }
 
-Answer<void> check_tool_form(const ServedModel& model, const ToolUse& tools, const AnswerForm& form) {
-  if (!tools.active() || form.tools->readable) return {};
-  return refuse(400, "tools", "tools: {} writes calls in the form \"{}\", which is not read here", model.name,
-                form.tools->name);
-}
-
 /// Whether the model has begun to think, at the end of the prompt or in the message that it goes on with; and whether
 /// it still may, unless the template has done that for it.
 void find_thoughts(Conversation& conversation, const Json& messages) {
@@ -117,7 +111,6 @@ Answer<Conversation> render_conversation(const ServedModel& model, const Json& b
   LAMINA_ASSIGN(text::ChatTemplateInput input, read_input(model, body));
   conversation.continues = !input.continue_field.empty();
   LAMINA_ASSIGN(conversation.tools, read_tools(body));
-  LAMINA_CHECK_OK(check_tool_form(model, conversation.tools, *conversation.form));
   LAMINA_ASSIGN(Json messages, read_messages(body));
   name_roles(messages, model.chat_template->source());
   LAMINA_ASSIGN(input.messages, messages_with_tools(std::move(messages), conversation.tools, *conversation.form));

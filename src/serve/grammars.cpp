@@ -85,7 +85,8 @@ class Maker {
       LAMINA_ASSIGN(grammar_, text::parse_grammar(request_.rule.text));
     }
     const Grammar::Rule root = grammar_.declare("answer");
-    LAMINA_ASSIGN(Part part, body());
+    const bool channels = request_.form != nullptr && request_.form->tools->channels && !request_.continues;
+    LAMINA_ASSIGN(Part part, channels ? messages() : body());
     if (request_.may_think) {
       LAMINA_ASSIGN(part, behind_thoughts(part));
     }
@@ -159,8 +160,87 @@ class Maker {
     return grammar_.choice({opened, part});
   }
 
+  /// An answer in channels: thoughts, or none, then what is said or a call.
+  Result<Part> messages() {
+    namespace marks = channel_marks;
+    const ToolUse& tools = request_.tools;
+    LAMINA_ASSIGN(const Part thoughts, text_without(marks::kEnd));
+    const Part analysis =
+        grammar_.sequence({grammar_.bytes(fmt::format("{}analysis{}", marks::kChannel, marks::kMessage)), thoughts,
+                           grammar_.bytes(fmt::format("{}{}assistant", marks::kEnd, marks::kStart))});
+    std::vector<Part> rest;
+    for (const Tool& tool : tools.tools) {
+      if (tools.choice == ToolChoice::kNone || (tools.choice == ToolChoice::kNamed && tool.name != tools.named))
+        continue;
+      LAMINA_ASSIGN(const Part arguments, json_.add_schema(tool.parameters, tool.place));
+      rest.push_back(
+          grammar_.sequence({grammar_.bytes(fmt::format("{}commentary to=functions.{} {}json{}", marks::kChannel,
+                                                        tool.name, marks::kConstrain, marks::kMessage)),
+                             arguments}));
+    }
+    if (!tools.forced()) {
+      LAMINA_ASSIGN(const Part said, said_part());
+      rest.push_back(
+          grammar_.sequence({grammar_.bytes(fmt::format("{}final{}", marks::kChannel, marks::kMessage)), said}));
+    }
+    return grammar_.sequence({grammar_.choice({grammar_.sequence({}), analysis}), grammar_.choice(std::move(rest))});
+  }
+
+  /// The value of an argument that stands between tags: a text as it is, anything else as JSON.
+  Result<Part> tagged_value(const Json& schema, const std::string& place, const ArgumentTags& tags) {
+    if (!schema.is_object() || schema.value("type", Json()) != "string") return json_.add_schema(schema, place);
+    if (schema.contains("enum")) {
+      std::vector<Part> parts;
+      for (const Json& one : schema["enum"]) {
+        if (one.is_string()) parts.push_back(grammar_.bytes(one.get<std::string>()));
+      }
+      if (!parts.empty()) return grammar_.choice(std::move(parts));
+    }
+    for (const auto& [key, value] : schema.items()) {
+      if (key == "type" || key == "description" || key == "title" || key == "default" || key == "examples") continue;
+      return core::fail(core::ErrorCode::kUnsupported, fmt::format("{}/{}", place, key),
+                        "this model writes texts between tags, where only enum can be kept to");
+    }
+    std::string_view end = tags.value_end;
+    while (end.starts_with('\n')) end.remove_prefix(1);
+    while (end.ends_with('\n')) end.remove_suffix(1);
+    return text_without(end);
+  }
+
+  /// A call with its arguments between tags.
+  Result<Part> tagged_call(const Tool& tool, const ArgumentTags& tags) {
+    const auto bytes = [&](std::string_view text) { return grammar_.bytes(std::string(text)); };
+    const Json& schema = tool.parameters;
+    std::vector<Part> parts{bytes(fmt::format("{}{}{}", tags.name_begin, tool.name, tags.name_end))};
+    for (const auto& [key, value] : schema.items()) {
+      static constexpr std::array<std::string_view, 7> kKnown{
+          "type", "properties", "required", "additionalProperties", "description", "title", "$schema"};
+      if (std::ranges::find(kKnown, key) != kKnown.end()) continue;
+      return core::fail(core::ErrorCode::kUnsupported, fmt::format("{}#/{}", tool.place, key),
+                        "this model writes arguments between tags: properties and required alone can be kept to");
+    }
+    const Json required = schema.value("required", Json::array());
+    const Json properties = schema.value("properties", Json::object());
+    for (const Json& key : required) {
+      if (key.is_string() && properties.contains(key.get<std::string>())) continue;
+      return core::fail(core::ErrorCode::kUnsupported, tool.place + "#/required",
+                        "{} is required and stands in no properties", to_text(key));
+    }
+    for (const auto& [key, value] : properties.items()) {
+      LAMINA_ASSIGN(const Part text, tagged_value(value, fmt::format("{}#/properties/{}", tool.place, key), tags));
+      const Part whole =
+          grammar_.sequence({bytes(fmt::format("{}{}{}{}", tags.key_begin, key, tags.key_end, tags.value_begin)), text,
+                             bytes(tags.value_end)});
+      const bool must = std::ranges::find(required, Json(key)) != required.end();
+      parts.push_back(must ? whole : grammar_.choice({whole, grammar_.sequence({})}));
+    }
+    parts.push_back(bytes(tags.close));
+    return grammar_.sequence(std::move(parts));
+  }
+
   Result<Part> call(const Tool& tool) {
     const ToolForm& form = *request_.form->tools;
+    if (form.tags != nullptr) return tagged_call(tool, *form.tags);
     LAMINA_ASSIGN(const Part arguments, json_.add_schema(tool.parameters, tool.place));
     if (!form.middle.empty())
       return grammar_.sequence({grammar_.bytes(tool.name + std::string(form.middle)), arguments});
@@ -183,7 +263,8 @@ class Maker {
     const auto bytes = [&](std::string_view text) { return grammar_.bytes(std::string(text)); };
     // A bare call has no tags; nothing could stand between two.
     const bool bare = form.bare && !form.middle.empty();
-    const bool tagged = !form.begin.empty() && !bare && form.end.size() + form.middle.size() > 0;
+    const bool closed = form.end.size() + form.middle.size() > 0 || form.tags != nullptr;
+    const bool tagged = !form.begin.empty() && !bare && closed;
     const Part tagged_call = tagged ? grammar_.sequence({bytes(form.begin), any, bytes(form.end)}) : any;
     const bool several = use.parallel && use.choice != ToolChoice::kNamed && (tagged || form.list);
     const Part next = grammar_.sequence({bytes(form.list ? ", " : form.between), tagged_call});
@@ -202,8 +283,9 @@ class Maker {
 /// Whether anything is asked of the answer at all.
 bool is_free(const GrammarRequest& request) {
   if (request.rule.kind != AnswerRule::Kind::kFree || request.tools.forced()) return false;
-  return !request.tools.active() || std::ranges::none_of(request.tools.tools, &Tool::strict) ||
-         request.form->tools->begin.size() + request.form->tools->block_begin.size() == 0;
+  if (!request.tools.active() || std::ranges::none_of(request.tools.tools, &Tool::strict)) return true;
+  const ToolForm& form = *request.form->tools;
+  return !form.channels && form.begin.size() + form.block_begin.size() == 0;
 }
 
 std::string key_of(const GrammarRequest& request) {
@@ -211,7 +293,7 @@ std::string key_of(const GrammarRequest& request) {
   for (const Tool& tool : request.tools.tools) tools.push_back({tool.name, tool.parameters, tool.place});
   return to_text(Json::array({request.rule.kind, request.rule.schema, request.rule.text, request.rule.place, tools,
                               request.tools.choice, request.tools.named, request.tools.parallel,
-                              request.form != nullptr, request.may_think, request.begins_inside}));
+                              request.form != nullptr, request.may_think, request.begins_inside, request.continues}));
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct GrammarRequest {
   const AnswerForm* form = nullptr;  ///< null: no conversation, the text alone
   bool may_think = false;            ///< thoughts may stand before it
   bool begins_inside = false;        ///< the prompt has opened the model's thoughts
+  bool continues = false;            ///< the prompt ends inside what the model says
 };
 
 /// Compiled grammars of one model, the last ones kept. For any thread.

@@ -163,10 +163,15 @@ Side side_of(const std::optional<std::pair<Decimal, bool>>& least, const std::op
   return side;
 }
 
-Result<std::optional<std::pair<Decimal, bool>>> read_bound(const std::optional<NumberBound>& bound) {
+/// An error's place is the keyword.
+Result<std::optional<std::pair<Decimal, bool>>> read_bound(const std::optional<NumberBound>& bound, bool lower) {
   if (!bound) return std::nullopt;
-  LAMINA_ASSIGN(Decimal value, parse_decimal(bound->value));
-  return std::pair(std::move(value), bound->exclusive);
+  auto value = parse_decimal(bound->value);
+  if (value) return std::pair(std::move(*value), bound->exclusive);
+  core::Error error = std::move(value.error());
+  error.place = lower ? (bound->exclusive ? "exclusiveMinimum" : "minimum")
+                      : (bound->exclusive ? "exclusiveMaximum" : "maximum");
+  return std::unexpected(std::move(error));
 }
 
 Result<Automaton> unite(const Automaton& a, const Automaton& b) {
@@ -199,8 +204,8 @@ Result<Automaton> multiples(int64_t divisor) {
 Result<Automaton> number_automaton(const NumberLimits& limits) {
   const bool bounded = limits.least || limits.most;
   std::string shape = "-?(0|[1-9][0-9]{0,17})";
-  LAMINA_ASSIGN(const auto least, read_bound(limits.least));
-  LAMINA_ASSIGN(const auto most, read_bound(limits.most));
+  LAMINA_ASSIGN(const auto least, read_bound(limits.least, true));
+  LAMINA_ASSIGN(const auto most, read_bound(limits.most, false));
   if (!limits.integer && !bounded) shape += "(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?";
   if (!limits.integer && bounded) {
     // So few digits behind the point that all of them together are exact.

@@ -169,10 +169,11 @@ class JsonGrammar::Schemas : public ValueMaker {
       limits.integer = true;
     }
     auto automaton = number_automaton(limits);
-    if (!automaton)
-      return at_place(automaton.error(), place_of(way, limits.least && limits.least->exclusive ? "exclusiveMinimum"
-                                                       : limits.least                          ? "minimum"
-                                                                                               : "maximum"));
+    if (!automaton) {
+      core::Error error = automaton.error();
+      const std::string keyword = std::exchange(error.place, "");
+      return at_place(error, place_of(way, keyword.empty() ? "multipleOf" : keyword.c_str()));
+    }
     return grammar_.characters(std::move(*automaton), Spelling::kPlain);
   }
 

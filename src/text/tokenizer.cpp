@@ -98,6 +98,9 @@ core::Status TokenizerParts::finish() {
   for (const int32_t id : {eos, eot}) {
     if (in_range(id)) ends[static_cast<size_t>(id)] = true;
   }
+  // Models that speak in channels end each of an answer's messages so, and the answer otherwise.
+  const auto message_end = ids.find("<|end|>");
+  if (message_end && ids.find("<|channel|>") && ids.find("<|return|>")) ends[static_cast<size_t>(*message_end)] = false;
   return {};
 }
 

@@ -9,12 +9,14 @@ import struct
 import subprocess
 import time
 import unittest
+import xml.dom.minidom
 
 from command_line import GOLDEN, LAMINA, CommandLineTest
 from gguf_file import ARRAY, STRING, Gguf
 
 GQA = GOLDEN / "gqa" / "model.gguf"
-COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs", "compress", "pack", "serve", "routes"]
+COMMANDS = ["run", "tokenize", "template", "logits", "show", "pull", "doctor", "techniques", "architectures", "codecs", "compress", "pack", "serve", "routes", "eval", "stats"]
+MODEL = GOLDEN / "qwen2" / "model.gguf"
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 
@@ -582,6 +584,44 @@ class Profile(CommandLineTest):
         model = GQA
         where = self.folder / "none" / "trace.json"
         self.refuse(1, [str(where), "cannot be written"], "bench", model, "-p", 8, "-n", 0, "-r", 1, "--json", "--trace", where)
+
+
+class Comparison(CommandLineTest):
+    def setUp(self):
+        super().setUp()
+        self.text = self.folder / "text.txt"
+        self.text.write_text("The quick brown fox jumps over the lazy dog. " * 12)
+        self.tasks = self.folder / "sums.jsonl"
+        self.tasks.write_text("".join(json.dumps({"prompt": f"{i}+1=", "answer": str(i + 1)}) + "\n" for i in range(8)))
+        self.options = ["--text", self.text, "--ctx", "32", "--tasks", self.tasks, "--reference", MODEL]
+
+    def test_recipes_and_kept_rows_make_one_table(self):
+        rows = self.succeed_json("eval", MODEL, "--recipe", "", "--recipe", "L0.attn:drop", *self.options)["rows"]
+        self.assertEqual([row["recipe"] for row in rows], ["", "L0.attn:drop"])
+        self.assertEqual(rows[0]["kl_mean"], 0)
+        self.assertGreater(rows[1]["kl_mean"], 0)
+        self.assertLess(rows[1]["bytes_per_token"], rows[0]["bytes_per_token"])
+        self.assertEqual(len(rows[1]["tasks"]["sums"]["matches"]), 8)
+        self.assertIn("difference", rows[1]["tasks"]["sums"])
+        self.assertEqual(self.succeed_json("eval", MODEL, "--recipe", "L0.attn:drop", *self.options)["kl_mean"], rows[1]["kl_mean"])
+        kept = self.folder / "rows.json"
+        kept.write_text(json.dumps({"rows": rows}))
+        speed = self.folder / "speed.json"
+        speed.write_text(self.succeed("bench", MODEL, "--recipe", "L0.attn:drop", "-p", "8", "-n", "4", "-r", "1", "--json"))
+        plot = self.folder / "plot.svg"
+        table = self.succeed("eval", kept, speed, MODEL, "--recipe", "L1.mlp:drop", *self.options, "--plot", plot)
+        for word in ["L0.attn:drop", "L1.mlp:drop", "writes/s", "KL", "sums"]:
+            self.assertIn(word, table)
+        xml.dom.minidom.parse(str(plot))
+
+    def test_what_cannot_be_compared_is_refused(self):
+        kept = self.folder / "rows.json"
+        kept.write_text(self.succeed("eval", MODEL, *self.options, "--json"))
+        other = self.folder / "other.txt"
+        other.write_text("Something else is told here. " * 20)
+        self.refuse(2, ["text", "different"], "eval", kept, MODEL, "--recipe", "L0.attn:drop", "--text", other, "--ctx", "32")
+        kept.write_text("{}")
+        self.refuse(1, ["rows.json", "no report"], "eval", kept)
 
 
 class Files(CommandLineTest):

@@ -197,9 +197,24 @@ class OpenAiTest(unittest.TestCase):
         next(iter(gone))
         gone.close()
         self.until_idle()
+
+    def test_tools_of_responses(self):
+        schema = {"type": "object", "properties": {"city": {"enum": ["Rome", "Oslo"]}}, "required": ["city"], "additionalProperties": False}
+        tools = [{"type": "function", "name": "weather", "description": "Tells the weather.", "parameters": schema, "strict": True}]
+        asked = {"tools": tools, "tool_choice": {"type": "function", "name": "weather"}, "parallel_tool_calls": False, "max_output_tokens": 60}
+        first = self.respond("How is the weather in Rome?", **asked)
+        call = first.output[-1]
+        self.assertEqual((call.type, call.name), ("function_call", "weather"))
+        self.assertIn(json.loads(call.arguments)["city"], ["Rome", "Oslo"])
+        second = self.respond([{"type": "function_call_output", "call_id": call.call_id, "output": "Sunny."}], previous_response_id=first.id, tools=tools)
+        self.assertTrue(second.output_text)
+        with self.client.responses.stream(**{"model": "chat", "input": "How is the weather in Rome?", "temperature": 0, **asked}) as stream:
+            told = "".join(event.delta for event in stream if event.type == "response.function_call_arguments.delta")
+            self.assertEqual(stream.get_final_response().output[-1].arguments, told)
+        self.assertEqual(told, call.arguments)
         with self.assertRaises(openai.BadRequestError) as found:
-            self.respond("x", tools=[{"type": "function", "name": "f", "parameters": {}, "strict": False}])
-        self.assertEqual(found.exception.param, "tools")
+            self.respond("x", tools=[{"type": "web_search"}])
+        self.assertEqual(found.exception.param, "tools[0].type")
 
     def test_errors(self):
         with self.assertRaises(openai.NotFoundError) as found:

@@ -75,6 +75,52 @@ TEST(AnswerParser, ReadsCallsOfEachForm) {
          two);
 }
 
+TEST(AnswerParser, ReadsArgumentsBetweenTags) {
+  ParseOptions options{.reasoning = true, .begins_inside = false, .tools = true};
+  options.known = {
+      {.name = "f",
+       .parameters = Json::parse(R"({"properties": {"code": {"type": "string"}, "n": {"type": "integer"}}})"),
+       .strict = false,
+       .place = ""}};
+  const Parsed one{.reasoning = "hm",
+                   .content = "Let me see.",
+                   .calls = {{"f", R"({"code": "5", "n": 5})"}, {"f", R"({"code": "a\n<b>\n", "free": [1]})"}}};
+  expect("xml-functions",
+         "<think>hm</think>Let me see.\n<tool_call>\n<function=f>\n<parameter=code>\n5\n</parameter>\n"
+         "<parameter=n>\n5\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=f>\n<parameter=code>\n"
+         "a\n<b>\n\n</parameter>\n<parameter=free>\n[1]\n</parameter>\n</function>\n</tool_call>",
+         one, options);
+  expect("xml-arguments",
+         "<think>hm</think>Let me see.\n<tool_call>f\n<arg_key>code</arg_key>\n<arg_value>5</arg_value>\n"
+         "<arg_key>n</arg_key>\n<arg_value>5</arg_value>\n</tool_call>\n<tool_call>f\n<arg_key>code</arg_key>\n"
+         "<arg_value>a\n<b>\n</arg_value><arg_key>free</arg_key>\n<arg_value>[1]</arg_value>\n</tool_call>",
+         one, options);
+  const Parsed none{.reasoning = "", .content = "", .calls = {{"g", "{}"}}};
+  expect("xml-functions", "<tool_call>\n<function=g>\n</function>\n</tool_call>", none, options);
+  expect("xml-arguments", "<tool_call>g\n</tool_call>", none, options);
+  expect("xml-arguments", "<tool_call>g</tool_call>", none, options);
+  expect("xml-functions", "<tool_call>\n<fun>", {.reasoning = "", .content = "<tool_call>\n<fun>", .calls = {}},
+         options);
+}
+
+TEST(AnswerParser, ReadsMessagesOfChannels) {
+  const std::string call =
+      "<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\": 1}<|call|>";
+  const std::string thought = "<|channel|>analysis<|message|>hm, so<|end|>";
+  const std::string said = "<|start|>assistant<|channel|>final<|message|>a < b <|x|>.<|return|>";
+  expect("harmony", thought + said, {.reasoning = "hm, so", .content = "a < b <|x|>.", .calls = {}});
+  expect("harmony", thought + call, {.reasoning = "hm, so", .content = "", .calls = {{"f", "{\"a\": 1}"}}});
+  expect("harmony", " to=functions.f<|channel|>commentary json<|message|>{}",
+         {.reasoning = "", .content = "", .calls = {{"f", "{}"}}});
+  expect("harmony", "<|channel|>final<|message|>Yes.", {.reasoning = "", .content = "Yes.", .calls = {}});
+  expect("harmony", "Plain.", {.reasoning = "", .content = "Plain.", .calls = {}});
+  expect("harmony", "<|channel|>ana", {.reasoning = "", .content = "", .calls = {}});
+  expect("harmony", "the rest.<|end|>" + call,
+         {.reasoning = "", .content = "the rest.", .calls = {{"f", "{\"a\": 1}"}}},
+         {.reasoning = true, .begins_inside = false, .tools = true, .continues = true});
+  expect("harmony", thought + call, {.reasoning = "", .content = "hm, so{\"a\": 1}", .calls = {}}, {});
+}
+
 TEST(AnswerParser, KeepsWhatIsSaid) {
   expect("hermes", "Let me look. \n<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
          {.reasoning = "", .content = "Let me look.", .calls = {{"f", "{}"}}});

@@ -204,6 +204,22 @@ TEST_F(Generation, EchoScoresThePrompt) {
   for (size_t i = 1; i < 70; ++i) EXPECT_EQ(scored["logprobs"]["token_logprobs"][i], lists["token_logprobs"][i]);
 }
 
+TEST(SeveralAnswers, ReadTheirPromptOnce) {
+  TestServer server(ModelOptions{.parallel = 4, .max_rows = 32});
+  const Json body{{"prompt", std::string(150, 'a')},
+                  {"n", 4},
+                  {"max_tokens", 3},
+                  {"temperature", 1},
+                  {"seed", 5},
+                  {"ignore_eos", true}};
+  const Json together = server.ask("/v1/completions", body);
+  const auto prompt = together["usage"]["prompt_tokens"].get<int64_t>();
+  EXPECT_LT(server.counts().prompt_tokens, 2 * prompt);
+  TestServer other(ModelOptions{.parallel = 1, .max_rows = 32});
+  const Json apart = other.ask("/v1/completions", body);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(together["choices"][i]["text"], apart["choices"][i]["text"]);
+}
+
 TEST_F(Generation, ManyPromptsAtOnce) {
   const Json one = server_.ask("/v1/completions", complete("cat sat"))["choices"][0];
   const Json tokens =

@@ -185,6 +185,133 @@ TEST_F(Structured, CallsAreStreamed) {
   EXPECT_EQ(arguments, whole["function"]["arguments"]);
 }
 
+/// Calls that must be made, of models whose templates show that form.
+void expect_forced_call(const std::string& marks) {
+  TestServer server(ModelOptions{
+      .context = 1024,
+      .chat_template =
+          "{#" + marks +
+          "#}{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.content }}{{ m.tool_calls "
+          "}}{% endfor %}<a>"});
+  for (int seed = 0; seed < 4; ++seed) {
+    const Json body{{"messages", Json::array({{{"role", "user"}, {"content", "Hi"}}})},
+                    {"tools",
+                     {{{"type", "function"},
+                       {"function",
+                        {{"name", "get_x"},
+                         {"parameters", Json::parse(R"({"type": "object", "required": ["kind", "n"], "properties": {
+                            "kind": {"type": "string", "enum": ["x", "y"]}, "n": {"type": "integer", "minimum": 1, "maximum": 30}}})")}}}}}},
+                    {"tool_choice", "required"},
+                    {"parallel_tool_calls", false},
+                    {"temperature", 1},
+                    {"seed", seed},
+                    {"max_tokens", 200}};
+    const Json one = server.ask("/v1/chat/completions", body)["choices"][0];
+    ASSERT_TRUE(one["message"].contains("tool_calls")) << one.dump();
+    const Json& call = one["message"]["tool_calls"][0]["function"];
+    EXPECT_EQ(call["name"], "get_x");
+    EXPECT_TRUE(keeps_to_schema(Json::parse(call["arguments"].get<std::string>()))) << call.dump();
+  }
+}
+
+TEST(ToolForms, ForcedCallsKeepToTheirSchema) {
+  expect_forced_call("<function= <parameter= tools tool_calls");
+  expect_forced_call("<arg_key> <arg_value> tools tool_calls");
+}
+
+/// The template without thoughts, which a model of random weights does not end.
+std::string template_without_thoughts() {
+  const std::string text = kToolTemplate;
+  return text.substr(0, text.find("{% if enable_thinking")) + "{% endif %}";
+}
+
+Json flat_tool(const std::string& name) {
+  return {{"type", "function"}, {"name", name}, {"parameters", kSchema}, {"strict", true}};
+}
+
+class ResponseItems : public testing::Test {
+ protected:
+  TestServer server_{ModelOptions{.context = 1024, .chat_template = template_without_thoughts()}};
+
+  static Json body(const Json& more) {
+    Json out{{"input", "Hello"}, {"temperature", 1.2}, {"seed", 3}, {"max_output_tokens", 200}};
+    out.update(more);
+    return out;
+  }
+  Json calling() const {
+    return body({{"tools", {flat_tool("get_x")}}, {"tool_choice", "required"}, {"parallel_tool_calls", false}});
+  }
+};
+
+TEST_F(ResponseItems, CallsAndResultsGoOn) {
+  const Json first = server_.ask("/v1/responses", calling());
+  ASSERT_EQ(first["output"].size(), 1U) << first.dump();
+  const Json call = first["output"][0];
+  EXPECT_EQ(call["type"], "function_call");
+  EXPECT_EQ(call["status"], "completed");
+  EXPECT_EQ(call["name"], "get_x");
+  EXPECT_TRUE(keeps_to_schema(Json::parse(call["arguments"].get<std::string>())));
+  EXPECT_EQ(first["tools"], calling()["tools"]);
+  const Json result{{"type", "function_call_output"}, {"call_id", call["call_id"]}, {"output", "42"}};
+  const Json kept = server_.ask("/v1/responses", body({{"previous_response_id", first["id"]},
+                                                       {"input", Json::array({result})},
+                                                       {"max_output_tokens", 4},
+                                                       {"temperature", 0}}));
+  const Json said{{"role", "user"}, {"content", "Hello"}};
+  const Json items =
+      server_.ask("/v1/responses",
+                  body({{"input", Json::array({said, call, result})}, {"max_output_tokens", 4}, {"temperature", 0}}));
+  EXPECT_EQ(items["output"][0]["content"], kept["output"][0]["content"]);
+  EXPECT_EQ(items["usage"]["input_tokens"], kept["usage"]["input_tokens"]);
+  const Json messages = Json::array(
+      {said,
+       {{"role", "assistant"},
+        {"tool_calls", {{{"id", "1"}, {"function", {{"name", "get_x"}, {"arguments", call["arguments"]}}}}}}},
+       {{"role", "tool"}, {"tool_call_id", "1"}, {"content", "42"}}});
+  const Json told =
+      server_.ask("/v1/chat/completions", {{"messages", messages}, {"max_tokens", 4}, {"temperature", 0}});
+  EXPECT_EQ(told["usage"]["prompt_tokens"], items["usage"]["input_tokens"]);
+  EXPECT_EQ(told["choices"][0]["message"]["content"], items["output"][0]["content"][0]["text"]);
+}
+
+TEST_F(ResponseItems, CallsAreStreamed) {
+  Json asked = calling();
+  const Json whole = server_.ask("/v1/responses", asked)["output"][0];
+  asked["stream"] = true;
+  std::vector<std::string> kinds;
+  std::string arguments;
+  Json last;
+  for (const Json& event : events_of(server_.post("/v1/responses", asked).text)) {
+    const std::string type = event["type"];
+    if (type == "response.function_call_arguments.delta") arguments += event["delta"].get<std::string>();
+    if (kinds.empty() || kinds.back() != type) kinds.push_back(type);
+    last = event;
+  }
+  EXPECT_EQ(kinds,
+            (std::vector<std::string>{"response.created", "response.in_progress", "response.output_item.added",
+                                      "response.function_call_arguments.delta", "response.function_call_arguments.done",
+                                      "response.output_item.done", "response.completed"}));
+  EXPECT_EQ(arguments, whole["arguments"]);
+  EXPECT_EQ(last["response"]["output"][0]["arguments"], arguments);
+}
+
+TEST_F(ResponseItems, TextKeepsToItsFormat) {
+  const Json format{{"type", "json_schema"}, {"name", "s"}, {"schema", kSchema}, {"strict", true}};
+  const Json told = server_.ask("/v1/responses", body({{"text", {{"format", format}}}}));
+  EXPECT_TRUE(keeps_to_schema(Json::parse(told["output"][0]["content"][0]["text"].get<std::string>())));
+  EXPECT_EQ(told["text"]["format"], format);
+}
+
+TEST_F(ResponseItems, WhatIsNoneIsRefused) {
+  const auto param = [&](const Json& more) { return server_.refused(400, "/v1/responses", body(more))["param"]; };
+  EXPECT_EQ(param({{"tools", {{{"type", "web_search"}}}}}), "tools[0].type");
+  EXPECT_EQ(param({{"tools", {{{"type", "function"}}}}}), "tools[0].name");
+  EXPECT_EQ(param({{"input", {{{"type", "computer_call"}}}}}), "input[0].type");
+  EXPECT_EQ(param({{"input", {{{"type", "function_call_output"}, {"output", "1"}}}}}), "input[0].call_id");
+  EXPECT_EQ(param({{"text", {{"format", {{"type", "json_schema"}}}}}}), "text.format.schema");
+  EXPECT_EQ(param({{"tool_choice", "required"}}), "tool_choice");
+}
+
 TEST_F(Structured, TemplatesAreShownToolsCallsAndResults) {
   Json messages = Json::array(
       {{{"role", "user"}, {"content", "Hi"}},

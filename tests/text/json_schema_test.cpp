@@ -173,6 +173,8 @@ TEST(JsonSchema, RefusesWithItsPlace) {
   EXPECT_EQ(place(R"({"type": "text"})"), "schema#/type");
   EXPECT_EQ(place(R"({"type": "string", "format": "phone"})"), "schema#/format");
   EXPECT_EQ(place(R"({"minLength": -1})"), "schema#/minLength");
+  EXPECT_EQ(place(R"({"type": "number", "minimum": 0, "exclusiveMaximum": 1e60})"), "schema#/exclusiveMaximum");
+  EXPECT_EQ(place(R"({"type": "number", "minimum": -1e60, "maximum": 1})"), "schema#/minimum");
   EXPECT_EQ(place(R"({"$ref": "http://example.com/x"})"), "schema#/$ref");
   EXPECT_EQ(place(R"({"$ref": "#/$defs/none"})"), "schema#/$ref");
   EXPECT_EQ(place(R"({"$ref": "#/$defs/a", "$defs": {"a": {"if": {}}}})"), "schema#/$defs/a/if");

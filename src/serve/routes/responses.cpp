@@ -1,9 +1,12 @@
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <random>
 
-#include "serve/conversation.h"
+#include "serve/chat_request.h"
 #include "serve/generation.h"
 #include "serve/response_items.h"
+#include "serve/response_output.h"
 #include "serve/routes.h"
 
 namespace lamina::serve {
@@ -27,10 +30,11 @@ constexpr std::array kFields{
     Field{"stop", FieldType::kTexts, "the answer ends before these"},
     Field{"stream", FieldType::kFlag, "send server-sent events while writing"},
     Field{"metadata", FieldType::kObject, "repeated in the answer", false, 0, 16},
-    Field{"text", FieldType::kObject, "{format: {type: text}}"},
-    Field{"tools", FieldType::kList, "none", false, 0, 4096},
-    Field{"tool_choice", FieldType::kText, "how tools are chosen", false, 0, 0, "auto|none"},
-    Field{"parallel_tool_calls", FieldType::kFlag, "repeated in the answer"},
+    Field{"text", FieldType::kObject, "{format: {type: text, json_object or json_schema, name, schema}}"},
+    Field{"tools", FieldType::kList, "functions that the model may call", false, 0, 128},
+    Field{"tool_choice", FieldType::kAny, "none, auto, required, or {type: function, name}"},
+    Field{"parallel_tool_calls", FieldType::kFlag, "several calls in one answer; true by default"},
+    Field{"reasoning", FieldType::kObject, "{effort}, where the chat template knows it"},
     Field{"truncation", FieldType::kText, "nothing is cut", false, 0, 0, "disabled"},
     Field{"background", FieldType::kFlag, "false"},
     Field{"service_tier", FieldType::kText, "taken and not used", false, 0, 0, "auto|default"},
@@ -38,18 +42,8 @@ constexpr std::array kFields{
     Field{"safety_identifier", FieldType::kText, "taken and not used", false, 0, 1024},
     Field{"user", FieldType::kText, "taken and not used", false, 0, 1024},
 };
-constexpr std::array kTextFields{Field{"format", FieldType::kObject, "{type: text}"}};
-constexpr std::array kFormatFields{Field{"type", FieldType::kText, "text", true, 0, 0, "text"}};
-
 /// What is asked for and cannot be had.
-Answer<void> check_request(Json& body) {
-  if (body.contains("text")) {
-    LAMINA_CHECK_OK(check_fields(body["text"], kTextFields, "text"));
-    if (body["text"].contains("format"))
-      LAMINA_CHECK_OK(check_fields(body["text"]["format"], kFormatFields, "text.format"));
-  }
-  if (body.contains("tools") && !body["tools"].empty())
-    return refuse(400, "tools", "tools: this route does not call any; /v1/chat/completions tells what it supports");
+Answer<void> check_request(const Json& body) {
   if (value_of(body, "background", false))
     return refuse(400, "background", "background: answers are written while the client waits; false expected");
   return {};
@@ -58,22 +52,11 @@ Answer<void> check_request(Json& body) {
 /// What the events of one answer have in common.
 struct Answering {
   std::string id;
-  std::string message_id;
   int64_t created = 0;
   const ServedModel& model;
   Json request;
   std::shared_ptr<RequestRecord> record;
 
-  Json part(const std::string& text) const {
-    return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", Json::array()}};
-  }
-  Json message(std::string_view status, Json content) const {
-    return {{"id", message_id},
-            {"type", "message"},
-            {"status", status},
-            {"role", "assistant"},
-            {"content", std::move(content)}};
-  }
   Json usage() const {
     return {{"input_tokens", record->prompt_tokens},
             {"input_tokens_details", {{"cached_tokens", record->cached_tokens}}},
@@ -86,6 +69,8 @@ struct Answering {
       const auto found = request.find(name);
       return found == request.end() ? otherwise : *found;
     };
+    Json text = asked("text", Json::object());
+    if (!text.contains("format")) text["format"] = {{"type", "text"}};
     return {{"id", id},
             {"object", "response"},
             {"created_at", created},
@@ -99,11 +84,12 @@ struct Answering {
             {"output", std::move(output)},
             {"parallel_tool_calls", asked("parallel_tool_calls", true)},
             {"previous_response_id", asked("previous_response_id", nullptr)},
+            {"reasoning", asked("reasoning", nullptr)},
             {"store", asked("store", true)},
             {"temperature", asked("temperature", 1.0)},
-            {"text", {{"format", {{"type", "text"}}}}},
+            {"text", std::move(text)},
             {"tool_choice", asked("tool_choice", "auto")},
-            {"tools", Json::array()},
+            {"tools", asked("tools", Json::array())},
             {"top_p", asked("top_p", 1.0)},
             {"truncation", "disabled"},
             {"usage", nullptr},
@@ -111,15 +97,17 @@ struct Answering {
             {"metadata", asked("metadata", Json::object())}};
   }
   /// The whole answer.
-  Json finished(const std::string& text, run::FinishReason reason) const {
-    const bool whole = reason != run::FinishReason::kLength;
-    const std::string_view status = whole ? "completed" : "incomplete";
-    Json out = response(status, Json::array({message(status, Json::array({part(text)}))}));
-    if (!whole) out["incomplete_details"] = {{"reason", "max_output_tokens"}};
+  Json finished(const ResponseOutput& output, std::string_view status) const {
+    Json out = response(status, output.items());
+    if (status == "incomplete") out["incomplete_details"] = {{"reason", "max_output_tokens"}};
     out["usage"] = usage();
     return out;
   }
 };
+
+std::string_view status_of(run::FinishReason reason) {
+  return reason == run::FinishReason::kLength ? "incomplete" : "completed";
+}
 
 /// Keeps an answer with the conversation that it ends.
 struct Keeper {
@@ -127,58 +115,47 @@ struct Keeper {
   uint64_t tenant = 0;
   Json messages;
 
-  void operator()(const std::string& id, const std::string& text, const Json& response) const {
+  void operator()(const std::string& id, const ResponseOutput& output, const Json& response) const {
     if (store == nullptr) return;
     Json all = messages;
-    all.push_back({{"role", "assistant"}, {"content", text}});
+    all.push_back(output.message());
     store->add(id, {.tenant = tenant, .response = response, .messages = std::move(all)});
   }
 };
 
 struct ResponseStream {
   Answering answering;
+  std::shared_ptr<const ChatRequest> request;
   Keeper keep;
   Listener listener;
   std::function<bool()> gone;
 
   void operator()(const Write& write) const {
     int number = 0;
-    std::string text;
-    const auto tell = [&](std::string_view type, const Json& rest) {
+    const auto tell = [&](std::string_view type, const Json& fields) {
       Json event{{"type", type}, {"sequence_number", number++}};
-      event.update(rest);
+      event.update(fields);
       return write(fmt::format("event: {}\n", type) + sse(event));
     };
-    const auto tell_part = [&](std::string_view type, const Json& rest) {
-      Json event{{"item_id", answering.message_id}, {"output_index", 0}, {"content_index", 0}};
-      event.update(rest);
-      return tell(type, std::move(event));
-    };
-    const auto begin = [&] {
-      const Json started = answering.response("in_progress", Json::array());
-      return tell("response.created", {{"response", started}}) &&
-             tell("response.in_progress", {{"response", started}}) &&
-             tell("response.output_item.added",
-                  {{"output_index", 0}, {"item", answering.message("in_progress", Json::array())}}) &&
-             tell_part("response.content_part.added", {{"part", answering.part("")}});
-    };
-    const auto finish = [&](const Event& event) {
-      answering.record->completion_tokens = event.completion_tokens;
-      const Json whole = answering.finished(text, event.finish);
-      keep(answering.id, text, whole);
-      return tell_part("response.output_text.done", {{"text", text}, {"logprobs", Json::array()}}) &&
-             tell_part("response.content_part.done", {{"part", answering.part(text)}}) &&
-             tell("response.output_item.done", {{"output_index", 0}, {"item", whole["output"][0]}}) &&
-             tell(fmt::format("response.{}", whole["status"].get<std::string>()), {{"response", whole}});
-    };
-    if (!begin()) return;
+    const Json started = answering.response("in_progress", Json::array());
+    if (!tell("response.created", {{"response", started}}) || !tell("response.in_progress", {{"response", started}}))
+      return;
+    AnswerParser parser(*request->conversation.form, request->parse);
+    ResponseOutput output(answering.record->id, tell);
     const auto ended = each_event(listener.channel(), 1, gone, [&](Event& event) {
       answering.record->cached_tokens = event.cached_tokens;
-      text += event.text;
-      if (!event.text.empty() &&
-          !tell_part("response.output_text.delta", {{"delta", event.text}, {"logprobs", Json::array()}}))
-        return false;
-      return !event.last || finish(event);
+      std::vector<AnswerPiece> pieces = parser.push(event.text);
+      if (event.last) std::ranges::move(parser.finish(), std::back_inserter(pieces));
+      for (const AnswerPiece& piece : pieces) {
+        if (!output.add(piece)) return false;
+      }
+      if (!event.last) return true;
+      answering.record->completion_tokens = event.completion_tokens;
+      const std::string_view status = status_of(event.finish);
+      if (!output.finish(status)) return false;
+      const Json whole = answering.finished(output, status);
+      keep(answering.id, output, whole);
+      return tell(fmt::format("response.{}", status), {{"response", whole}});
     });
     if (ended) return;
     answering.record->status = ended.error().status;
@@ -209,13 +186,14 @@ Answer<Json> read_conversation(Call& call) {
   return messages;
 }
 
-Answer<std::vector<int32_t>> read_prompt(const Json& body, const Json& messages, const ServedModel& model) {
+Answer<ChatRequest> read_request(const Json& body, const Json& messages, const ServedModel& model) {
+  LAMINA_ASSIGN(Json chat, chat_fields_of(body));
   Json conversation = Json::array();
   if (body.contains("instructions")) conversation.push_back({{"role", "system"}, {"content", body["instructions"]}});
   conversation.insert(conversation.end(), messages.begin(), messages.end());
   if (conversation.empty()) return refuse(400, "input", "input: it has no message; at least one expected");
-  LAMINA_ASSIGN(const Conversation rendered, render_conversation(model, {{"messages", std::move(conversation)}}));
-  return encode_conversation(model, rendered.text);
+  chat["messages"] = std::move(conversation);
+  return read_chat(model, chat);
 }
 
 /// The name of a kept answer, which nobody else can guess: where there are no keys, it is what keeps strangers out.
@@ -239,40 +217,47 @@ Answer<Reply> answer_responses(Call& call) {
   const ServedModel& model = call.model(index);
   LAMINA_CHECK_OK(check_request(call.body));
   Json options = call.body;
-  options.erase("text");
   if (options.contains("max_output_tokens")) options["max_tokens"] = options["max_output_tokens"];
   LAMINA_ASSIGN(GenerationPlan plan, read_plan(options, model));
   LAMINA_ASSIGN(Json messages, read_conversation(call));
-  LAMINA_ASSIGN(std::vector<int32_t> prompt, read_prompt(call.body, messages, model));
-  call.record->prompt_tokens = std::ssize(prompt);
+  LAMINA_ASSIGN(ChatRequest read, read_request(call.body, messages, model));
+  const auto request = std::make_shared<const ChatRequest>(std::move(read));
+  call.record->prompt_tokens = std::ssize(request->prompt);
   const auto channel = std::make_shared<Channel>();
   plan.job.channel = channel;
   assign_client(plan.job, call);
-  LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, {std::move(prompt)}));
+  request->apply(plan.job);
+  LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, {request->prompt}));
   LAMINA_CHECK_OK(call.service.scheduler().submit(index, std::move(jobs)));
   const bool stored = value_of(call.body, "store", true);
   const Keeper keep{
       .store = stored ? &call.service.responses() : nullptr, .tenant = owner_of(call), .messages = std::move(messages)};
   Answering answering{.id = new_response_id(),
-                      .message_id = "msg_" + call.record->id,
                       .created = now_seconds(),
                       .model = model,
                       .request = std::move(call.body),
                       .record = call.record};
   answering.request.erase("input");
   if (plan.stream) {
-    return Reply{
-        .type = "text/event-stream",
-        .headers = {{"Cache-Control", "no-cache"}},
-        .stream = ResponseStream{
-            .answering = std::move(answering), .keep = keep, .listener = Listener(channel), .gone = call.request.gone}};
+    return Reply{.type = "text/event-stream",
+                 .headers = {{"Cache-Control", "no-cache"}},
+                 .stream = ResponseStream{.answering = std::move(answering),
+                                          .request = request,
+                                          .keep = keep,
+                                          .listener = Listener(channel),
+                                          .gone = call.request.gone}};
   }
   LAMINA_ASSIGN(const std::vector<PartResult> results, collect(*channel, 1, call.request.gone));
   const PartResult& result = results.front();
   call.record->completion_tokens = result.completion_tokens;
   call.record->cached_tokens = result.cached_tokens;
-  const Json response = answering.finished(result.text, result.finish);
-  keep(answering.id, result.text, response);
+  AnswerParser parser(*request->conversation.form, request->parse);
+  ResponseOutput output(call.record->id, nullptr);
+  for (const AnswerPiece& piece : parser.push(result.text)) output.add(piece);
+  for (const AnswerPiece& piece : parser.finish()) output.add(piece);
+  output.finish(status_of(result.finish));
+  const Json response = answering.finished(output, status_of(result.finish));
+  keep(answering.id, output, response);
   return json_reply(response);
 }
 
