@@ -4,12 +4,11 @@
     LLAMA_CPP=FOLDER [LLAMA_CPP_AVX2=FOLDER] bench/performance.py [--only PART,...] [--rounds 5]
 
 Parts: files (the models in other formats, by lamina compress, into build/bench-files), peers (reading and generating),
-long (reading 2048 tokens), depth (after 2048 and 7168 tokens), sequences (4 and 16 at once), experts (a model of random ones, larger than caches), avx2
-(both sides without AVX-512: LLAMA_CPP_AVX2 is a llama.cpp built so), embed (bench/embed_peers.py), loading (bench/loading.py),
-serving (bench/serving.py beside llama.cpp's server), goals (the table of goals, from what the others kept in
-build/bench-files). The models smollm2-135m, gemma3-270m,
-qwen2.5-coder-0.5b and minilm-l6 must be in the store. The tables of single kernels are made by the programs that they name.
-Best on a machine with nothing else to do, or as `chrt -f 20 bench/performance.py`.
+long (reading 2048 tokens), depth (after 2048 and 7168 tokens), sequences (4 and 16 at once), experts (a model of random ones,
+larger than caches), avx2 (both sides without AVX-512: LLAMA_CPP_AVX2 is a llama.cpp built so), embed (bench/embed_peers.py),
+loading (bench/loading.py), serving (bench/serving.py beside llama.cpp's server), goals (the table of goals, from what the
+others kept in build/bench-files). The models smollm2-135m, gemma3-270m, qwen2.5-coder-0.5b and minilm-l6 must be in the store. The tables of single kernels are made by the programs that they name.
+It wants a machine with nothing else to do. Real-time priority is no way out: llama.cpp's threads wait by spinning, and generate less than half as fast with it.
 """
 
 import argparse

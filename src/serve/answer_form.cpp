@@ -99,9 +99,9 @@ AnswerForm find_answer_form(std::string_view chat_template, const text::Tokenize
   std::vector<std::string_view> tags{form.tools->block_begin, form.tools->block_end, form.tools->begin, form.tools->end,
                                      form.tools->middle};
   if (form.thinks != nullptr) tags.insert(tags.end(), {form.thinks->open, form.thinks->close});
-  if (form.tools->channels) {
-    tags.insert(tags.end(), {channel_marks::kStart, channel_marks::kChannel, channel_marks::kConstrain,
-                             channel_marks::kMessage, channel_marks::kEnd, channel_marks::kCall});
+  for (const std::string_view mark : {channel_marks::kStart, channel_marks::kChannel, channel_marks::kConstrain,
+                                      channel_marks::kMessage, channel_marks::kEnd, channel_marks::kCall}) {
+    if (form.tools->channels) tags.push_back(mark);
   }
   for (int32_t id = 0; id < tokenizer.vocabulary(); ++id) {
     if (tokenizer.type(id) != text::TokenType::kControl || tokenizer.is_end(id)) continue;

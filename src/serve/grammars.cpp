@@ -220,7 +220,10 @@ class Maker {
                         "this model writes arguments between tags: properties and required alone can be kept to");
     }
     const Json required = schema.value("required", Json::array());
-    const Json properties = schema.value("properties", Json::object());
+    // The schemas must outlive the grammar's making: no copies.
+    static const Json kNone = Json::object();
+    const auto found = schema.find("properties");
+    const Json& properties = found == schema.end() ? kNone : *found;
     for (const Json& key : required) {
       if (key.is_string() && properties.contains(key.get<std::string>())) continue;
       return core::fail(core::ErrorCode::kUnsupported, tool.place + "#/required",

@@ -99,8 +99,9 @@ core::Status TokenizerParts::finish() {
     if (in_range(id)) ends[static_cast<size_t>(id)] = true;
   }
   // Models that speak in channels end each of an answer's messages so, and the answer otherwise.
-  const auto message_end = ids.find("<|end|>");
-  if (message_end && ids.find("<|channel|>") && ids.find("<|return|>")) ends[static_cast<size_t>(*message_end)] = false;
+  const int32_t message_end = ids.find("<|end|>");
+  const bool channels = in_range(ids.find("<|channel|>")) && in_range(ids.find("<|return|>"));
+  if (channels && in_range(message_end)) ends[static_cast<size_t>(message_end)] = false;
   return {};
 }
 

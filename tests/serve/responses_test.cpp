@@ -41,7 +41,7 @@ TEST(ResponseItems, MessagesOfTextAndNothingElse) {
       Json::parse(R"([{"role":"user","content":[{"type":"input_text","text":"a"},{"type":"input_text","text":"b"}]}])");
   EXPECT_EQ(read_items(parts)->dump(), R"([{"role":"user","content":"a\nb"}])");
   const auto refused = [](const char* items) { return read_items(Json::parse(items)).error().message; };
-  EXPECT_NE(refused(R"([{"type":"function_call","name":"f"}])").find("input[0].type"), std::string::npos);
+  EXPECT_NE(refused(R"([{"type":"function_call","name":"f"}])").find("input[0].call_id"), std::string::npos);
   EXPECT_NE(
       refused(R"([{"role":"user","content":[{"type":"input_image","text":"x"}]}])").find("input[0].content[0].type"),
       std::string::npos);

@@ -1,5 +1,6 @@
 // Answers that must keep to something, tools, thoughts and begun answers, over a tiny model with random weights.
 #include <set>
+#include <sstream>
 
 #include "serve/routes.h"
 #include "serve/served.h"
@@ -229,7 +230,7 @@ Json flat_tool(const std::string& name) {
   return {{"type", "function"}, {"name", name}, {"parameters", kSchema}, {"strict", true}};
 }
 
-class ResponseItems : public testing::Test {
+class ResponsesWithTools : public testing::Test {
  protected:
   TestServer server_{ModelOptions{.context = 1024, .chat_template = template_without_thoughts()}};
 
@@ -243,7 +244,7 @@ class ResponseItems : public testing::Test {
   }
 };
 
-TEST_F(ResponseItems, CallsAndResultsGoOn) {
+TEST_F(ResponsesWithTools, CallsAndResultsGoOn) {
   const Json first = server_.ask("/v1/responses", calling());
   ASSERT_EQ(first["output"].size(), 1U) << first.dump();
   const Json call = first["output"][0];
@@ -274,14 +275,17 @@ TEST_F(ResponseItems, CallsAndResultsGoOn) {
   EXPECT_EQ(told["choices"][0]["message"]["content"], items["output"][0]["content"][0]["text"]);
 }
 
-TEST_F(ResponseItems, CallsAreStreamed) {
+TEST_F(ResponsesWithTools, CallsAreStreamed) {
   Json asked = calling();
   const Json whole = server_.ask("/v1/responses", asked)["output"][0];
   asked["stream"] = true;
   std::vector<std::string> kinds;
   std::string arguments;
   Json last;
-  for (const Json& event : events_of(server_.post("/v1/responses", asked).text)) {
+  std::istringstream lines(server_.post("/v1/responses", asked).text);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("data: ")) continue;
+    const Json event = Json::parse(line.substr(6));
     const std::string type = event["type"];
     if (type == "response.function_call_arguments.delta") arguments += event["delta"].get<std::string>();
     if (kinds.empty() || kinds.back() != type) kinds.push_back(type);
@@ -295,14 +299,14 @@ TEST_F(ResponseItems, CallsAreStreamed) {
   EXPECT_EQ(last["response"]["output"][0]["arguments"], arguments);
 }
 
-TEST_F(ResponseItems, TextKeepsToItsFormat) {
+TEST_F(ResponsesWithTools, TextKeepsToItsFormat) {
   const Json format{{"type", "json_schema"}, {"name", "s"}, {"schema", kSchema}, {"strict", true}};
   const Json told = server_.ask("/v1/responses", body({{"text", {{"format", format}}}}));
   EXPECT_TRUE(keeps_to_schema(Json::parse(told["output"][0]["content"][0]["text"].get<std::string>())));
   EXPECT_EQ(told["text"]["format"], format);
 }
 
-TEST_F(ResponseItems, WhatIsNoneIsRefused) {
+TEST_F(ResponsesWithTools, WhatIsNoneIsRefused) {
   const auto param = [&](const Json& more) { return server_.refused(400, "/v1/responses", body(more))["param"]; };
   EXPECT_EQ(param({{"tools", {{{"type", "web_search"}}}}}), "tools[0].type");
   EXPECT_EQ(param({{"tools", {{{"type", "function"}}}}}), "tools[0].name");
