@@ -169,8 +169,8 @@ Result<std::optional<std::pair<Decimal, bool>>> read_bound(const std::optional<N
   auto value = parse_decimal(bound->value);
   if (value) return std::pair(std::move(*value), bound->exclusive);
   core::Error error = std::move(value.error());
-  error.place = lower ? (bound->exclusive ? "exclusiveMinimum" : "minimum")
-                      : (bound->exclusive ? "exclusiveMaximum" : "maximum");
+  error.place =
+      lower ? (bound->exclusive ? "exclusiveMinimum" : "minimum") : (bound->exclusive ? "exclusiveMaximum" : "maximum");
   return std::unexpected(std::move(error));
 }
 
