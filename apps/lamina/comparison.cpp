@@ -133,7 +133,7 @@ const std::vector<Column>& columns() {
 std::string task_cell(const Json& row, const std::string& name) {
   if (!row.contains("tasks") || !row["tasks"].contains(name)) return "";
   const Json& task = row["tasks"][name];
-  const std::string share = cell(task, "exact_match", 3);
+  std::string share = cell(task, "exact_match", 3);
   if (!task.contains("difference")) return share;
   const Json& range = task["difference_ci95"];
   const std::string interval =
