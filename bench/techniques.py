@@ -17,7 +17,6 @@ import hashlib
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -65,15 +64,15 @@ def make_file(entry, group, base, folder, texts):
     if "llama.cpp" in entry:
         program = next(Path(os.environ["LLAMA_CPP"]).rglob("llama-quantize"))
         source, options = base, []
-        if entry.get("stats"):
-            imatrix = folder / "base.imatrix.gguf"
-            if not imatrix.exists():
-                run(LAMINA, "stats", base, "--calibration", texts / "calibration.txt", "-o", imatrix)
-            options = ["--imatrix", imatrix]
-        if not str(source).endswith(".gguf"):
+        if not str(base).endswith(".gguf"):
             source = folder / "base.gguf"
             if not source.exists():
                 run(LAMINA, "compress", base, "-o", source)
+        if entry.get("stats"):
+            imatrix = folder / "base.imatrix.gguf"  # with the names of the GGUF file
+            if not imatrix.exists():
+                run(LAMINA, "stats", source, "--calibration", texts / "calibration.txt", *group.get("stats", []), "-o", imatrix)
+            options = ["--imatrix", imatrix]
         run(program, *options, *entry.get("options", []), source, path, entry["llama.cpp"], keep=True)
         return path
     options = ["--stats", statistics_of(group, base, folder, texts)] if entry.get("stats") else []

@@ -83,7 +83,6 @@ Axis axis_of(std::string title, const std::vector<double>& values, bool root) {
 }
 
 struct Panel {
-  std::string title;
   Axis x;
   Axis y;
   std::vector<PlotPoint> points;

@@ -4,32 +4,9 @@
 #include <array>
 #include <utility>
 
+#include "serve/tag_text.h"
+
 namespace lamina::serve {
-
-namespace {
-
-constexpr std::string_view kSpace = " \n\t\r";
-
-std::string_view without_space(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kSpace);
-  return begin == std::string_view::npos ? std::string_view() : text.substr(begin);
-}
-
-/// A tag as models write it: what stands around it may differ in space.
-std::string_view core_of(std::string_view tag) {
-  tag = without_space(tag);
-  return tag.substr(0, tag.find_last_not_of(kSpace) + 1);
-}
-
-/// How much of the text's end may be the begin of the tag.
-size_t held_back(std::string_view text, std::string_view tag) {
-  for (size_t size = std::min(text.size(), tag.size()); size > 0; --size) {
-    if (tag.starts_with(text.substr(text.size() - size))) return size;
-  }
-  return 0;
-}
-
-}  // namespace
 
 AnswerParser::AnswerParser(const AnswerForm& form, const ParseOptions& options) : form_(form), options_(options) {
   options_.reasoning = options_.reasoning && form_.thinks != nullptr;
@@ -117,11 +94,11 @@ bool AnswerParser::think(bool all) {
   // A line's end behind the opening tag, and before the closing one, belongs to the tags.
   const bool first = !skips_space_;
   if (first) {
-    const size_t begin = text.find_first_not_of(kSpace);
+    const size_t begin = text.find_first_not_of(kTagSpace);
     text = begin == std::string::npos ? "" : text.substr(begin);
     if (!text.empty()) skips_space_ = true;
   }
-  const size_t last = text.find_last_not_of(kSpace);
+  const size_t last = text.find_last_not_of(kTagSpace);
   const size_t kept = last == std::string::npos ? 0 : last + 1;
   const std::string space = text.substr(kept);
   tell(AnswerPiece::Kind::kReasoning, text.substr(0, kept));
@@ -144,7 +121,7 @@ bool AnswerParser::say(bool all) {
   const size_t found = tag.empty() ? std::string::npos : pending_.find(tag);
   if (found != std::string::npos) {
     // Space before a call separates it.
-    const size_t last = pending_.find_last_not_of(kSpace, found == 0 ? std::string::npos : found - 1);
+    const size_t last = pending_.find_last_not_of(kTagSpace, found == 0 ? std::string::npos : found - 1);
     const size_t kept = found == 0 || last == std::string::npos ? 0 : std::min(last + 1, found);
     tell(AnswerPiece::Kind::kContent, pending_.substr(0, kept));
     pending_.erase(0, found + tag.size());
@@ -154,7 +131,7 @@ bool AnswerParser::say(bool all) {
   size_t size = pending_.size();
   if (!all && !tag.empty()) {
     size -= held_back(pending_, tag);
-    const size_t last = pending_.find_last_not_of(kSpace, size == 0 ? 0 : size - 1);
+    const size_t last = pending_.find_last_not_of(kTagSpace, size == 0 ? 0 : size - 1);
     size = size == 0 || last == std::string::npos ? 0 : std::min(last + 1, size);
   }
   tell(AnswerPiece::Kind::kContent, pending_.substr(0, size));

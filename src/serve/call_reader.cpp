@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "serve/reply.h"
+#include "serve/tag_text.h"
 
 namespace lamina::serve {
 
@@ -12,13 +13,6 @@ constexpr size_t kLongestName = 256;
 
 bool is_space(char c) {
   return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
-/// A tag without the space that models write around it.
-std::string_view core_of(std::string_view tag) {
-  while (!tag.empty() && is_space(tag.front())) tag.remove_prefix(1);
-  while (!tag.empty() && is_space(tag.back())) tag.remove_suffix(1);
-  return tag;
 }
 
 std::string stripped(std::string_view text) {

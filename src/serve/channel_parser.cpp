@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "serve/answer_form.h"
+#include "serve/tag_text.h"
 
 namespace lamina::serve {
 
@@ -19,11 +20,6 @@ constexpr std::array kEnds{channel_marks::kEnd, channel_marks::kReturn, channel_
 /// What a head may begin with, where the prompt has named the role.
 constexpr std::array kHeads{channel_marks::kStart, channel_marks::kChannel, channel_marks::kMessage,
                             channel_marks::kConstrain, kRecipient};
-
-std::string_view without_space(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \n\t\r");
-  return begin == std::string_view::npos ? std::string_view() : text.substr(begin);
-}
 
 /// The word behind the mark; empty when it is not there.
 std::string_view word_behind(std::string_view head, std::string_view mark) {
@@ -109,9 +105,7 @@ bool ChannelParser::read_message(bool all) {
       end = found;
       mark = one;
     }
-    for (size_t size = std::min(pending_.size(), one.size() - 1); size > held; --size) {
-      if (one.starts_with(std::string_view(pending_).substr(pending_.size() - size))) held = size;
-    }
+    held = std::max(held, held_back(pending_, one));
   }
   if (end == std::string::npos) {
     const size_t size = all ? pending_.size() : pending_.size() - held;

@@ -5,6 +5,7 @@
 
 #include "serve/fields.h"
 #include "serve/served_model.h"
+#include "serve/tag_text.h"
 #include "text/json_schema.h"
 #include "text/regex.h"
 
@@ -201,10 +202,7 @@ class Maker {
       return core::fail(core::ErrorCode::kUnsupported, fmt::format("{}/{}", place, key),
                         "this model writes texts between tags, where only enum can be kept to");
     }
-    std::string_view end = tags.value_end;
-    while (end.starts_with('\n')) end.remove_prefix(1);
-    while (end.ends_with('\n')) end.remove_suffix(1);
-    return text_without(end);
+    return text_without(core_of(tags.value_end));
   }
 
   /// A call with its arguments between tags.
