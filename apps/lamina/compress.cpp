@@ -20,11 +20,50 @@ struct CompressCommand {
   std::string recipe;
   std::string statistics;
   std::string out;
+  uint64_t target_bytes = 0;
   int64_t split_bytes = 0;
   int threads = 0;
   bool force = false;
   bool json = false;
 };
+
+nlohmann::ordered_json bits_json(const compress::CompressReport& report) {
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const compress::BitsReport& bits : report.bits) {
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    for (const compress::BitsRow& row : bits.rows) {
+      rows.push_back({{"tensor", row.tensor},
+                      {"codec", row.codec},
+                      {"bytes", row.bytes},
+                      {"error", row.error},
+                      {"plain_error", row.plain_error}});
+    }
+    all.push_back({{"clause", bits.clause},
+                   {"measure", bits.measure},
+                   {"budget", bits.budget},
+                   {"bytes", bits.bytes},
+                   {"error", bits.error},
+                   {"bound", bits.bound},
+                   {"plain", bits.plain},
+                   {"plain_bytes", bits.plain_bytes},
+                   {"plain_error", bits.plain_error},
+                   {"plain_won", bits.plain_won},
+                   {"tensors", std::move(rows)}});
+  }
+  return all;
+}
+
+void print_bits(const compress::BitsReport& bits) {
+  fmt::print("{}: {} of {}, {} {:.4g}", bits.clause, size_text(bits.bytes), size_text(bits.budget), bits.measure,
+             bits.error);
+  if (bits.plain.empty()) {
+    fmt::print("; no format for all of them fits\n");
+  } else if (bits.plain_won) {
+    fmt::print("; the plain preset {} won\n", bits.plain);
+  } else {
+    fmt::print("; the best plain preset, {}: {}, {:.4g}\n", bits.plain, size_text(bits.plain_bytes), bits.plain_error);
+  }
+}
 
 nlohmann::ordered_json to_json(const compress::CompressReport& report, double seconds) {
   nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
@@ -32,6 +71,7 @@ nlohmann::ordered_json to_json(const compress::CompressReport& report, double se
     nlohmann::ordered_json row{{"name", tensor.name},   {"before", tensor.before},
                                {"after", tensor.after}, {"bytes_before", tensor.bytes_before},
                                {"bytes", tensor.bytes}, {"rmse", tensor.rmse}};
+    if (tensor.gptq) row["output_rmse"] = tensor.output_rmse;
     if (!tensor.note.empty()) row["note"] = tensor.note;
     tensors.push_back(std::move(row));
   }
@@ -43,6 +83,7 @@ nlohmann::ordered_json to_json(const compress::CompressReport& report, double se
           {"bytes", report.bytes},
           {"seconds", seconds},
           {"notes", report.notes},
+          {"bits", bits_json(report)},
           {"tensors", std::move(tensors)}};
 }
 
@@ -56,19 +97,22 @@ Status compress_command(const CompressCommand& command) {
     if (bar) bar->update(done);
     return true;
   };
-  LAMINA_ASSIGN(const compress::CompressReport report, compress::compress({.model = model,
-                                                                           .out = command.out,
-                                                                           .recipe = command.recipe,
-                                                                           .statistics = command.statistics,
-                                                                           .split_bytes = command.split_bytes,
-                                                                           .force = command.force},
-                                                                          pool, progress));
+  LAMINA_ASSIGN(const compress::CompressReport report,
+                compress::compress({.model = model,
+                                    .out = command.out,
+                                    .recipe = command.recipe,
+                                    .statistics = command.statistics,
+                                    .target_bytes = static_cast<int64_t>(command.target_bytes),
+                                    .split_bytes = command.split_bytes,
+                                    .force = command.force},
+                                   pool, progress));
   bar.reset();
   note_all(report.notes);
   if (command.json) {
     print_json(to_json(report, watch.seconds()));
     return {};
   }
+  for (const compress::BitsReport& bits : report.bits) print_bits(bits);
   for (const std::string& file : report.files) fmt::print("{}\n", file);
   fmt::print("{} tensors, {} -> {}, {:.1f} s\n", report.tensors.size(), size_text(report.bytes_before),
              size_text(report.bytes), watch.seconds());
@@ -84,6 +128,9 @@ void add_compress(CLI::App& app, int& exit_status) {
       "  lamina compress model.gguf -o folder                        (converts; a folder to .gguf likewise)\n"
       "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" -o model.gguf\n"
       "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" --stats folder.stats.safetensors -o model.gguf\n"
+      "  lamina compress folder --recipe \"L*:gptq+q3_k embed:q6_k\" --stats folder.stats.safetensors -o model.gguf\n"
+      "  lamina compress folder --recipe \"L*:bits embed:q6_k\" --target-bytes 60M --stats folder.stats.safetensors -o "
+      "model.gguf\n"
       "  lamina compress folder --recipe \"L*.attn:q8_0 L*.mlp:q4_k\" -o model.gguf --split-bytes 2000000000");
   command
       ->add_option("MODEL", options->model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")
@@ -93,6 +140,11 @@ void add_compress(CLI::App& app, int& exit_status) {
       ->add_option("--stats", options->statistics, "what `lamina stats` saw of this model; searches weigh errors by it")
       ->check(CLI::ExistingFile);
   command->add_option("-o,--output", options->out, "a .gguf file, or else a folder")->required();
+  command
+      ->add_option("--target-bytes", options->target_bytes,
+                   "bytes of all tensors at most, as 60M; for a recipe with bits, as \"L*:bits embed:q6_k\"")
+      ->transform(CLI::AsSizeValue(true))
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 50));
   command->add_option("--split-bytes", options->split_bytes, "bytes of tensors in one file at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
   command->add_option("--threads", options->threads, "threads; as many as this process may use by default")

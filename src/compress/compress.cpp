@@ -5,6 +5,7 @@
 
 #include "compress/metadata.h"
 #include "compress/output_place.h"
+#include "compress/rounding.h"
 #include "compress/sentence.h"
 #include "format/safetensors_writer.h"
 #include "layers/weight_codecs.h"
@@ -31,7 +32,8 @@ Result<recipe::Recipe> read_recipe(const std::string& text) {
   LAMINA_CHECK_OK(recipe::validate(parsed));
   for (const recipe::Clause& clause : parsed.clauses) {
     for (const recipe::Step& step : clause.steps) {
-      if (recipe::find_technique(clause.where.place, step.technique)->sets_format) continue;
+      const recipe::Technique& technique = *recipe::find_technique(clause.where.place, step.technique);
+      if (technique.sets_format || technique.writes) continue;
       return fail(ErrorCode::kUnsupported, recipe::error_place(step.position),
                   "{} changes the run, not the weights; give it to `run` or `serve`, and compress the codecs",
                   step.technique);
@@ -51,6 +53,8 @@ class Job {
  private:
   Status read_statistics();
   Status plan_tensors();
+  Status choose_formats();
+  const codec::Codec* codec_for(const Piece& piece) const;
   void note_idle_tensors();
   Status check_recipe() const;
   Status check_selection(const std::vector<Piece>& pieces) const;
@@ -72,7 +76,9 @@ class Job {
   std::unique_ptr<models::Model> model_;
   std::optional<OutputPlace> place_;
   models::Translation translation_;
+  std::optional<stats::Statistics> statistics_;
   Importance importance_;
+  std::map<std::string, const codec::Codec*> bits_;  ///< what `bits` chose, by tensor of the output
   std::vector<OutputTensor> tensors_;
   CompressReport report_;
   int64_t done_ = 0;
@@ -95,6 +101,7 @@ Status Job::check_selection(const std::vector<Piece>& pieces) const {
   for (const recipe::Clause& clause : recipe_.clauses) {
     LAMINA_ASSIGN(const layers::WeightCodecs own,
                   layers::WeightCodecs::make({.clauses = {clause}}, static_cast<int>(model_->layers().size())));
+    if (own.empty()) continue;
     const bool reaches = std::ranges::any_of(pieces, [&](const Piece& piece) {
       return piece.matrix && own.find({.layer = piece.layer, .role = piece.role, .key = piece.key}) != nullptr;
     });
@@ -107,19 +114,43 @@ Status Job::check_selection(const std::vector<Piece>& pieces) const {
 
 Status Job::read_statistics() {
   if (options_.statistics.empty()) return {};
-  LAMINA_ASSIGN(const stats::Statistics statistics, stats::load(options_.statistics));
-  LAMINA_CHECK_OK(statistics.check_model(model_->files(), options_.statistics.string()));
-  importance_ = Importance(statistics, model_->files());
-  report_.statistics = statistics.texts;
+  LAMINA_ASSIGN(statistics_, stats::load(options_.statistics));
+  LAMINA_CHECK_OK(statistics_->check_model(model_->files(), options_.statistics.string()));
+  importance_ = Importance(*statistics_, model_->files());
+  report_.statistics = statistics_->texts;
   return {};
+}
+
+/// The format that the recipe gives a matrix; null: its own.
+const codec::Codec* Job::codec_for(const Piece& piece) const {
+  if (!bits_selects(recipe_, static_cast<int>(model_->layers().size()), piece))
+    return codecs_.find({.layer = piece.layer, .role = piece.role, .key = piece.key});
+  const auto chosen = bits_.find(same_container() ? model_->weights().file_name(piece.from.tensor) : piece.to.tensor);
+  // Before anything is chosen, any format tells which tensors there are.
+  return chosen == bits_.end() ? codec::find_codec("q8_0") : chosen->second;
+}
+
+/// A first plan tells the tensors, on which `bits` measures and chooses; the second has what it chose.
+Status Job::choose_formats() {
+  const std::vector<std::string> notes = report_.notes;
+  LAMINA_CHECK_OK(plan_tensors());
+  LAMINA_ASSIGN(bits_, choose_bits({.recipe = recipe_,
+                                    .layers = static_cast<int>(model_->layers().size()),
+                                    .target_bytes = options_.target_bytes,
+                                    .tensors = tensors_,
+                                    .importance = importance_,
+                                    .statistics = statistics_ ? &*statistics_ : nullptr,
+                                    .pool = pool_},
+                                   report_.bits));
+  if (bits_.empty()) return {};
+  report_.notes = notes;
+  return plan_tensors();
 }
 
 Status Job::plan_tensors() {
   const models::Architecture* architecture = nullptr;
   LAMINA_ASSIGN(architecture, models::find_architecture(model_->files()));
-  const ChooseCodec choose = [this](const Piece& piece) {
-    return codecs_.find({.layer = piece.layer, .role = piece.role, .key = piece.key});
-  };
+  const ChooseCodec choose = [this](const Piece& piece) { return codec_for(piece); };
   if (same_container()) {
     LAMINA_ASSIGN(const std::vector<Piece> pieces, map_tensors(*model_, *architecture));
     LAMINA_CHECK_OK(check_selection(pieces));
@@ -306,7 +337,8 @@ Result<CompressReport> Job::run() {
   LAMINA_CHECK_OK(check_recipe());
   LAMINA_CHECK_OK(read_statistics());
   LAMINA_ASSIGN(place_, OutputPlace::open(options_.out, model_->files().path(), options_.force));
-  LAMINA_CHECK_OK(plan_tensors());
+  LAMINA_CHECK_OK(choose_formats());
+  LAMINA_CHECK_OK(choose_rounding(recipe_, static_cast<int>(model_->layers().size()), importance_, tensors_));
   report_.tensors.resize(tensors_.size());
   for (const OutputTensor& tensor : tensors_) report_.bytes += tensor.shape.bytes();
   LAMINA_CHECK_OK(place_->container() == Container::kGguf ? write_gguf() : write_folder());

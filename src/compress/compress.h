@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/bits.h"
 #include "compress/output_tensor.h"
 #include "core/result.h"
 #include "core/thread_pool.h"
@@ -17,14 +18,16 @@ struct CompressOptions {
   std::filesystem::path out{};  ///< ends in .gguf: a GGUF file; else a folder in the Hugging Face layout
   std::string recipe{};
   std::filesystem::path statistics{};  ///< of `lamina stats`: what errors cost, for formats that search; empty: none
+  int64_t target_bytes = 0;            ///< of all tensors, what the recipe's `bits` has to keep within; 0: none
   int64_t split_bytes = 0;             ///< tensor bytes of one file at most; 0: one file
   bool force = false;                  ///< replaces `out` if it exists
 };
 
 struct CompressReport {
   std::string architecture;
-  std::string recipe;      ///< canonical
-  std::string statistics;  ///< checksums of the calibration texts; empty without
+  std::string recipe;            ///< canonical
+  std::string statistics;        ///< checksums of the calibration texts; empty without
+  std::vector<BitsReport> bits;  ///< of each `bits` clause
   std::vector<TensorReport> tensors;
   std::vector<std::string> notes;
   std::vector<std::string> files;  ///< what was written

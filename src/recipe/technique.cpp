@@ -51,6 +51,12 @@ constexpr std::array kFormats{
     Format{"iq4_xs", "4 bits on an uneven grid, scales of scales in blocks of 256", "L*:iq4_xs", "head:iq4_xs",
            "embed:iq4_xs"},
     Format{"iq4_nl", "4 bits on an uneven grid, a scale for 32 numbers", "L*:iq4_nl", "head:iq4_nl", "embed:iq4_nl"},
+    Format{"iq3_s", "3 bits as points of a lattice, scales of scales in blocks of 256", "L*:iq3_s", "head:iq3_s",
+           "embed:iq3_s"},
+    Format{"iq3_xxs", "3 bits as points of a small lattice, scales of scales in blocks of 256", "L*:iq3_xxs",
+           "head:iq3_xxs", "embed:iq3_xxs"},
+    Format{"iq2_s", "2.5 bits as points of a lattice, scales of scales in blocks of 256", "L*:iq2_s", "head:iq2_s",
+           "embed:iq2_s"},
     Format{"mxfp4", "4-bit floats, a power of two for 32 numbers", "L*:mxfp4", "head:mxfp4", "embed:mxfp4"},
     Format{"nvfp4", "4-bit floats, an 8-bit float for 16 numbers", "L*:nvfp4", "head:nvfp4", "embed:nvfp4"},
 };
@@ -75,6 +81,89 @@ constexpr Technique format_row(const Format& format, std::string_view example) {
           .sets_format = true,
           .example = example};
 }
+
+constexpr std::string_view kGptqOrders[] = {"act", "block", "none"};
+constexpr Parameter kGptqParameters[] = {
+    {.name = "damp",
+     .kind = ParameterKind::kNumber,
+     .minimum = 1e-6,
+     .maximum = 1,
+     .fallback = "0.01",
+     .doc = "share of the inputs' mean square that is added to each input's; more trusts the calibration text less"},
+    {.name = "order",
+     .kind = ParameterKind::kWord,
+     .fallback = "act",
+     .words = kGptqOrders,
+     .doc = "which numbers of a row are rounded first: those of the largest inputs (act), likewise block by block "
+            "(block), or as they lie (none)"},
+};
+
+constexpr std::string_view kNoCodes = "its numbers are points of a lattice, which cannot be rounded one by one";
+constexpr std::string_view kNoScale = "its numbers share no scale, so rounding them has nothing to choose";
+constexpr Conflict kGptqConflicts[] = {{Place::kWeights, "f32", kNoScale},     {Place::kWeights, "f16", kNoScale},
+                                       {Place::kWeights, "bf16", kNoScale},    {Place::kWeights, "f8_e4m3", kNoScale},
+                                       {Place::kWeights, "f8_e5m2", kNoScale}, {Place::kWeights, "iq3_s", kNoCodes},
+                                       {Place::kWeights, "iq3_xxs", kNoCodes}, {Place::kWeights, "iq2_s", kNoCodes}};
+
+constexpr Technique kGptq = {
+    .name = "gptq",
+    .place = Place::kWeights,
+    .summary =
+        "rounds into the format beside it number by number, each making up for the errors before it; needs "
+        "statistics with Gram matrices",
+    .parameters = kGptqParameters,
+    .parts = kMatrices,
+    .effect = Effect::kLossy,
+    .conflicts = kGptqConflicts,
+    .paper = "Frantar et al. 2022, GPTQ (arXiv 2210.17323)",
+    .writes = true,
+    .example = "L*:gptq+q4_k"};
+
+constexpr std::string_view kBitsOrders[] = {"measured", "lim", "zscore"};
+constexpr std::string_view kBitsFormats[] = {"q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
+                                             "q4_1", "q5_0", "q5_k",  "q5_1",   "q6_k",   "q8_0"};
+constexpr Parameter kBitsParameters[] = {
+    {.name = "avg",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 16,
+     .fallback = "0",
+     .doc = "bits of a number, scales counted, over all that is selected; 0: what --target-bytes leaves"},
+    {.name = "order",
+     .kind = ParameterKind::kWord,
+     .fallback = "measured",
+     .words = kBitsOrders,
+     .doc = "which tensors get more: those whose errors cost most as measured; layers that turn the stream most (lim); "
+            "layers with most weights above a standard deviation (zscore)"},
+    {.name = "low",
+     .kind = ParameterKind::kWord,
+     .fallback = "q2_k",
+     .words = kBitsFormats,
+     .doc = "the smallest format"},
+    {.name = "high",
+     .kind = ParameterKind::kWord,
+     .fallback = "q8_0",
+     .words = kBitsFormats,
+     .doc = "the largest format"},
+};
+
+constexpr auto kBitsConflicts = [] {
+  std::array<Conflict, kFormats.size()> all{};
+  for (size_t i = 0; i < all.size(); ++i) all[i] = {Place::kWeights, kFormats[i].name, "bits chooses the format"};
+  return all;
+}();
+
+constexpr Technique kBits = {
+    .name = "bits",
+    .place = Place::kWeights,
+    .summary = "gives each tensor the number format with which a budget of bytes costs the least error",
+    .parameters = kBitsParameters,
+    .parts = kMatrices,
+    .effect = Effect::kLossy,
+    .conflicts = kBitsConflicts,
+    .paper = "Dumitru et al. 2024, Layer-Wise Quantization (arXiv 2406.17415), for the orders by layers",
+    .writes = true,
+    .example = "L*:bits(avg=4.5)"};
 
 constexpr Technique kDrop = {
     .name = "drop",
@@ -127,9 +216,11 @@ constexpr Technique kRunTechniques[] = {
 
 // The rows stand in the order of their places.
 constexpr auto kTechniques = [] {
-  std::array<Technique, 1 + std::size(kRunTechniques) + 3 * kFormats.size()> all{};
+  std::array<Technique, 3 + std::size(kRunTechniques) + 3 * kFormats.size()> all{};
   size_t count = 0;
   all[count++] = kDrop;
+  all[count++] = kGptq;
+  all[count++] = kBits;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kWeights>(format, format.layers);
   for (const Technique& technique : kRunTechniques) all[count++] = technique;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kHead>(format, format.head);
