@@ -263,11 +263,32 @@ void print_plan(const MemoryPlan& plan) {
              plan.total() <= plan.available ? "" : "It does not fit; a smaller --ctx or model would.\n");
 }
 
+ordered_json route_json(const recipe::RunPlan& plan) {
+  ordered_json out{{"text", recipe::route_text(plan.route)}, {"visits", ordered_json::array()}};
+  for (const recipe::Visit& visit : plan.route) out["visits"].push_back(visit.layer);
+  if (plan.draft && plan.draft->source == recipe::DraftPlan::Source::kRoute)
+    out["draft"] = recipe::route_text(plan.draft->route);
+  return out;
+}
+
+/// What a recipe makes of the layers.
+std::vector<std::pair<std::string, std::string>> route_facts(const ordered_json& route) {
+  std::vector<std::pair<std::string, std::string>> facts{
+      {"Route", fmt::format("{} ({} in all)", route["text"].get<std::string>(), route["visits"].size())}};
+  if (route.contains("draft")) facts.emplace_back("Draft", route["draft"].get<std::string>());
+  return facts;
+}
+
 Status show(const ShowOptions& options) {
   LAMINA_ASSIGN(const std::unique_ptr<models::Model> model, build_model(options.common));
   const Listing listing = list_model(*model);
   LAMINA_ASSIGN(const std::string tokenizer, tokenizer_kind(model->files()));
   const std::string licence = licence_of(model->files());
+  std::optional<ordered_json> route;
+  if (!options.common.recipe.empty()) {
+    LAMINA_ASSIGN(const recipe::RunPlan planned, run::plan_recipe(options.common.recipe, *model));
+    route = route_json(planned);
+  }
   std::optional<MemoryPlan> plan;
   if (options.plan) {
     LAMINA_ASSIGN(plan, plan_memory(options.common, *model));
@@ -286,6 +307,7 @@ Status show(const ShowOptions& options) {
                      {"head", to_json(listing.head)}};
     for (const LayerRows& layer : listing.layers) out["layers"].push_back(to_json(layer));
     for (const LayerRows& layer : listing.encoder) out["encoder"].push_back(to_json(layer));
+    if (route) out["route"] = std::move(*route);
     if (plan) out["plan"] = to_json(*plan);
     print_json(out);
     return {};
@@ -300,6 +322,7 @@ Status show(const ShowOptions& options) {
                                  {"Vocabulary", fmt::format("{} tokens", model->vocabulary())},
                                  {"Tokenizer", tokenizer},
                                  {"Licence", licence.empty() ? "not named" : licence}}));
+  if (route) fmt::print("{}\n", facts_text(route_facts(*route)));
   print_layers(listing, options.all);
   if (plan) print_plan(*plan);
   return {};

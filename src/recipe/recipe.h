@@ -34,12 +34,14 @@ inline constexpr int kPlaces = 8;
 /// language; weights are chosen by a layer selector.
 std::string_view place_name(Place place);
 
-/// Layers first..last, both included. last == kOpen: to the model's last layer.
+/// Layers first..last, both included. last == kOpen: to the model's last layer. `beside`: one layer, which reads the
+/// stream that the one before it in the list reads.
 struct LayerRange {
   static constexpr int kOpen = -1;
   int first = 0;
   int last = 0;
   Position position{};
+  bool beside = false;
   friend bool operator==(const LayerRange&, const LayerRange&) = default;
 };
 

@@ -9,11 +9,125 @@ namespace {
 
 constexpr Need kStack[] = {Need::kLayerStack};
 constexpr Need kCache[] = {Need::kKeyValueCache};
+constexpr Need kRewinds[] = {Need::kRewinding};
+constexpr Need kStackThatRewinds[] = {Need::kLayerStack, Need::kRewinding};
 
 constexpr std::string_view kLayerOrSublayer[] = {"", "attn", "mlp", "cross"};
 
 constexpr Parameter kListParameters[] = {
-    {.name = "layers", .kind = ParameterKind::kLayers, .doc = "the layers to run, in this order; repeats are allowed"},
+    {.name = "layers",
+     .kind = ParameterKind::kLayers,
+     .doc = "the layers to run, in this order; repeats are allowed; (6|7) runs layers side by side"},
+};
+
+constexpr std::string_view kOneRoute = "both choose the layers";
+constexpr Conflict kOtherRoutes[] = {{Place::kRoute, "skip", kOneRoute}};
+
+constexpr std::string_view kSkipPolicies[] = {"unified"};
+constexpr Parameter kSkipParameters[] = {
+    {.name = "policy",
+     .kind = ParameterKind::kWord,
+     .words = kSkipPolicies,
+     .doc = "unified: the first, the last, and others at equal distances"},
+    {.name = "speedup",
+     .kind = ParameterKind::kNumber,
+     .minimum = 1,
+     .maximum = 64,
+     .doc = "layers of the whole route per layer that runs"},
+};
+
+constexpr std::string_view kExitMeasures[] = {"token", "stream"};
+constexpr Parameter kExitParameters[] = {
+    {.name = "confidence",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .doc = "what the measure must reach"},
+    {.name = "by",
+     .kind = ParameterKind::kWord,
+     .fallback = "token",
+     .words = kExitMeasures,
+     .doc = "token: probability of the likeliest next token; stream: cosine of the stream before and after a layer"},
+    {.name = "from",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = kMaxLayerIndex,
+     .fallback = "half of the route",
+     .doc = "the first visit of the route after which it may end"},
+    {.name = "every",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = kMaxLayerIndex,
+     .fallback = "4",
+     .doc = "visits from one look to the next; a look by token costs a product with the vocabulary"},
+};
+
+constexpr Parameter kLfdParameters[] = {
+    {.name = "layer",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = kMaxLayerIndex,
+     .doc = "after which logits are made too; one of the second half, before the layers that add most of what the "
+            "model knows"},
+    {.name = "weight",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 10,
+     .fallback = "1",
+     .doc = "of that layer's log probabilities; 0 changes no bit"},
+    {.name = "share",
+     .kind = ParameterKind::kNumber,
+     .minimum = 1e-6,
+     .maximum = 1,
+     .fallback = "0.1",
+     .doc = "tokens with that share of the likeliest one's probability gain or lose; the others lose as the worst of "
+            "them"},
+};
+
+constexpr std::string_view kOneDraft = "one draft at a time";
+constexpr Conflict kOtherDrafts[] = {{Place::kDraft, "route", kOneDraft}, {Place::kDraft, "model", kOneDraft}};
+
+constexpr std::string_view kDraftTimes[] = {"pays", "always"};
+constexpr Parameter kDraftTokens{.name = "tokens",
+                                 .kind = ParameterKind::kInteger,
+                                 .minimum = 1,
+                                 .maximum = 64,
+                                 .fallback = "8",
+                                 .doc = "guessed at once, at most; fewer where guesses were wrong"};
+constexpr Parameter kDraftConfidence{.name = "confidence",
+                                     .kind = ParameterKind::kNumber,
+                                     .minimum = 0,
+                                     .maximum = 1,
+                                     .fallback = "0.4",
+                                     .doc = "guessing stops where the likeliest token has less probability"};
+constexpr Parameter kDraftWhen{.name = "when",
+                               .kind = ParameterKind::kWord,
+                               .fallback = "pays",
+                               .words = kDraftTimes,
+                               .doc = "pays: not while it is measured to be slower; always: for measurements"};
+constexpr Parameter kNgramParameters[] = {
+    kDraftTokens,
+    {.name = "match",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 16,
+     .fallback = "2",
+     .doc = "so many of the last tokens at least must have stood in the text before"},
+    kDraftWhen,
+};
+constexpr Parameter kDraftRouteParameters[] = {
+    {.name = "skip", .kind = ParameterKind::kLayers, .fallback = "none", .doc = "layers left out while guessing"},
+    {.name = "attn", .kind = ParameterKind::kLayers, .fallback = "none", .doc = "layers whose attention is left out"},
+    {.name = "mlp", .kind = ParameterKind::kLayers, .fallback = "none", .doc = "layers whose MLP is left out"},
+    kDraftTokens,
+    kDraftConfidence,
+    kDraftWhen,
+};
+constexpr Parameter kDraftModelParameters[] = {
+    {.name = "model", .kind = ParameterKind::kText, .doc = "a file, a folder or a name in the store"},
+    kDraftTokens,
+    kDraftConfidence,
+    kDraftWhen,
 };
 
 constexpr std::string_view kMatrices[] = {"", "attn", "mlp", "q", "k", "v", "o", "gate", "up", "down"};
@@ -173,7 +287,7 @@ constexpr Technique kDrop = {
     .needs = kStack,
     .effect = Effect::kLossy,
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
-    .example = "L1.attn:drop"};
+    .example = "L0.attn:drop"};
 
 constexpr Technique kRunTechniques[] = {
     {.name = "list",
@@ -182,8 +296,26 @@ constexpr Technique kRunTechniques[] = {
      .parameters = kListParameters,
      .needs = kStack,
      .effect = Effect::kLossy,
+     .conflicts = kOtherRoutes,
      .paper = "Li et al. 2025, Skip a Layer or Loop it? (arXiv 2507.07996)",
      .example = "route:0-1,1"},
+    {.name = "skip",
+     .place = Place::kRoute,
+     .summary = "leaves out as many layers as a speedup asks for, the same ones for every token",
+     .parameters = kSkipParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .paper = "Liu et al. 2024, Accelerating Inference in Large Language Models with a Unified Layer Skipping Strategy "
+              "(arXiv 2404.06954)",
+     .example = "route:skip(unified,speedup=2)"},
+    {.name = "exit",
+     .place = Place::kRoute,
+     .summary = "ends the route of a token that is sure enough; later layers keep its keys as it left",
+     .parameters = kExitParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .paper = "Schuster et al. 2022, Confident Adaptive Language Modeling (arXiv 2207.07061)",
+     .example = "route:exit(confidence=0.9)"},
     {.name = "f16",
      .place = Place::kKv,
      .summary = "keeps keys and values as 16-bit floats, which is the default",
@@ -212,6 +344,40 @@ constexpr Technique kRunTechniques[] = {
      .needs = kCache,
      .effect = Effect::kLossy,
      .example = "kv:q8_0"},
+    {.name = "lfd",
+     .place = Place::kDecode,
+     .summary = "joins the logits of an earlier layer to those of the last, for answers that keep to the prompt",
+     .parameters = kLfdParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .paper = "LFD: Layer Fused Decoding to Exploit External Knowledge in Retrieval-Augmented Generation (2025)",
+     .example = "decode:lfd(layer=0)"},
+    {.name = "ngram",
+     .place = Place::kDraft,
+     .summary = "guesses that the text goes on as it did where its last tokens stood before",
+     .parameters = kNgramParameters,
+     .needs = kRewinds,
+     .effect = Effect::kExact,
+     .conflicts = kOtherDrafts,
+     .paper = "Saxena 2023, Prompt Lookup Decoding; Leviathan et al. 2023 (arXiv 2211.17192)",
+     .example = "draft:ngram"},
+    {.name = "route",
+     .place = Place::kDraft,
+     .summary = "guesses with the model's own layers, some left out, over the same cache",
+     .parameters = kDraftRouteParameters,
+     .needs = kStackThatRewinds,
+     .effect = Effect::kExact,
+     .conflicts = std::span(kOtherDrafts).subspan<1>(),
+     .paper = "Zhang et al. 2023, Draft & Verify (arXiv 2309.08168)",
+     .example = "draft:route(skip=0)"},
+    {.name = "model",
+     .place = Place::kDraft,
+     .summary = "guesses with a smaller model of the same vocabulary",
+     .parameters = kDraftModelParameters,
+     .needs = kRewinds,
+     .effect = Effect::kExact,
+     .paper = "Leviathan et al. 2023, Fast Inference from Transformers via Speculative Decoding (arXiv 2211.17192)",
+     .example = "draft:model(\"draft.gguf\")"},
 };
 
 // The rows stand in the order of their places.
@@ -243,7 +409,8 @@ std::string_view effect_name(Effect effect) {
 }
 
 std::string_view need_name(Need need) {
-  static constexpr std::array<std::string_view, 2> kNames{"a stack of layers", "a key-value cache"};
+  static constexpr std::array<std::string_view, 3> kNames{"a stack of layers", "a key-value cache",
+                                                          "a cache without recurrent states"};
   return kNames[static_cast<size_t>(need)];
 }
 
@@ -268,11 +435,13 @@ std::string_view conflict_reason(const Technique& a, const Technique& b) {
 }
 
 const Argument* find_argument(const Technique& technique, const Step& step, std::string_view parameter) {
+  bool list = false;  // a list has begun, and takes all further positional arguments
   for (size_t i = 0; i < step.arguments.size(); ++i) {
     const Argument& argument = step.arguments[i];
     if (argument.name == parameter) return &argument;
-    const bool positional = argument.name.empty() && i < technique.parameters.size();
+    const bool positional = argument.name.empty() && !list && i < technique.parameters.size();
     if (positional && technique.parameters[i].name == parameter) return &argument;
+    list = list || (positional && technique.parameters[i].kind == ParameterKind::kLayers);
   }
   return nullptr;
 }

@@ -23,6 +23,7 @@ std::string_view effect_name(Effect effect);
 enum class Need {
   kLayerStack,     ///< layers that run one after another and can be left out or repeated
   kKeyValueCache,  ///< keys and values kept from token to token
+  kRewinding,      ///< a cache that can forget the last tokens, which recurrent states cannot
 };
 /// The need in words, as it stands in errors and lists.
 std::string_view need_name(Need need);
