@@ -63,12 +63,18 @@ class ModelEdit {
   /// The first of them with that place, or null. `key` "norm" of "head" is the last norm.
   const Piece* find(int layer, std::string_view role, std::string_view key) const;
   core::ThreadPool& pool() const { return *pool_; }
+  /// Layers may have been taken out: how many the model had when it was opened, and which of them each one was. Recipes
+  /// and statistics go by those numbers.
+  int source_layers() const { return source_layers_; }
+  int origin(int layer) const { return layer < 0 ? layer : origins_[static_cast<size_t>(layer)]; }
+  /// Says which of the layers so far the layers from the next commit() on are.
+  void keep_layers(const std::vector<int>& kept);
 
   /// The numbers of a piece, rows in the file's order. Fused tensors, stacks of experts, inputs-first storage and norms
   /// stored as a difference from one are taken apart: a norm's numbers are what the stream is multiplied by.
   core::Result<Matrix> read(const Piece& piece) const;
-  /// The bias beside a matrix, one number an output; empty when it has none.
-  core::Result<std::vector<float>> read_bias(const Piece& piece) const;
+  /// The vector that is added to a matrix's outputs, or null.
+  const Piece* bias_of(const Piece& matrix) const;
   /// Replaces the numbers of a piece; the shape must be the same. kInvalid: a number that is not finite, with its place.
   core::Status write(const Piece& piece, const Matrix& matrix);
 
@@ -79,7 +85,7 @@ class ModelEdit {
   core::Status add(const std::string& name, const std::vector<int64_t>& shape, std::span<const float> numbers,
                    const codec::Codec* codec = nullptr);
   core::Status remove(const std::string& name);
-  /// As rename() for many at once: no name may stand for two tensors afterwards. Statistics move with them.
+  /// Many at once, so that names may change places; none may stand for two tensors afterwards. Statistics move along.
   core::Status rename(const std::map<std::string, std::string>& names);
   bool has(const std::string& name) const { return tensors_.contains(name); }
   /// The format that the tensor had in the model's files.
@@ -112,13 +118,18 @@ class ModelEdit {
   };
 
   ModelEdit() = default;
-  core::Result<Tensor*> own_tensor(const std::string& name);
+  core::Result<Tensor*> own_tensor(const Piece& piece);
+  core::Status walk();
+  std::string place() const { return model_->files().path().string(); }
+  const std::string& file_name(const Piece& piece) const { return model_->weights().file_name(piece.from.tensor); }
 
   core::ThreadPool* pool_ = nullptr;
   std::shared_ptr<Scratch> scratch_;
   std::unique_ptr<models::Model> model_;
   const models::Architecture* architecture_ = nullptr;
   std::vector<Piece> pieces_;
+  int source_layers_ = 0;
+  std::vector<int> origins_;
   std::vector<std::string> order_;         ///< names, as the file has them, then those that were added
   std::map<std::string, Tensor> tensors_;  ///< by name in the file
   nlohmann::json config_;

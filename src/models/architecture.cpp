@@ -71,6 +71,32 @@ std::vector<std::string> names_of(const format::ModelFiles& files) {
   return names;
 }
 
+core::Status check_structure(const Structure& structure, int layers, const std::string& place) {
+  if (!structure.numbers.empty() && std::ssize(structure.numbers) != layers) {
+    return fail(ErrorCode::kCorrupt, place, "numbers of {} layers; those of {} expected", structure.numbers.size(),
+                layers);
+  }
+  for (const auto& [role, without] : structure.without) {
+    if (without.empty() || *without.rbegin() < layers) continue;
+    return fail(ErrorCode::kCorrupt, place, "layer {} is to have no {}; the model has {} layers", *without.rbegin(),
+                role, layers);
+  }
+  return {};
+}
+
+/// Takes the parts out of the layer's record that the model says it lacks.
+void leave_out(const Structure& structure, int layer, json& record) {
+  for (const auto& [role, without] : structure.without) {
+    if (!without.contains(layer)) continue;
+    record.erase(role);
+    json order = json::array();
+    for (const json& part : record.value("order", json::array())) {
+      if (part != role) order.push_back(part);
+    }
+    record["order"] = std::move(order);
+  }
+}
+
 }  // namespace
 
 std::span<const Architecture> architectures() {
@@ -125,8 +151,12 @@ Result<ResolvedModel> resolve(const Architecture& architecture, const ConfigSour
                 "each layer would run {} times; a whole number from 1 to {} expected", repeat.dump(), kMaxLayers);
   }
   model.repeat = static_cast<int64_t>(repeat.get<double>());
-  for (int64_t i = 0; i < static_cast<int64_t>(layers.get<double>()); ++i) {
+  const auto count = static_cast<int>(layers.get<double>());
+  LAMINA_ASSIGN(model.structure, read_structure(source.container, source.config, source.place));
+  LAMINA_CHECK_OK(check_structure(model.structure, count, source.place));
+  for (int i = 0; i < count; ++i) {
     LAMINA_ASSIGN(json record, resolver.layer_record(i));
+    leave_out(model.structure, i, record);
     model.layers.push_back(std::move(record));
   }
   return model;
