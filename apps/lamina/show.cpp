@@ -13,6 +13,7 @@
 #include "lamina/commands.h"
 #include "lamina/licence.h"
 #include "lamina/session.h"
+#include "lamina/stats_table.h"
 #include "lamina/store.h"
 #include "lamina/table.h"
 #include "run/plan_recipe.h"
@@ -27,6 +28,7 @@ using nlohmann::ordered_json;
 
 struct ShowOptions {
   CommonOptions common;
+  std::string statistics;
   bool plan = false;
   bool all = false;
 };
@@ -263,11 +265,33 @@ void print_plan(const MemoryPlan& plan) {
              plan.total() <= plan.available ? "" : "It does not fit; a smaller --ctx or model would.\n");
 }
 
+/// Those of this model, or nothing when none were asked for.
+Result<std::optional<stats::Statistics>> read_statistics(const ShowOptions& options, const models::Model& model) {
+  if (options.statistics.empty()) return std::nullopt;
+  LAMINA_ASSIGN(stats::Statistics statistics, stats::load(options.statistics));
+  LAMINA_CHECK_OK(statistics.check_model(model.files(), options.statistics));
+  return statistics;
+}
+
+ordered_json statistics_json(const stats::Statistics& statistics) {
+  return {{"texts", statistics.texts},
+          {"tokens", statistics.tokens},
+          {"tensors", statistics.matrices.size()},
+          {"parts", parts_json(statistics)}};
+}
+
+void print_statistics(const stats::Statistics& statistics) {
+  fmt::print("\nCalibration text of {} tokens ({}), inputs of {} tensors\n", count_text(statistics.tokens),
+             statistics.texts, statistics.matrices.size());
+  if (!statistics.parts.empty()) fmt::print("{}", parts_text(statistics));
+}
+
 Status show(const ShowOptions& options) {
   LAMINA_ASSIGN(const std::unique_ptr<models::Model> model, build_model(options.common));
   const Listing listing = list_model(*model);
   LAMINA_ASSIGN(const std::string tokenizer, tokenizer_kind(model->files()));
   const std::string licence = licence_of(model->files());
+  LAMINA_ASSIGN(const std::optional<stats::Statistics> statistics, read_statistics(options, *model));
   std::optional<MemoryPlan> plan;
   if (options.plan) {
     LAMINA_ASSIGN(plan, plan_memory(options.common, *model));
@@ -287,6 +311,7 @@ Status show(const ShowOptions& options) {
     for (const LayerRows& layer : listing.layers) out["layers"].push_back(to_json(layer));
     for (const LayerRows& layer : listing.encoder) out["encoder"].push_back(to_json(layer));
     if (plan) out["plan"] = to_json(*plan);
+    if (statistics) out["statistics"] = statistics_json(*statistics);
     print_json(out);
     return {};
   }
@@ -302,6 +327,7 @@ Status show(const ShowOptions& options) {
                                  {"Licence", licence.empty() ? "not named" : licence}}));
   print_layers(listing, options.all);
   if (plan) print_plan(*plan);
+  if (statistics) print_statistics(*statistics);
   return {};
 }
 
@@ -317,6 +343,8 @@ void add_show(CLI::App& app, int& exit_status) {
   add_model_options(*command, options->common);
   command->add_flag("--plan", options->plan,
                     "the memory that `run` would take with the same --ctx, --threads and --recipe");
+  command->add_option("--stats", options->statistics, "what `lamina stats` saw of this model, by layer")
+      ->check(CLI::ExistingFile);
   command->add_flag("--all", options->all, "a row for every layer, alike or not");
   command->callback([options, &exit_status] { exit_status = exit_status_of(show(*options)); });
 }

@@ -54,12 +54,12 @@ ModelEdit::ModelEdit(ModelEdit&&) noexcept = default;
 ModelEdit& ModelEdit::operator=(ModelEdit&&) noexcept = default;
 ModelEdit::~ModelEdit() = default;
 
-Result<ModelEdit> ModelEdit::open(const std::filesystem::path& model, const std::filesystem::path& scratch,
+Result<ModelEdit> ModelEdit::open(std::unique_ptr<models::Model> model, const std::filesystem::path& scratch,
                                   core::ThreadPool& pool) {
   ModelEdit edit;
   edit.pool_ = &pool;
   LAMINA_ASSIGN(edit.scratch_, Scratch::open(scratch));
-  LAMINA_ASSIGN(edit.model_, models::Model::build(model, {}));
+  edit.model_ = std::move(model);
   LAMINA_CHECK_OK(edit.walk());
   for (const format::NamedTensor& tensor : edit.model_->files().tensors()) {
     const std::string name(tensor.name);
@@ -253,8 +253,15 @@ Status ModelEdit::rename(const std::map<std::string, std::string>& names) {
   return {};
 }
 
-const codec::Codec* ModelEdit::codec_before(const std::string& name) const {
-  const auto found = tensors_.find(name);
+const codec::Codec* ModelEdit::kept_codec(const Piece& piece) const {
+  const auto found = tensors_.find(file_name(piece));
+  if (found == tensors_.end() || !found->second.own) return nullptr;
+  const codec::Codec* before = found->second.before;
+  return before != nullptr && before->encode != nullptr ? before : codec::find_codec("f16");
+}
+
+const codec::Codec* ModelEdit::codec_of(const Piece& piece) const {
+  const auto found = tensors_.find(file_name(piece));
   return found == tensors_.end() ? nullptr : found->second.before;
 }
 

@@ -48,7 +48,7 @@ struct Matrix {
 class ModelEdit {
  public:
   /// `scratch` is a folder on a disk with room for the changed tensors in float32.
-  static core::Result<ModelEdit> open(const std::filesystem::path& model, const std::filesystem::path& scratch,
+  static core::Result<ModelEdit> open(std::unique_ptr<models::Model> model, const std::filesystem::path& scratch,
                                       core::ThreadPool& pool);
   ModelEdit(ModelEdit&&) noexcept;
   ModelEdit& operator=(ModelEdit&&) noexcept;
@@ -88,8 +88,13 @@ class ModelEdit {
   /// Many at once, so that names may change places; none may stand for two tensors afterwards. Statistics move along.
   core::Status rename(const std::map<std::string, std::string>& names);
   bool has(const std::string& name) const { return tensors_.contains(name); }
-  /// The format that the tensor had in the model's files.
-  const codec::Codec* codec_before(const std::string& name) const;
+  /// The format that a changed tensor is to have where the recipe says nothing: the one that it had, or f16 where that
+  /// has no encoder; null for a tensor that was not changed.
+  const codec::Codec* kept_codec(const Piece& piece) const;
+  /// The format in which the piece's numbers lie, or lay before they were changed.
+  const codec::Codec* codec_of(const Piece& piece) const;
+  /// All names, in the order in which they will be written.
+  const std::vector<std::string>& names() const { return order_; }
 
   /// The settings as the container has them: GGUF metadata as one flat object, or config.json.
   const nlohmann::json& config() const { return config_; }

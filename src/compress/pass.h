@@ -26,10 +26,16 @@ struct PassUse {
   const recipe::Clause& clause;
   const recipe::Step& step;
   const recipe::Technique& technique;
-  /// The layers that the clause selects, ascending, of a model of that many.
-  std::vector<int> layers(int count) const;
+  /// The layers of the model so far that the clause selects, ascending; clauses number those of the model as opened.
+  std::vector<int> layers(const ModelEdit& edit) const;
   /// Whether the clause selects this piece: its layer, and its part or key.
-  bool selects(const Piece& piece, int layers) const;
+  bool selects(const Piece& piece, const ModelEdit& edit) const;
+  /// Arguments, or their defaults.
+  int64_t integer(std::string_view parameter) const;
+  double number(std::string_view parameter) const;
+  std::string word(std::string_view parameter) const;
+  /// kInvalid at the clause.
+  std::unexpected<core::Error> refuse(const std::string& why) const;
 };
 
 /// A technique that changes weights or structure when a model is written: one file each, one row in passes.cpp.
@@ -48,5 +54,6 @@ core::Status run_passes(const recipe::Recipe& recipe, ModelEdit& edit, std::vect
 
 // The passes, by file.
 core::Status drop_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
+core::Status svd_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 
 }  // namespace lamina::compress

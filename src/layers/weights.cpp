@@ -331,9 +331,42 @@ Result<Weights::Wanted> Weights::read_wanted(Record& record, int64_t outputs, in
 Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t outputs, int64_t inputs) {
   LAMINA_ASSIGN(std::optional<Record> otherwise, record.optional_child("otherwise"));
   LAMINA_ASSIGN(const Wanted wanted, read_wanted(record, outputs, inputs));
-  if (otherwise && !has(wanted.name)) return linear(*otherwise, outputs, inputs);
+  const bool factored = has(wanted.name + std::string(kFactorIn));
+  if (otherwise && !has(wanted.name) && !factored) return linear(*otherwise, outputs, inputs);
   LAMINA_CHECK_OK(record.done());
-  return planned(wanted);
+  if (!factored) return planned(wanted);
+  LAMINA_ASSIGN(std::shared_ptr<Linear> product, factors(wanted));
+  if (!has(wanted.name)) {
+    if (wanted.bias && has(*wanted.bias)) {
+      LAMINA_ASSIGN(std::vector<float> values, bias(wanted));
+      product->set_bias(std::move(values));
+    }
+    return std::shared_ptr<const Linear>(std::move(product));
+  }
+  LAMINA_ASSIGN(const std::shared_ptr<Linear> own, find_or_plan(wanted));
+  LAMINA_CHECK_OK(planned(wanted));
+  own->set_added(std::move(product));
+  return std::shared_ptr<const Linear>(own);
+}
+
+/// The product of the two factors under the matrix's name; they lie outputs first whatever the family does.
+Result<std::shared_ptr<Linear>> Weights::factors(const Wanted& wanted) {
+  const std::string in = wanted.name + std::string(kFactorIn);
+  const core::TensorView* stored = files_.find(file_name(in));
+  const int64_t rank = stored != nullptr && stored->rank == 2 ? stored->shape[0] : 0;
+  if (rank < 1) return fail(ErrorCode::kCorrupt, files_.path().string(), "tensor {} is no matrix", in);
+  LAMINA_ASSIGN(
+      const std::shared_ptr<Linear> first,
+      find_or_plan({.name = in, .inputs = wanted.inputs, .rows = RowPick::all(rank), .outputs = rank, .key = wanted.key}));
+  Wanted second{.name = wanted.name + std::string(kFactorOut),
+                .inputs = rank,
+                .rows = wanted.rows,
+                .outputs = wanted.outputs,
+                .key = wanted.key};
+  second.rows.input_first = false;
+  LAMINA_ASSIGN(std::shared_ptr<Linear> out, find_or_plan(second));
+  out->set_first(first);
+  return out;
 }
 
 Result<std::shared_ptr<const Linear>> Weights::expert(Record record, int64_t index, int64_t count, int64_t outputs,

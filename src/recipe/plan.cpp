@@ -53,6 +53,11 @@ Status apply_list(const Application& use, RunPlan& plan) {
 
 Status apply_drop(const Application& use, RunPlan& plan) {
   const Where& where = use.clause.where;
+  if (const Argument* count = find_argument(use.technique, use.step, "count");
+      count != nullptr && count->value.integer > 0) {
+    return fail(ErrorCode::kUnsupported, error_place(use.step.position),
+                "drop with a count chooses by statistics when a model is written: `lamina compress --stats`");
+  }
   std::vector<bool> selected(static_cast<size_t>(use.facts.layers));
   for (const LayerRange& written : where.layers) {
     LAMINA_ASSIGN(const LayerRange range, close_range(written, use.facts));
@@ -108,6 +113,18 @@ constexpr Row kRows[] = {
     {Place::kKv, "f32", apply_kv_format}, {Place::kKv, "bf16", apply_kv_format}, {Place::kKv, "q8_0", apply_kv_format},
 };
 
+/// What changes a file cannot be done while a model runs.
+Status check_runs(const Recipe& recipe) {
+  for (const Clause& clause : recipe.clauses) {
+    for (const Step& step : clause.steps) {
+      if (!find_technique(clause.where.place, step.technique)->writes) continue;
+      return fail(ErrorCode::kUnsupported, error_place(step.position),
+                  "{} changes what a file holds; `lamina compress` carries it out", step.technique);
+    }
+  }
+  return {};
+}
+
 bool meets(const ModelFacts& facts, Need need) {
   switch (need) {
     case Need::kLayerStack:
@@ -151,6 +168,7 @@ Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts) {
                 facts.sublayers.size());
   }
   LAMINA_CHECK_OK(validate(recipe));
+  LAMINA_CHECK_OK(check_runs(recipe));
   RunPlan result;
   if (!facts.key_value_cache) result.kv_format = "f32";
   for (int layer = 0; facts.route.empty() && layer < facts.layers; ++layer)

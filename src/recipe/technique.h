@@ -61,6 +61,7 @@ struct Technique {
   std::span<const Conflict> conflicts{};  ///< one direction is enough
   std::string_view paper{};
   bool sets_format = false;    ///< it gives weights the number format of its name
+  bool writes = false;         ///< it changes what a file holds: `compress` carries it out, a run cannot
   std::string_view example{};  ///< a clause that is valid for every model with at least two layers
 };
 
