@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "compress/attention_free.h"
 #include "compress/metadata.h"
 #include "compress/output_place.h"
 #include "compress/sentence.h"
@@ -57,6 +58,7 @@ class Job {
 
  private:
   Status open();
+  Status say_attention_free();
   Status read_statistics();
   Status plan_tensors();
   void note_idle_tensors();
@@ -134,8 +136,29 @@ const codec::Codec* Job::codec_for(const Piece& piece) const {
   return codec != nullptr ? codec : edit_->kept_codec(piece);
 }
 
+/// Layers without attention, in words that other programs know where there are some.
+Status Job::say_attention_free() {
+  const format::Gguf* gguf = model().files().gguf();
+  if (gguf == nullptr) {
+    for (auto& [key, value] : attention_free_words(*translation_.family, translation_.config)) {
+      if (translation_.real_keys.contains(value.before)) translation_.real_keys.insert(key);
+      models::set_config_value(translation_.config, Container::kGguf, key, std::move(value.value));
+    }
+    return {};
+  }
+  auto words = attention_free_words(edit_->architecture(), edit_->config());
+  if (words.empty()) return {};
+  for (auto& [key, value] : words) {
+    const format::GgufValue* before = gguf->find(value.before);
+    edit_->set_config(key, std::move(value.value), before != nullptr && before->type() == format::GgufType::kFloat32);
+  }
+  return edit_->commit();
+}
+
 Status Job::plan_tensors() {
   const models::Architecture* architecture = nullptr;
+  if (same_container() && place_->container() == Container::kGguf && !edit_->changed_keys().empty())
+    LAMINA_CHECK_OK(say_attention_free());
   LAMINA_ASSIGN(architecture, models::find_architecture(model().files()));
   const ChooseCodec choose = [this](const Piece& piece) { return codec_for(piece); };
   if (same_container()) {
@@ -154,7 +177,7 @@ Status Job::plan_tensors() {
   LAMINA_CHECK_OK(check_selection(pieces));
   LAMINA_ASSIGN(tensors_, assemble(model(), pieces, place_->container(), choose));
   note_idle_tensors();
-  return {};
+  return place_->container() == Container::kGguf ? say_attention_free() : Status();
 }
 
 /// Tensors that no layer reads are not carried over.

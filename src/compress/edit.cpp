@@ -265,6 +265,12 @@ const codec::Codec* ModelEdit::codec_of(const Piece& piece) const {
   return found == tensors_.end() ? nullptr : found->second.before;
 }
 
+std::vector<float> ModelEdit::importance(const Piece& piece) const {
+  const stats::MatrixStats* found = statistics_ ? statistics_->find(file_name(piece)) : nullptr;
+  if (found == nullptr || found->inputs != piece.inputs || piece.from.index >= found->matrices()) return {};
+  return found->importance(piece.from.index);
+}
+
 void ModelEdit::set_config(const std::string& key, nlohmann::json value, bool real) {
   changed_keys_.insert(key);
   if (real) real_keys_.insert(key);

@@ -113,6 +113,8 @@ class ModelEdit {
   /// scales a matrix's inputs scales their squares here.
   stats::Statistics* statistics() { return statistics_ ? &*statistics_ : nullptr; }
   const stats::Statistics* statistics() const { return statistics_ ? &*statistics_ : nullptr; }
+  /// The mean squares of the piece's inputs, of an expert those of the rows that chose it; empty where nothing is known.
+  std::vector<float> importance(const Piece& piece) const;
   void set_statistics(stats::Statistics statistics) { statistics_ = std::move(statistics); }
 
  private:

@@ -14,7 +14,10 @@ namespace {
 
 constexpr std::array kPasses{
     Pass{"drop", drop_pass},
+    Pass{"tie", tie_pass},
     Pass{"svd", svd_pass},
+    Pass{"magnitude", magnitude_pass},
+    Pass{"wanda", wanda_pass},
 };
 
 /// What a parameter without an argument stands for.

@@ -43,12 +43,8 @@ Result<std::vector<Piece>> list_matrices(const PassUse& use, const ModelEdit& ed
 
 /// Root mean squares of the matrix's inputs; empty where nothing is known.
 std::vector<double> weights_of(const Piece& piece, const ModelEdit& edit) {
-  const stats::Statistics* statistics = edit.statistics();
-  const stats::MatrixStats* found =
-      statistics == nullptr ? nullptr : statistics->find(edit.model().weights().file_name(piece.from.tensor));
   std::vector<double> out;
-  if (found == nullptr || found->inputs != piece.inputs) return out;
-  for (const float square : found->importance(0)) out.push_back(std::sqrt(double{square}));
+  for (const float square : edit.importance(piece)) out.push_back(std::sqrt(double{square}));
   return out;
 }
 

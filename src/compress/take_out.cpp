@@ -81,6 +81,9 @@ Status TakeOut::choose() {
                 "layers of an encoder-decoder cannot be taken out of its files; drop them when it runs");
   }
   LAMINA_ASSIGN(before_, models::resolve(edit_.architecture(), edit_.model().files()));
+  if (!before_.structure.shares.empty()) {
+    return fail(ErrorCode::kUnsupported, place(), "its layers share matrices; take layers out before they are tied");
+  }
   for (size_t i = 0; i < before_.layers.size(); ++i) {
     json record = without(before_.layers[i], parts_[i]);
     if (record["order"].empty()) continue;

@@ -160,9 +160,10 @@ Status TensorWalk::add(const json& from, const json& to, const std::string& fiel
 
 /// Two factors that stand for a matrix or are added to it: the rows of the second are the matrix's.
 Status TensorWalk::add_factors_of(const json& from, const json& to, const WalkContext& context) {
-  const auto name = from["weight"].get<std::string>();
+  const char* field = from.contains("factors") ? "factors" : "weight";
+  const std::string name = text_of(from, field);
   if (find(name + std::string(layers::kFactorIn)) == nullptr) return {};
-  const std::string target = text_of(to, "weight");
+  const std::string target = text_of(to, field);
   if (target.empty()) return no_place(name);
   for (const bool first : {true, false}) {
     const std::string suffix(first ? layers::kFactorIn : layers::kFactorOut);

@@ -210,7 +210,7 @@ int64_t form_bytes(std::span<const Linear* const> linears, int64_t rows) {
   return bytes;
 }
 
-/// Matrices that read the input of a product, and those that read what these make of it.
+/// Matrices that read the input of products, and those that read what these make of it.
 struct Split {
   std::array<const Linear*, kMaxProducts> direct{};
   size_t count = 0;
@@ -219,12 +219,12 @@ struct Split {
 
   explicit Split(std::span<const Linear* const> linears) {
     for (const Linear* linear : linears) {
-      for (const Linear* one : {linear, linear->added()}) {
-        if (one == nullptr) continue;
-        assert(count < kMaxProducts);
-        direct[count++] = one->first() != nullptr ? one->first() : one;
-        if (one->first() != nullptr) second[seconds++] = one;
+      const bool factors = linear->first() != nullptr;
+      for (const Linear* one : {factors ? linear->first() : linear, linear->beside()}) {
+        assert(one == nullptr || count < kMaxProducts);
+        if (one != nullptr) direct[count++] = one;
       }
+      if (factors) second[seconds++] = linear;
     }
   }
   std::span<const Linear* const> readers() const { return {direct.data(), count}; }
@@ -246,11 +246,9 @@ int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows) {
 int64_t product_scratch_bytes(std::span<const Linear* const> linears, int64_t rows) {
   int64_t bytes = 0;
   for (const Linear* linear : linears) {
-    for (const Linear* one : {linear, linear->first(), linear->added()}) {
+    for (const Linear* one : {linear, linear->first(), linear->beside()}) {
       if (one != nullptr) bytes = std::max(bytes, kernels::linear_scratch_bytes(one->layout(), rows));
     }
-    if (linear->added() != nullptr)
-      bytes = std::max(bytes, kernels::linear_scratch_bytes(linear->added()->first()->layout(), rows));
   }
   return bytes;
 }
@@ -260,7 +258,7 @@ OpCost product_cost(const Linear& linear, int64_t rows) {
   const bool integers = linear.multiplies_integers();
   OpCost cost{.bytes = linear.bytes(), .int8 = integers ? operations : 0, .float32 = integers ? 0 : operations};
   if (linear.first() != nullptr) cost += product_cost(*linear.first(), rows);
-  if (linear.added() != nullptr) cost += product_cost(*linear.added(), rows);
+  if (linear.beside() != nullptr) cost += product_cost(*linear.beside(), rows);
   return cost;
 }
 
@@ -363,21 +361,23 @@ void run_products(Step& step, std::span<const Product> products, const float* x,
   size_t count = 0;
   size_t seconds = 0;
   for (const Product& product : products) {
-    for (const Linear* one : {product.linear, product.linear->added()}) {
-      if (one == nullptr) continue;
-      assert(count < kMaxProducts);
-      Product own = product;
-      own.linear = one;
-      own.accumulate = product.accumulate || one != product.linear;
-      if (one->first() == nullptr) {
-        direct[count++] = {own, x};
-        continue;
-      }
-      const int64_t rank = one->columns();
-      auto* inner = step.arena.take<float>(rows * rank);
-      direct[count++] = {{.linear = one->first(), .y = inner, .y_stride = rank}, x};
-      second[seconds++] = {own, inner};
+    const Linear* first = product.linear->first();
+    const Linear* beside = product.linear->beside();
+    assert(count + (beside != nullptr ? 2 : 1) <= kMaxProducts);
+    if (first == nullptr) {
+      direct[count++] = {product, x};
+      continue;
     }
+    auto* inner = step.arena.take<float>(rows * first->outputs());
+    direct[count++] = {{.linear = first, .y = inner, .y_stride = first->outputs()}, x};
+    Product own = product;
+    if (beside != nullptr) {
+      own.linear = beside;
+      direct[count++] = {own, x};
+      own = product;
+      own.accumulate = true;
+    }
+    second[seconds++] = {own, inner};
   }
   run_terms(step, {direct.data(), count}, rows);
   if (seconds > 0) run_terms(step, {second.data(), seconds}, rows);

@@ -50,13 +50,14 @@ struct LinearOptions {
   const codec::Codec* codec = nullptr;  ///< the weights' format, made when they are packed; null: the file's own
 };
 
-/// Names of the two matrices that may stand for one, or be added to it, after its own name: y = out (in x), `in` [rank,
+/// Names of the two matrices that may stand for one, or be added to it, after its name: y = out (in x), `in` [rank,
 /// inputs], `out` [outputs, rank].
 inline constexpr std::string_view kFactorIn = ".factor_in";
 inline constexpr std::string_view kFactorOut = ".factor_out";
 
 /// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias. It may be the second of two
-/// factors, whose inputs are then those of the first, and have a product of two factors added to it.
+/// factors, whose inputs are then those of the first, and have a whole matrix beside them, to whose product theirs is
+/// added.
 class Linear {
  public:
   /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file. Numbers that come in
@@ -72,8 +73,8 @@ class Linear {
   /// What its own matrix reads: the outputs of first(), if there is one.
   int64_t columns() const { return layout_.inputs; }
   const Linear* first() const { return first_.get(); }
-  /// What is added to its outputs: a matrix with a first(); null for most.
-  const Linear* added() const { return added_.get(); }
+  /// A matrix whose product comes before that of the factors; null for most.
+  const Linear* beside() const { return beside_.get(); }
   const kernels::WeightLayout& layout() const { return layout_; }
   const core::TensorView& source() const { return source_.tensor; }
   /// The rows of the source that the matrix is made of, and those between them.
@@ -89,14 +90,17 @@ class Linear {
 
   /// Bytes and numbers of all the matrices that it is made of.
   int64_t all_bytes() const {
-    return bytes() + (first_ ? first_->all_bytes() : 0) + (added_ ? added_->all_bytes() : 0);
+    return bytes() + (first_ ? first_->bytes() : 0) + (beside_ ? beside_->bytes() : 0);
   }
   int64_t parameters() const {
-    return outputs() * columns() + (first_ ? first_->parameters() : 0) + (added_ ? added_->parameters() : 0);
+    return outputs() * columns() + (first_ ? first_->parameters() : 0) + (beside_ ? beside_->parameters() : 0);
   }
 
-  void set_first(std::shared_ptr<const Linear> first) { first_ = std::move(first); }
-  void set_added(std::shared_ptr<const Linear> added) { added_ = std::move(added); }
+  /// Makes it the second of two factors; `beside` may be null.
+  void set_first(std::shared_ptr<const Linear> first, std::shared_ptr<const Linear> beside) {
+    first_ = std::move(first);
+    beside_ = std::move(beside);
+  }
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
   /// Fills `memory`, bytes() zeros aligned to core::kAlignment, from the source, on all threads, piece by piece, and
   /// uses it; `release` is told what was read. The memory must outlive the matrix.
@@ -125,7 +129,7 @@ class Linear {
   const std::byte* data_ = nullptr;
   std::vector<float> bias_;
   std::shared_ptr<const Linear> first_;
-  std::shared_ptr<const Linear> added_;
+  std::shared_ptr<const Linear> beside_;
 };
 
 /// One product of a group that reads the same input.

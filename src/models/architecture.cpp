@@ -81,7 +81,43 @@ core::Status check_structure(const Structure& structure, int layers, const std::
     return fail(ErrorCode::kCorrupt, place, "layer {} is to have no {}; the model has {} layers", *without.rbegin(),
                 role, layers);
   }
+  for (const auto& [role, shares] : structure.shares) {
+    if (std::ssize(shares) != layers)
+      return fail(ErrorCode::kCorrupt, place, "{} of {} layers are shared; {} layers expected", role, shares.size(),
+                  layers);
+    for (int i = 0; i < layers; ++i) {
+      const int base = shares[static_cast<size_t>(i)];
+      if (base <= i && shares[static_cast<size_t>(base)] == base && !structure.lacks(role, base)) continue;
+      return fail(ErrorCode::kCorrupt, place, "layer {} is to use the {} of layer {}; one before it with its own expected",
+                  i, role, base);
+    }
+  }
   return {};
+}
+
+/// Gives matrices the names of another layer's; norms have a kind, matrices none.
+void share_names(const json& from, json& to) {
+  if (!from.is_object() || !to.is_object()) return;
+  for (auto& [key, value] : to.items()) {
+    if (const auto other = from.find(key); other != from.end() && key != "otherwise") share_names(*other, value);
+  }
+  const json name = to.value("weight", json());
+  const json other = from.value("weight", json());
+  if (to.contains("kind") || !name.is_string() || !other.is_string() || name == other) return;
+  to["factors"] = name;
+  to["weight"] = other;
+}
+
+void share_matrices(const Structure& structure, int layer, const std::vector<json>& before, json& record) {
+  for (const auto& [role, shares] : structure.shares) {
+    const auto base = static_cast<size_t>(shares[static_cast<size_t>(layer)]);
+    if (base >= before.size() || !record.contains(role)) continue;
+    // The part itself has a kind; what it is made of counts.
+    for (auto& [key, value] : record[role].items()) {
+      const json other = before[base].value(role, json::object());
+      if (value.is_object() && other.contains(key)) share_names(other[key], value);
+    }
+  }
 }
 
 /// Takes the parts out of the layer's record that the model says it lacks.
@@ -157,6 +193,7 @@ Result<ResolvedModel> resolve(const Architecture& architecture, const ConfigSour
   for (int i = 0; i < count; ++i) {
     LAMINA_ASSIGN(json record, resolver.layer_record(i));
     leave_out(model.structure, i, record);
+    share_matrices(model.structure, i, model.layers, record);
     model.layers.push_back(std::move(record));
   }
   return model;

@@ -20,6 +20,10 @@ std::string key_without(const std::string& role) {
   return "lamina.without." + role;
 }
 
+std::string key_shares(const std::string& role) {
+  return "lamina.shares." + role;
+}
+
 Result<std::vector<int>> layers_of(const json& value, const std::string& key, const std::string& place) {
   std::vector<int> out;
   for (const json& item : value.is_array() ? value : json::array({value})) {
@@ -75,6 +79,11 @@ Result<Structure> read_structure(Container container, const json& config, const 
     LAMINA_ASSIGN(const std::vector<int> layers, layers_of(value, key, place));
     structure.without[role] = std::set(layers.begin(), layers.end());
   }
+  for (const char* role : kRoles) {
+    const json value = config_value(config, container, key_shares(role));
+    if (value.is_null()) continue;
+    LAMINA_ASSIGN(structure.shares[role], layers_of(value, key_shares(role), place));
+  }
   return structure;
 }
 
@@ -88,10 +97,14 @@ void write_structure(json& config, Container container, const Structure& structu
     const auto found = structure.without.find(role);
     const bool none = found == structure.without.end() || found->second.empty();
     set(key_without(role), none ? json() : json(found->second));
+    const auto shares = structure.shares.find(role);
+    set(key_shares(role), shares == structure.shares.end() ? json() : json(shares->second));
   }
   if (container != Container::kHuggingFace || !config.contains("lamina")) return;
   json& own = config["lamina"];
-  if (own.contains("without") && own["without"].empty()) own.erase("without");
+  for (const char* part : {"without", "shares"}) {
+    if (own.contains(part) && own[part].empty()) own.erase(part);
+  }
   if (own.empty()) config.erase("lamina");
 }
 

@@ -20,14 +20,18 @@ struct Structure {
   /// Layers that lack a part, by the part's role.
   std::map<std::string, std::set<int>> without{};
 
-  bool empty() const { return numbers.empty() && without.empty(); }
+  /// By a part's role, for each layer the one whose matrices it uses, its own or one before it. Norms and biases are
+  /// each layer's own, and so are factors that are added (layers/linear.h).
+  std::map<std::string, std::vector<int>> shares{};
+
+  bool empty() const { return numbers.empty() && without.empty() && shares.empty(); }
   bool lacks(const std::string& role, int layer) const {
     const auto found = without.find(role);
     return found != without.end() && found->second.contains(layer);
   }
 };
 
-/// The keys "lamina.layers" and "lamina.without.<role>", flat in GGUF metadata, objects in config.json. kCorrupt: what
+/// The keys "lamina.layers", "lamina.without.<role>" and "lamina.shares.<role>", flat in GGUF metadata, objects in config.json. kCorrupt: what
 /// is not a list of layers.
 core::Result<Structure> read_structure(format::Container container, const nlohmann::json& config,
                                        const std::string& place);

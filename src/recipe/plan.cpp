@@ -119,7 +119,8 @@ Status check_runs(const Recipe& recipe) {
     for (const Step& step : clause.steps) {
       if (!find_technique(clause.where.place, step.technique)->writes) continue;
       return fail(ErrorCode::kUnsupported, error_place(step.position),
-                  "{} changes what a file holds; `lamina compress` carries it out", step.technique);
+                  "{} changes what a file holds; `lamina {}` carries it out", step.technique,
+                  clause.where.place == Place::kMerge ? "merge" : "compress");
     }
   }
   return {};

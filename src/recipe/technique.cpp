@@ -130,8 +130,81 @@ constexpr Parameter kSvdParameters[] = {
      .doc = "the least rank that keeps this share of the squared singular values; 0: as rank says"},
 };
 
+constexpr std::string_view kInits[] = {"average", "first", "step"};
+constexpr Parameter kTieParameters[] = {
+    {.name = "rank",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = 1 << 20,
+     .fallback = "0",
+     .doc = "columns of the factors by which each layer differs from the shared matrices; 0: by none"},
+    {.name = "unique",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = kMaxLayerIndex,
+     .fallback = "1",
+     .doc = "how many sets of matrices the layers use in turn, as a loop of so many layers does"},
+    {.name = "init",
+     .kind = ParameterKind::kWord,
+     .fallback = "average",
+     .words = kInits,
+     .doc = "what a set is made of: the mean of its layers, the first of them, or layers at equal steps"},
+};
+constexpr std::string_view kMixersAndMlps[] = {"", "attn", "mlp"};
+
+constexpr std::string_view kPatterns[] = {"rows", "2of4"};
+constexpr Parameter kSparseParameters[] = {
+    {.name = "share",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 0.99,
+     .fallback = "0.5",
+     .doc = "of the numbers of each row, how many become 0"},
+    {.name = "pattern",
+     .kind = ParameterKind::kWord,
+     .fallback = "rows",
+     .words = kPatterns,
+     .doc = "anywhere in a row, or two of every four neighbours"},
+};
+constexpr Conflict kSparse[] = {{Place::kWeights, "magnitude", "either chooses the numbers that become 0"},
+                                {Place::kWeights, "svd", "factors of a matrix do not keep its zeros"},
+                                {Place::kWeights, "tie", "shared matrices and their factors do not keep its zeros"}};
+constexpr Conflict kFactored[] = {{Place::kWeights, "svd", "a matrix has one pair of factors"}};
+
 /// What changes the numbers of a file.
 constexpr Technique kWritten[] = {
+    {.name = "tie",
+     .place = Place::kWeights,
+     .summary = "lets layers share their matrices, each with a difference of low rank",
+     .parameters = kTieParameters,
+     .parts = kMixersAndMlps,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kFactored,
+     .paper = "Bae et al. 2024, Relaxed Recursive Transformers (arXiv 2410.20672)",
+     .writes = true,
+     .example = "L0-1.mlp:tie(rank=16)"},
+    {.name = "magnitude",
+     .place = Place::kWeights,
+     .summary = "sets the smallest numbers of each row to 0",
+     .parameters = kSparseParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .conflicts = std::span(kSparse).subspan<1>(),
+     .paper = "Han et al. 2015 (arXiv 1506.02626)",
+     .writes = true,
+     .example = "L*.mlp:magnitude"},
+    {.name = "wanda",
+     .place = Place::kWeights,
+     .summary = "sets the numbers of each row to 0 that weigh least by their inputs; needs statistics",
+     .parameters = kSparseParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .conflicts = kSparse,
+     .paper = "Sun et al. 2023, Wanda (arXiv 2306.11695)",
+     .writes = true,
+     .example = "L*.mlp:wanda"},
+
     {.name = "svd",
      .place = Place::kWeights,
      .summary = "writes a matrix as the product of two thinner ones, weighed by its inputs' squares where statistics "

@@ -31,7 +31,7 @@ class Sum {
  private:
   void count(const layers::Linear& linear, WeightCounts& counts) {
     (linear.multiplies_integers() ? counts.int8 : counts.float32) += linear.outputs() * linear.columns();
-    for (const layers::Linear* other : {linear.first(), linear.added()}) {
+    for (const layers::Linear* other : {linear.first(), linear.beside()}) {
       if (other != nullptr) count(*other, counts);
     }
     if (linear.bytes() <= largest_) return;
