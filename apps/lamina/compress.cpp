@@ -21,6 +21,7 @@ struct CompressCommand {
   std::string base;
   std::string recipe;
   std::string statistics;
+  std::vector<std::string> calibration;
   std::string out;
   int64_t split_bytes = 0;
   int threads = 0;
@@ -81,6 +82,8 @@ Status compress_command(const CompressCommand& command) {
                                                                            .out = command.out,
                                                                            .recipe = command.recipe,
                                                                            .statistics = command.statistics,
+                                                                           .calibration = {command.calibration.begin(),
+                                                                                           command.calibration.end()},
                                                                            .split_bytes = command.split_bytes,
                                                                            .force = command.force,
                                                                            .merge = std::move(merge)},
@@ -127,6 +130,9 @@ void add_compress(CLI::App& app, int& exit_status) {
   command
       ->add_option("--stats", options->statistics, "what `lamina stats` saw of this model, which searches and choices go by")
       ->check(CLI::ExistingFile);
+  command->add_option("--calibration", options->calibration, "a text file that fold runs the model on; may be given several times")
+      ->check(CLI::ExistingFile)
+      ->allow_extra_args(false);
   add_output_options(*command, *options);
   command->callback([options, &exit_status] { exit_status = exit_status_of(compress_command(*options)); });
 }

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "compress/attention_free.h"
+#include "compress/calibration.h"
 #include "compress/metadata.h"
 #include "compress/output_place.h"
 #include "compress/sentence.h"
@@ -370,6 +371,10 @@ Status Job::open() {
   LAMINA_ASSIGN(place_, OutputPlace::open(options_.out, model->files().path(), options_.force));
   LAMINA_ASSIGN(edit_, ModelEdit::open(std::move(model), place_->folder(), pool_));
   LAMINA_CHECK_OK(check_recipe());
+  if (!options_.calibration.empty()) {
+    LAMINA_ASSIGN(std::vector<int32_t> tokens, read_calibration(options_.calibration, edit_->model().files()));
+    edit_->set_calibration(std::move(tokens));
+  }
   return read_statistics();
 }
 

@@ -19,6 +19,7 @@ struct CompressOptions {
   std::filesystem::path out{};  ///< ends in .gguf: a GGUF file; else a folder in the Hugging Face layout
   std::string recipe{};
   std::filesystem::path statistics{};  ///< of `lamina stats`: what errors cost, for formats that search; empty: none
+  std::vector<std::filesystem::path> calibration{};  ///< texts, for passes that run the model; empty: none
   int64_t split_bytes = 0;             ///< tensor bytes of one file at most; 0: one file
   bool force = false;                  ///< replaces `out` if it exists
   MergeSources merge{};                ///< models to be merged into it first; empty: none

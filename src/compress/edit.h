@@ -115,6 +115,9 @@ class ModelEdit {
   const stats::Statistics* statistics() const { return statistics_ ? &*statistics_ : nullptr; }
   /// The mean squares of the piece's inputs, of an expert those of the rows that chose it; empty where nothing is known.
   std::vector<float> importance(const Piece& piece) const;
+  /// Tokens of text that a pass may run the model on; empty without --calibration.
+  const std::vector<int32_t>& calibration() const { return calibration_; }
+  void set_calibration(std::vector<int32_t> tokens) { calibration_ = std::move(tokens); }
   void set_statistics(stats::Statistics statistics) { statistics_ = std::move(statistics); }
 
  private:
@@ -143,6 +146,7 @@ class ModelEdit {
   std::set<std::string> changed_keys_;
   std::set<std::string> real_keys_;
   std::optional<stats::Statistics> statistics_;
+  std::vector<int32_t> calibration_;
 };
 
 }  // namespace lamina::compress

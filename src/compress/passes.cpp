@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::array kPasses{
     Pass{"drop", drop_pass},
+    Pass{"fold", fold_pass},
+    Pass{"units", units_pass},
     Pass{"tie", tie_pass},
     Pass{"svd", svd_pass},
     Pass{"magnitude", magnitude_pass},
