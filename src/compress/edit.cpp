@@ -120,7 +120,7 @@ Result<Matrix> ModelEdit::read(const Piece& piece) const {
     codec->decode(part.data, part.elements(), all.data());
     for (int64_t o = 0; o < out.outputs; ++o)
       out.numbers[static_cast<size_t>(o)] = all[static_cast<size_t>(piece.row(piece.from, o))];
-  } else if (piece.from.rows.input_first) {
+  } else if (inputs_first(piece, found->second)) {
     std::vector<float> row(static_cast<size_t>(part.columns()));
     for (int64_t i = 0; i < out.inputs; ++i) {
       codec->decode(part.row(piece.from.rows.input_begin + i), part.columns(), row.data());
@@ -138,6 +138,11 @@ Result<Matrix> ModelEdit::read(const Piece& piece) const {
     for (float& x : out.numbers) x = meant(piece.from, x);
   }
   return out;
+}
+
+/// What lay in blocks lies outputs first, until it is in scratch memory.
+bool ModelEdit::inputs_first(const Piece& piece, const Tensor& tensor) {
+  return piece.inputs > 0 && (piece.from.rows.input_first || (tensor.own && piece.to.rows.input_first));
 }
 
 /// The piece's tensor in scratch memory, as float32: what lay in blocks, and so with its outputs first whatever its
@@ -167,9 +172,6 @@ Result<ModelEdit::Tensor*> ModelEdit::own_tensor(const Piece& piece) {
       }
     }
     std::swap(view.shape[static_cast<size_t>(view.rank - 1)], view.shape[static_cast<size_t>(view.rank - 2)]);
-    for (Piece& other : pieces_) {
-      if (other.from.tensor == piece.from.tensor) other.from.rows.input_first = true;
-    }
   }
   view.format = &f32().format;
   view.data = memory;
@@ -198,7 +200,7 @@ Status ModelEdit::write(const Piece& piece, const Matrix& matrix) {
     const float* from = matrix.row(o);
     if (piece.inputs == 0) {
       numbers[row] = kept(piece.from, *from);
-    } else if (piece.from.rows.input_first) {
+    } else if (inputs_first(piece, *tensor)) {
       for (int64_t i = 0; i < matrix.inputs; ++i)
         numbers[(piece.from.rows.input_begin + i) * part.columns() + row] = kept(piece.from, from[i]);
     } else {

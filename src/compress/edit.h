@@ -129,6 +129,7 @@ class ModelEdit {
 
   ModelEdit() = default;
   core::Result<Tensor*> own_tensor(const Piece& piece);
+  static bool inputs_first(const Piece& piece, const Tensor& tensor);
   core::Status walk();
   std::string place() const { return model_->files().path().string(); }
   const std::string& file_name(const Piece& piece) const { return model_->weights().file_name(piece.from.tensor); }

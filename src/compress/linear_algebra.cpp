@@ -72,16 +72,26 @@ Factors factorize(const Matrix& matrix, std::span<const double> weights, const F
   const Eigen::MatrixXd weighed = stored.cast<double>() * weight.asDiagonal();
   // The smaller of the two squares has all singular values that are not 0.
   const bool wide = matrix.outputs <= matrix.inputs;
-  const Eigen::MatrixXd gram = wide ? (weighed * weighed.transpose()).eval() : (weighed.transpose() * weighed).eval();
+  Eigen::MatrixXd gram;
+  if (wide) {
+    gram = weighed * weighed.transpose();
+  } else {
+    gram = weighed.transpose() * weighed;
+  }
   const Spectrum spectrum = spectrum_of(gram);
   Factors out;
   for (const double value : spectrum.values) out.singular.push_back(std::sqrt(value));
   const int64_t most = std::min(matrix.outputs, matrix.inputs);
   const int64_t rank = std::min(choice.rank > 0 ? choice.rank : rank_for(out.singular, choice.energy), most);
   const Eigen::MatrixXd basis = spectrum.vectors.leftCols(rank);
-  Eigen::MatrixXd second = wide ? basis : (weighed * basis).eval();
-  Eigen::MatrixXd first = wide ? (basis.transpose() * stored.cast<double>()).eval()
-                               : (basis.transpose() * weight.cwiseInverse().asDiagonal()).eval();
+  Eigen::MatrixXd second = basis;
+  Eigen::MatrixXd first;
+  if (wide) {
+    first = basis.transpose() * stored.cast<double>();
+  } else {
+    second = weighed * basis;
+    first = basis.transpose() * weight.cwiseInverse().asDiagonal();
+  }
   for (int64_t i = 0; i < rank; ++i) {
     const double root = std::sqrt(out.singular[static_cast<size_t>(i)]);
     if (root <= 0) continue;

@@ -187,7 +187,9 @@ Status Merge::run() {
 
 Status merge_models(const recipe::Recipe& recipe, const MergeSources& sources, ModelEdit& edit,
                     std::vector<PassReport>& reports) {
-  recipe::Clause clause{.where = {.place = recipe::Place::kMerge}, .steps = {{.technique = "linear"}}};
+  recipe::Clause clause;
+  clause.where.place = recipe::Place::kMerge;
+  clause.steps.emplace_back().technique = "linear";
   for (const recipe::Clause& one : recipe.clauses) {
     if (one.where.place == recipe::Place::kMerge) clause = one;
   }

@@ -52,10 +52,10 @@ void prune(Matrix& matrix, std::span<const float> squares, const Choice& choice,
 }
 
 Status sparse_pass(const PassUse& use, ModelEdit& edit, PassReport& report, bool weighed) {
-  const Choice choice{.share = use.number("share"), .groups = use.word("pattern") == "2of4"};
+  const Choice choice{.share = use.number("share"), .groups = use.word("pattern") == "two_of_four"};
   if (weighed && edit.statistics() == nullptr)
     return use.refuse("goes by what matrices read; --stats with a file of `lamina stats` expected");
-  if (choice.groups && choice.share != 0.5) return use.refuse("pattern=2of4 makes a share of 0.5");
+  if (choice.groups && choice.share != 0.5) return use.refuse("pattern=two_of_four makes a share of 0.5");
   int64_t matrices = 0;
   int64_t zeros = 0;
   int64_t numbers = 0;

@@ -130,8 +130,12 @@ Changes TakeOut::shorter_settings(bool renumber) const {
   for (const auto& [name, definition] : edit_.architecture().data["settings"].items()) {
     if (!definition.is_object()) continue;
     const bool list = definition.value("list", false);
+    const json written = definition.value("write_as", json());
+    const bool count = name == "layers" || written == "=layers";
     for (const std::string& key : keys_of(definition)) {
-      if (name == "layers") changes[key] = kept_.size();
+      if (count) changes[key] = kept_.size();
+      // Layers that are there but do not run, which go with their tensors.
+      if (written.is_number()) changes[key] = written;
       if (list) lists.insert(key);
       if (!list) shorten(key, false, changes);
       if (list && renumber && definition.value("indices", false)) shorten(key, true, changes);

@@ -77,14 +77,14 @@ void Linear::turn(int64_t begin, int64_t end, std::byte* out) const {
   const bool decode = tensor.format->block_elements != 1;
   const codec::Codec& stored = *codec::codec_of(*tensor.format);
   const auto size = static_cast<size_t>(format_->block_bytes);
-  const int64_t columns = tensor.columns();
-  std::vector<float> numbers(static_cast<size_t>(decode ? columns : 0));
-  std::vector<std::byte> row(static_cast<size_t>(decode ? columns : 0) * size);
+  const int64_t stored_columns = tensor.columns();
+  std::vector<float> numbers(static_cast<size_t>(decode ? stored_columns : 0));
+  std::vector<std::byte> row(static_cast<size_t>(decode ? stored_columns : 0) * size);
   for (int64_t input = begin; input < end; ++input) {
     const std::byte* from = tensor.row(rows_.input_begin + input);
     if (decode) {
-      stored.decode(from, columns, numbers.data());
-      layout_.codec->encode(numbers.data(), columns, row.data());
+      stored.decode(from, stored_columns, numbers.data());
+      layout_.codec->encode(numbers.data(), stored_columns, row.data());
       from = row.data();
     }
     for (int64_t output = 0; output < outputs(); ++output) {

@@ -152,7 +152,7 @@ constexpr Parameter kTieParameters[] = {
 };
 constexpr std::string_view kMixersAndMlps[] = {"", "attn", "mlp"};
 
-constexpr std::string_view kPatterns[] = {"rows", "2of4"};
+constexpr std::string_view kPatterns[] = {"rows", "two_of_four"};
 constexpr Parameter kSparseParameters[] = {
     {.name = "share",
      .kind = ParameterKind::kNumber,

@@ -27,10 +27,12 @@ std::vector<float> logits_of(const fs::path& path, const std::string& golden, co
 void expect_same_as_a_run(const std::string& golden, const std::string& recipe) {
   const TemporaryFolder temporary;
   const fs::path gguf = golden_folder() / golden / "model.gguf";
-  const std::vector<float> wanted = logits_of(gguf, golden, recipe);
-  EXPECT_NE(wanted, logits_of(gguf, golden)) << golden << ": the recipe changes nothing";
-  written(gguf, temporary.path() / "out.gguf", recipe);
-  EXPECT_EQ(logits_of(temporary.path() / "out.gguf", golden), wanted) << golden << " " << recipe;
+  if (fs::exists(gguf)) {
+    const std::vector<float> wanted = logits_of(gguf, golden, recipe);
+    EXPECT_NE(wanted, logits_of(gguf, golden)) << golden << ": the recipe changes nothing";
+    written(gguf, temporary.path() / "out.gguf", recipe);
+    EXPECT_EQ(logits_of(temporary.path() / "out.gguf", golden), wanted) << golden << " " << recipe;
+  }
   const fs::path folder = folder_alone(golden_folder() / golden, temporary);
   written(folder, temporary.path() / "out", recipe);
   EXPECT_EQ(logits_of(temporary.path() / "out", golden), logits_of(folder, golden, recipe)) << golden << " " << recipe;
@@ -40,8 +42,8 @@ class DroppedFamily : public testing::TestWithParam<std::string> {};
 
 TEST_P(DroppedFamily, FilesWithoutPartsRunAsARunWithoutThem) {
   const std::string golden = GetParam();
-  const auto model = models::Model::build(golden_folder() / golden / "model.gguf", {});
-  ASSERT_TRUE(model);
+  const auto model = models::Model::build(golden_folder() / golden, {});
+  ASSERT_TRUE(model) << model.error().text();
   const bool has_mlp = std::ranges::any_of((*model)->layers()[1].parts, [](const auto& part) { return part.role == "mlp"; });
   expect_same_as_a_run(golden, "L1:drop");
   if (!has_mlp) return;

@@ -107,11 +107,11 @@ TEST(Sparse, ClearsTheSmallestOfEachRow) {
     }
     EXPECT_LE(largest_cleared, smallest_kept);
   }
-  written(model, temporary.path() / "groups.gguf", "L*.mlp:magnitude(pattern=2of4)");
+  written(model, temporary.path() / "groups.gguf", "L*.mlp:magnitude(pattern=two_of_four)");
   const std::vector<float> groups = numbers_of(*opened(temporary.path() / "groups.gguf").find(name));
   for (size_t i = 0; i < groups.size(); i += 4) EXPECT_GE(std::count(&groups[i], &groups[i] + 4, 0.0F), 2);
   EXPECT_THAT(write(model, temporary.path() / "x.gguf", "L*.mlp:wanda").error().text(), HasSubstr("--stats"));
-  EXPECT_THAT(write(model, temporary.path() / "x.gguf", "L*.mlp:magnitude(share=0.3,pattern=2of4)").error().text(),
+  EXPECT_THAT(write(model, temporary.path() / "x.gguf", "L*.mlp:magnitude(share=0.3,pattern=two_of_four)").error().text(),
               HasSubstr("a share of 0.5"));
 }
 
