@@ -21,7 +21,6 @@ struct CompressCommand {
   std::string base;
   std::string recipe;
   std::string statistics;
-  std::vector<std::string> calibration;
   std::string out;
   int64_t split_bytes = 0;
   int threads = 0;
@@ -82,8 +81,6 @@ Status compress_command(const CompressCommand& command) {
                                                                            .out = command.out,
                                                                            .recipe = command.recipe,
                                                                            .statistics = command.statistics,
-                                                                           .calibration = {command.calibration.begin(),
-                                                                                           command.calibration.end()},
                                                                            .split_bytes = command.split_bytes,
                                                                            .force = command.force,
                                                                            .merge = std::move(merge)},
@@ -121,18 +118,18 @@ void add_compress(CLI::App& app, int& exit_status) {
       "  lamina compress model.gguf -o folder                        (converts; a folder to .gguf likewise)\n"
       "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" -o model.gguf\n"
       "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" --stats folder.stats.safetensors -o model.gguf\n"
-      "  lamina compress folder --recipe \"L*.attn:drop(count=4) L*:q4_k\" --stats folder.stats.safetensors -o model.gguf\n"
+      "  lamina compress folder --recipe \"L*.attn:drop(count=4) L*:q4_k\" --stats folder.stats.safetensors -o "
+      "model.gguf\n"
       "  lamina compress folder --recipe \"L*.attn:q8_0 L*.mlp:q4_k\" -o model.gguf --split-bytes 2000000000");
   command
       ->add_option("MODEL", options->model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")
       ->required();
-  command->add_option("--recipe", options->recipe, "codecs of the weights and what else to change; see `lamina techniques`");
+  command->add_option("--recipe", options->recipe,
+                      "codecs of the weights and what else to change; see `lamina techniques`");
   command
-      ->add_option("--stats", options->statistics, "what `lamina stats` saw of this model, which searches and choices go by")
+      ->add_option("--stats", options->statistics,
+                   "what `lamina stats` saw of this model, which searches and choices go by")
       ->check(CLI::ExistingFile);
-  command->add_option("--calibration", options->calibration, "a text file that fold runs the model on; may be given several times")
-      ->check(CLI::ExistingFile)
-      ->allow_extra_args(false);
   add_output_options(*command, *options);
   command->callback([options, &exit_status] { exit_status = exit_status_of(compress_command(*options)); });
 }
@@ -140,11 +137,11 @@ void add_compress(CLI::App& app, int& exit_status) {
 void add_merge(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<CompressCommand>();
   auto models = std::make_shared<std::vector<std::string>>();
-  CLI::App* command = add_command(
-      app, "merge", "make one model of several of the same shape",
-      "  lamina merge a b -o mean                                        (the mean of all numbers)\n"
-      "  lamina merge a b --recipe \"merge:slerp(t=0.3)\" -o between\n"
-      "  lamina merge a b c --base origin --recipe \"merge:ties(density=0.2) L*:q4_k\" -o merged.gguf");
+  CLI::App* command =
+      add_command(app, "merge", "make one model of several of the same shape",
+                  "  lamina merge a b -o mean                                        (the mean of all numbers)\n"
+                  "  lamina merge a b --recipe \"merge:slerp(t=0.3)\" -o between\n"
+                  "  lamina merge a b c --base origin --recipe \"merge:ties(density=0.2) L*:q4_k\" -o merged.gguf");
   command->add_option("MODELS", *models, "files, folders or names in the store; the first gives settings and tokenizer")
       ->required()
       ->expected(2, 64);

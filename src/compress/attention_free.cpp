@@ -15,7 +15,8 @@ bool suffices(const Structure& structure, const json& config, const std::string&
   const auto found = structure.without.find("attn");
   const bool alone = structure.without.size() == 1 && structure.numbers.empty() && structure.shares.empty();
   return alone && found != structure.without.end() && !found->second.empty() && !found->second.contains(0) &&
-         config.value(prefix + "expert_count", 0) == 0 && config.value(prefix + "attention.head_count", json()).is_number();
+         config.value(prefix + "expert_count", 0) == 0 &&
+         config.value(prefix + "attention.head_count", json()).is_number();
 }
 
 json with_zeros(const json& value, const Structure& structure, int layers) {

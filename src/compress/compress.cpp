@@ -4,7 +4,6 @@
 #include <fstream>
 
 #include "compress/attention_free.h"
-#include "compress/calibration.h"
 #include "compress/metadata.h"
 #include "compress/output_place.h"
 #include "compress/sentence.h"
@@ -42,8 +41,7 @@ Result<recipe::Recipe> read_recipe(const std::string& text, bool merges) {
                     "{} makes one model of several; `lamina merge` takes them", step.technique);
       }
       return fail(ErrorCode::kUnsupported, recipe::error_place(step.position),
-                  "{} changes the run, not the weights; give it to `run` or `serve`",
-                  step.technique);
+                  "{} changes the run, not the weights; give it to `run` or `serve`", step.technique);
     }
   }
   return parsed;
@@ -132,8 +130,7 @@ Status Job::read_statistics() {
 
 /// What the recipe says; else a matrix that a pass changed gets the format that it had.
 const codec::Codec* Job::codec_for(const Piece& piece) const {
-  const codec::Codec* codec =
-      codecs_.find({.layer = edit_->origin(piece.layer), .role = piece.role, .key = piece.key});
+  const codec::Codec* codec = codecs_.find({.layer = edit_->origin(piece.layer), .role = piece.role, .key = piece.key});
   return codec != nullptr ? codec : edit_->kept_codec(piece);
 }
 
@@ -243,8 +240,9 @@ Status Job::copy_metadata(format::GgufWriter& writer, const format::Gguf& gguf) 
   std::set<std::string> real = edit_->real_keys();
   for (const std::string& key : edit_->changed_keys()) {
     const format::GgufValue* before = gguf.find(key);
-    const bool is_real = before != nullptr && (before->type() == format::GgufType::kFloat32 ||
-                                               (before->is_array() && before->element_type() == format::GgufType::kFloat32));
+    const bool is_real =
+        before != nullptr && (before->type() == format::GgufType::kFloat32 ||
+                              (before->is_array() && before->element_type() == format::GgufType::kFloat32));
     if (is_real) real.insert(key);
     json value = edit_->config().value(key, json());
     if (value.is_null()) {
@@ -371,19 +369,15 @@ Status Job::open() {
   LAMINA_ASSIGN(place_, OutputPlace::open(options_.out, model->files().path(), options_.force));
   LAMINA_ASSIGN(edit_, ModelEdit::open(std::move(model), place_->folder(), pool_));
   LAMINA_CHECK_OK(check_recipe());
-  if (!options_.calibration.empty()) {
-    LAMINA_ASSIGN(std::vector<int32_t> tokens, read_calibration(options_.calibration, edit_->model().files()));
-    edit_->set_calibration(std::move(tokens));
-  }
   return read_statistics();
 }
 
 Result<CompressReport> Job::run() {
   LAMINA_CHECK_OK(open());
-  if (!options_.merge.empty())
-    LAMINA_CHECK_OK(merge_models(recipe_, options_.merge, *edit_, report_.passes));
+  if (!options_.merge.empty()) LAMINA_CHECK_OK(merge_models(recipe_, options_.merge, *edit_, report_.passes));
   LAMINA_CHECK_OK(run_passes(recipe_, *edit_, report_.passes));
-  for (const PassReport& pass : report_.passes) report_.notes.insert(report_.notes.end(), pass.notes.begin(), pass.notes.end());
+  for (const PassReport& pass : report_.passes)
+    report_.notes.insert(report_.notes.end(), pass.notes.begin(), pass.notes.end());
   if (edit_->statistics() != nullptr) importance_ = Importance(*edit_->statistics(), model().files());
   LAMINA_CHECK_OK(plan_tensors());
   report_.tensors.resize(tensors_.size());

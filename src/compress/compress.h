@@ -19,7 +19,6 @@ struct CompressOptions {
   std::filesystem::path out{};  ///< ends in .gguf: a GGUF file; else a folder in the Hugging Face layout
   std::string recipe{};
   std::filesystem::path statistics{};  ///< of `lamina stats`: what errors cost, for formats that search; empty: none
-  std::vector<std::filesystem::path> calibration{};  ///< texts, for passes that run the model; empty: none
   int64_t split_bytes = 0;             ///< tensor bytes of one file at most; 0: one file
   bool force = false;                  ///< replaces `out` if it exists
   MergeSources merge{};                ///< models to be merged into it first; empty: none
@@ -41,10 +40,10 @@ struct CompressReport {
 using Progress = std::function<bool(int64_t done, int64_t total)>;
 
 /// Writes the model again: into the container that the output's name asks for, changed by the recipe's passes (pass.h),
-/// with the weights' codecs that it asks for. Tensors stream through bounded memory. Everything is written beside `out` under a temporary name, opened
-/// and built as a model, then renamed; on an error nothing is left. kInvalid: `out` exists or lies inside the model's
-/// folder, the recipe is wrong, a number is not finite, statistics of another model; kUnsupported: something that the
-/// other container cannot say.
+/// with the weights' codecs that it asks for. Tensors stream through bounded memory. Everything is written beside `out`
+/// under a temporary name, opened and built as a model, then renamed; on an error nothing is left. kInvalid: `out`
+/// exists or lies inside the model's folder, the recipe is wrong, a number is not finite, statistics of another model;
+/// kUnsupported: something that the other container cannot say.
 core::Result<CompressReport> compress(const CompressOptions& options, core::ThreadPool& pool, const Progress& progress);
 
 }  // namespace lamina::compress

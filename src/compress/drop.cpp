@@ -16,9 +16,9 @@ namespace {
 
 /// What can be dropped by itself: a layer, or one part of it.
 struct Unit {
-  int layer = 0;           ///< of the model so far
-  std::string role{};      ///< of the part; empty: all of the layer
-  double score = 0;        ///< how much it changes the stream
+  int layer = 0;       ///< of the model so far
+  std::string role{};  ///< of the part; empty: all of the layer
+  double score = 0;    ///< how much it changes the stream
   bool dropped = false;
 };
 
@@ -66,9 +66,10 @@ Status set_scores(const PassUse& use, const ModelEdit& edit, std::vector<Unit>& 
       return part.layer == layer && part.role == role && part.rows > 0;
     });
     if (found == statistics->parts.end()) {
-      return use.refuse(fmt::format("the statistics say nothing of layer {}, {}; a file of `lamina stats` without a "
-                                    "recipe expected, not an importance matrix",
-                                    layer, role));
+      return use.refuse(
+          fmt::format("the statistics say nothing of layer {}, {}; a file of `lamina stats` without a "
+                      "recipe expected, not an importance matrix",
+                      layer, role));
     }
     unit.score = score_of(*found, use.word("by"));
   }

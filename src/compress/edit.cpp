@@ -106,8 +106,7 @@ Result<Matrix> ModelEdit::read(const Piece& piece) const {
     return out;
   }
   const auto found = tensors_.find(file_name(piece));
-  if (found == tensors_.end())
-    return fail(ErrorCode::kNotFound, place(), "tensor {} is missing", piece.from.tensor);
+  if (found == tensors_.end()) return fail(ErrorCode::kNotFound, place(), "tensor {} is missing", piece.from.tensor);
   const codec::Codec* codec = codec::codec_of(*found->second.view.format);
   if (codec == nullptr || !piece.from.scales.empty()) {
     return fail(ErrorCode::kUnsupported, place(), "tensor {} is {}, whose numbers cannot be changed", piece.from.tensor,
@@ -124,8 +123,7 @@ Result<Matrix> ModelEdit::read(const Piece& piece) const {
     std::vector<float> row(static_cast<size_t>(part.columns()));
     for (int64_t i = 0; i < out.inputs; ++i) {
       codec->decode(part.row(piece.from.rows.input_begin + i), part.columns(), row.data());
-      for (int64_t o = 0; o < out.outputs; ++o)
-        out.row(o)[i] = row[static_cast<size_t>(piece.row(piece.from, o))];
+      for (int64_t o = 0; o < out.outputs; ++o) out.row(o)[i] = row[static_cast<size_t>(piece.row(piece.from, o))];
     }
   } else {
     pool_->run([&](int index, int threads) {

@@ -75,7 +75,8 @@ class ModelEdit {
   core::Result<Matrix> read(const Piece& piece) const;
   /// The vector that is added to a matrix's outputs, or null.
   const Piece* bias_of(const Piece& matrix) const;
-  /// Replaces the numbers of a piece; the shape must be the same. kInvalid: a number that is not finite, with its place.
+  /// Replaces the numbers of a piece; the shape must be the same. kInvalid: a number that is not finite, with its
+  /// place.
   core::Status write(const Piece& piece, const Matrix& matrix);
 
   // What follows changes names, shapes and settings, and shows in model() and pieces() after commit().
@@ -113,11 +114,9 @@ class ModelEdit {
   /// scales a matrix's inputs scales their squares here.
   stats::Statistics* statistics() { return statistics_ ? &*statistics_ : nullptr; }
   const stats::Statistics* statistics() const { return statistics_ ? &*statistics_ : nullptr; }
-  /// The mean squares of the piece's inputs, of an expert those of the rows that chose it; empty where nothing is known.
+  /// The mean squares of the piece's inputs, of an expert those of the rows that chose it; empty where nothing is
+  /// known.
   std::vector<float> importance(const Piece& piece) const;
-  /// Tokens of text that a pass may run the model on; empty without --calibration.
-  const std::vector<int32_t>& calibration() const { return calibration_; }
-  void set_calibration(std::vector<int32_t> tokens) { calibration_ = std::move(tokens); }
   void set_statistics(stats::Statistics statistics) { statistics_ = std::move(statistics); }
 
  private:
@@ -147,7 +146,6 @@ class ModelEdit {
   std::set<std::string> changed_keys_;
   std::set<std::string> real_keys_;
   std::optional<stats::Statistics> statistics_;
-  std::vector<int32_t> calibration_;
 };
 
 }  // namespace lamina::compress

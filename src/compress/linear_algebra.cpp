@@ -119,30 +119,4 @@ Result<std::vector<double>> solve_symmetric(std::span<const double> gram, int64_
   return out;
 }
 
-Regression::Regression(int64_t inputs, int64_t targets)
-    : inputs_(inputs),
-      targets_(targets),
-      gram_(static_cast<size_t>(inputs * inputs)),
-      cross_(static_cast<size_t>(inputs * targets)) {}
-
-void Regression::add(std::span<const float> inputs, std::span<const float> targets, int64_t rows) {
-  using Stored = Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
-  const Dense a = Stored(inputs.data(), rows, inputs_).cast<double>();
-  const Dense b = Stored(targets.data(), rows, targets_).cast<double>();
-  Eigen::Map<Dense>(gram_.data(), inputs_, inputs_).noalias() += a.transpose() * a;
-  Eigen::Map<Dense>(cross_.data(), inputs_, targets_).noalias() += a.transpose() * b;
-  square_ += b.squaredNorm();
-}
-
-Result<Regression::Fit> Regression::solve(double ridge) const {
-  LAMINA_ASSIGN(std::vector<double> found, solve_symmetric(gram_, inputs_, cross_, ridge));
-  const Eigen::Map<const Dense> x(found.data(), inputs_, targets_);
-  const Eigen::Map<const Dense> gram(gram_.data(), inputs_, inputs_);
-  const Eigen::Map<const Dense> cross(cross_.data(), inputs_, targets_);
-  // |b - a x|^2 = |b|^2 - 2 x.(a^T b) + x.(a^T a) x
-  const double left = square_ - 2 * x.cwiseProduct(cross).sum() + x.cwiseProduct(gram * x).sum();
-  const double explained = square_ > 0 ? 1 - left / square_ : 0;
-  return Fit{.coefficients = std::move(found), .explained = explained};
-}
-
 }  // namespace lamina::compress

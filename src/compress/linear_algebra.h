@@ -36,26 +36,4 @@ int64_t rank_for(std::span<const double> singular, double energy);
 core::Result<std::vector<double>> solve_symmetric(std::span<const double> gram, int64_t n,
                                                   std::span<const double> right, double ridge);
 
-/// Least squares of targets from inputs, over rows that come in pieces. Memory: inputs * (inputs + targets) in float64.
-class Regression {
- public:
-  Regression(int64_t inputs, int64_t targets);
-
-  /// Adds rows of both, side by side.
-  void add(std::span<const float> inputs, std::span<const float> targets, int64_t rows);
-  struct Fit {
-    std::vector<double> coefficients;  ///< [inputs, targets]
-    double explained = 0;              ///< share of the targets' sum of squares
-  };
-  /// kInvalid: the inputs do not tell apart, even with the ridge (solve_symmetric()).
-  core::Result<Fit> solve(double ridge) const;
-
- private:
-  int64_t inputs_;
-  int64_t targets_;
-  std::vector<double> gram_;
-  std::vector<double> cross_;  ///< [inputs, targets]
-  double square_ = 0;
-};
-
 }  // namespace lamina::compress

@@ -47,7 +47,8 @@ Result<MergeRule> read_rule(const PassUse& use, size_t models, bool base) {
                                                             {"dare", MergeKind::kDare}};
   MergeRule rule{.kind = kKinds.at(use.step.technique)};
   const auto has = [&](std::string_view name) {
-    return std::ranges::find(use.technique.parameters, name, &recipe::Parameter::name) != use.technique.parameters.end();
+    return std::ranges::find(use.technique.parameters, name, &recipe::Parameter::name) !=
+           use.technique.parameters.end();
   };
   if (has("t")) rule.t = use.number("t");
   if (has("density")) rule.density = use.number("density");

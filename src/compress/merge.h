@@ -16,8 +16,8 @@ struct MergeSources {
 };
 
 /// Makes the numbers of the edited model those of all models together, by the recipe's clause at "merge" (linear where
-/// it has none), one matrix or vector at a time. kInvalid: a rule that lacks its base or a weight, or models that do not
-/// fit together, with the tensor; kUnsupported: models in different containers.
+/// it has none), one matrix or vector at a time. kInvalid: a rule that lacks its base or a weight, or models that do
+/// not fit together, with the tensor; kUnsupported: models in different containers.
 core::Status merge_models(const recipe::Recipe& recipe, const MergeSources& sources, ModelEdit& edit,
                           std::vector<PassReport>& reports);
 

@@ -61,8 +61,7 @@ Numbers slerp(const MergeRule& rule, std::span<const Numbers> models) {
     second = std::sin(rule.t * angle) / std::sin(angle);
   }
   Numbers out(a.size());
-  for (size_t i = 0; i < out.size(); ++i)
-    out[i] = static_cast<float>(first * double{a[i]} + second * double{b[i]});
+  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(first * double{a[i]} + second * double{b[i]});
   return out;
 }
 
@@ -70,7 +69,8 @@ Numbers slerp(const MergeRule& rule, std::span<const Numbers> models) {
 double least_kept(std::span<const float> base, const Numbers& model, double density) {
   std::vector<double> sizes(model.size());
   for (size_t i = 0; i < sizes.size(); ++i) sizes[i] = std::abs(double{model[i]} - double{base[i]});
-  const auto kept = std::clamp<int64_t>(std::llround(density * static_cast<double>(sizes.size())), 1, std::ssize(sizes));
+  const auto kept =
+      std::clamp<int64_t>(std::llround(density * static_cast<double>(sizes.size())), 1, std::ssize(sizes));
   const auto at = sizes.begin() + (kept - 1);
   std::ranges::nth_element(sizes, at, std::greater());
   return *at;

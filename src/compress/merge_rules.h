@@ -23,11 +23,12 @@ struct MergeRule {
 };
 
 /// In float64, number by number, `w` the weights and `d` a model's differences from the base:
-/// linear: sum of w x. slerp: sin((1-t) a) / sin(a) x1 + sin(t a) / sin(a) x2, a the angle between both (Shoemake 1985);
-/// the straight way where that is below 1e-4. arithmetic: base + scale * sum of w d. ties: of each model the largest
-/// `density` of its d by size (at least one; all of those that equal the smallest of them), of these, where their sign
-/// is that of the sum of w d, the mean weighed by w; base + scale * that. dare: each d kept with probability `density`,
-/// by kept_by_chance(), and divided by it; base + scale * sum of w d. `base` may be empty for linear and slerp.
+/// linear: sum of w x. slerp: sin((1-t) a) / sin(a) x1 + sin(t a) / sin(a) x2, a the angle between both (Shoemake
+/// 1985); the straight way where that is below 1e-4. arithmetic: base + scale * sum of w d. ties: of each model the
+/// largest `density` of its d by size (at least one; all of those that equal the smallest of them), of these, where
+/// their sign is that of the sum of w d, the mean weighed by w; base + scale * that. dare: each d kept with probability
+/// `density`, by kept_by_chance(), and divided by it; base + scale * sum of w d. `base` may be empty for linear and
+/// slerp.
 std::vector<float> merge_numbers(const MergeRule& rule, std::span<const float> base,
                                  std::span<const std::vector<float>> models, const std::string& name);
 

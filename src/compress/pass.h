@@ -16,8 +16,8 @@ namespace lamina::compress {
 struct PassReport {
   std::string clause{};  ///< of the recipe, "L*.mlp:svd(rank=64)"
   double seconds = 0;
-  std::string summary{};               ///< one line
-  std::vector<std::string> notes{};    ///< what a user must know
+  std::string summary{};                ///< one line
+  std::vector<std::string> notes{};     ///< what a user must know
   nlohmann::ordered_json details = {};  ///< scores and choices, for --json
 };
 
@@ -54,8 +54,6 @@ core::Status run_passes(const recipe::Recipe& recipe, ModelEdit& edit, std::vect
 
 // The passes, by file.
 core::Status drop_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
-core::Status fold_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
-core::Status units_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status tie_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status magnitude_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status wanda_pass(const PassUse& use, ModelEdit& edit, PassReport& report);

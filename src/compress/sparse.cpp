@@ -63,8 +63,8 @@ Status sparse_pass(const PassUse& use, ModelEdit& edit, PassReport& report, bool
     const Piece piece = edit.pieces()[i];
     if (!piece.matrix || piece.key == "router" || !use.selects(piece, edit)) continue;
     if (choice.groups && piece.inputs % kGroup != 0) {
-      return use.refuse(fmt::format("tensor {} has {} inputs; a multiple of {} expected", piece.from.tensor,
-                                    piece.inputs, kGroup));
+      return use.refuse(
+          fmt::format("tensor {} has {} inputs; a multiple of {} expected", piece.from.tensor, piece.inputs, kGroup));
     }
     const std::vector<float> squares = weighed ? edit.importance(piece) : std::vector<float>();
     if (weighed && squares.empty())

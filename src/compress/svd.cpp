@@ -60,8 +60,7 @@ Status factor(const PassUse& use, const Piece& piece, ModelEdit& edit, Sums& sum
   const int64_t count = piece.outputs * piece.inputs;
   sums.before += count;
   const std::vector<double> weights = weights_of(piece, edit);
-  const Factors factors =
-      factorize(matrix, weights, {.rank = use.integer("rank"), .energy = use.number("energy")});
+  const Factors factors = factorize(matrix, weights, {.rank = use.integer("rank"), .energy = use.number("energy")});
   const int64_t rank = factors.first.outputs;
   const bool saves = rank * (piece.outputs + piece.inputs) < count;
   report.details["matrices"].push_back({{"tensor", piece.from.tensor},
@@ -106,7 +105,8 @@ Status svd_pass(const PassUse& use, ModelEdit& edit, PassReport& report) {
                                sums.factored, sums.kept, sums.after, sums.before,
                                100.0 * static_cast<double>(sums.after) / static_cast<double>(sums.before));
   if (sums.kept > 0)
-    report.notes.push_back(fmt::format("{} matrices stay whole: factors of that rank would have more numbers", sums.kept));
+    report.notes.push_back(
+        fmt::format("{} matrices stay whole: factors of that rank would have more numbers", sums.kept));
   if (sums.factored == 0) return {};
   report.notes.emplace_back("factors of matrices are read by this program alone");
   return edit.commit();

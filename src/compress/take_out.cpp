@@ -177,8 +177,7 @@ json TakeOut::config_with(const Changes& changes, const Structure& structure) co
 /// Whether each layer that stays means what it did.
 Status TakeOut::compare(const json& config) const {
   const auto has = [this](const std::string& name) { return edit_.has(name); };
-  LAMINA_ASSIGN(const ResolvedModel after,
-                models::resolve(edit_.architecture(), {container_, config, place(), has}));
+  LAMINA_ASSIGN(const ResolvedModel after, models::resolve(edit_.architecture(), {container_, config, place(), has}));
   if (after.layers.size() != kept_.size()) {
     return fail(ErrorCode::kUnsupported, place(), "its settings would say {} layers; {} are left", after.layers.size(),
                 kept_.size());
@@ -203,7 +202,8 @@ Status TakeOut::settle() {
     LAMINA_CHECK_OK(same);
     if (numbers) {
       notes_.emplace_back(
-          "the family tells layers apart by their numbers, which lamina.layers keeps; other programs, which do not read "
+          "the family tells layers apart by their numbers, which lamina.layers keeps; other programs, which do not "
+          "read "
           "that, would take them for other layers");
     }
     return {};
@@ -253,8 +253,7 @@ void TakeOut::rename_tensors(const ResolvedModel& after) {
 
 Status TakeOut::apply() {
   const auto has = [this](const std::string& name) { return edit_.has(name); };
-  LAMINA_ASSIGN(const ResolvedModel after,
-                models::resolve(edit_.architecture(), {container_, config_, place(), has}));
+  LAMINA_ASSIGN(const ResolvedModel after, models::resolve(edit_.architecture(), {container_, config_, place(), has}));
   rename_tensors(after);
   std::set<std::string> of_layers;
   for (const json& layer : before_.layers) {
@@ -274,8 +273,8 @@ Status TakeOut::apply() {
   if (!idle.empty()) notes_.push_back(fmt::format("not read by any layer, so not written: {}", fmt::join(idle, ", ")));
   LAMINA_CHECK_OK(edit_.rename(names_));
   for (const auto& [key, value] : changes_) edit_.set_config(key, value);
-  for (const char* key : {"lamina.layers", "lamina.without.attn", "lamina.without.mixer", "lamina.without.cross",
-                          "lamina.without.mlp"}) {
+  for (const char* key :
+       {"lamina.layers", "lamina.without.attn", "lamina.without.mixer", "lamina.without.cross", "lamina.without.mlp"}) {
     json value = models::config_value(config_, container_, key);
     if (value != models::config_value(edit_.config(), container_, key)) edit_.set_config(key, std::move(value));
   }

@@ -36,7 +36,7 @@ struct Piece {
   std::string key{};   ///< of the record: "q", "norm", "experts"
   bool matrix = false;
   bool factor_in = false;  ///< the first of two factors that stand for a matrix
-  bool small = false;  ///< float32 in GGUF whatever its shape, as its readers expect
+  bool small = false;      ///< float32 in GGUF whatever its shape, as its readers expect
   int64_t outputs = 0;
   int64_t inputs = 0;     ///< 0: a vector
   int64_t head_size = 0;  ///< of rows that rotary positions turn

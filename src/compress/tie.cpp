@@ -77,7 +77,8 @@ Status Tie::choose_roles() {
 Status Tie::choose_groups() {
   const auto unique = static_cast<size_t>(use_.integer("unique"));
   if (layers_.size() < 2 * unique) {
-    return use_.refuse(fmt::format("{} layers for {} sets; at least two layers a set expected", layers_.size(), unique));
+    return use_.refuse(
+        fmt::format("{} layers for {} sets; at least two layers a set expected", layers_.size(), unique));
   }
   groups_.resize(unique);
   for (size_t i = 0; i < layers_.size(); ++i) groups_[i % unique].push_back(layers_[i]);
@@ -107,7 +108,8 @@ Status Tie::add_difference(const Piece& piece, const Matrix& own, const Matrix& 
   const int64_t rank = use_.integer("rank");
   if (rank == 0) return {};
   if (rank * (piece.outputs + piece.inputs) >= piece.outputs * piece.inputs) {
-    return use_.refuse(fmt::format("factors of rank {} would have as many numbers as tensor {}", rank, piece.from.tensor));
+    return use_.refuse(
+        fmt::format("factors of rank {} would have as many numbers as tensor {}", rank, piece.from.tensor));
   }
   Matrix difference = own;
   for (size_t i = 0; i < difference.numbers.size(); ++i) difference.numbers[i] -= shared.numbers[i];
@@ -203,9 +205,9 @@ Status Tie::run() {
   for (const auto& [piece, shared] : kept_sets_) LAMINA_CHECK_OK(edit_.write(piece, shared));
   for (const std::string& name : removed_) LAMINA_CHECK_OK(edit_.remove(name));
   say_shares();
-  report_.summary = fmt::format("{} layers use {} sets of matrices; {} of {} numbers are left ({:.1f} %)",
-                                layers_.size(), groups_.size(), after_, before_,
-                                100.0 * static_cast<double>(after_) / static_cast<double>(before_));
+  report_.summary =
+      fmt::format("{} layers use {} sets of matrices; {} of {} numbers are left ({:.1f} %)", layers_.size(),
+                  groups_.size(), after_, before_, 100.0 * static_cast<double>(after_) / static_cast<double>(before_));
   report_.details = {{"layers", layers_.size()}, {"sets", groups_.size()}, {"least_energy_kept", kept_}};
   report_.notes.emplace_back("matrices that layers share are read by this program alone");
   return edit_.commit();

@@ -286,7 +286,8 @@ void record_inputs(const Step& step, std::span<const Term> terms, int64_t rows) 
   if (step.recorder == nullptr) return;
   std::array<const Linear*, kMaxProducts> readers{};
   for (size_t begin = 0, end = 0; begin < terms.size(); begin = end) {
-    for (; end < terms.size() && terms[end].x == terms[begin].x; ++end) readers[end - begin] = terms[end].product.linear;
+    for (; end < terms.size() && terms[end].x == terms[begin].x; ++end)
+      readers[end - begin] = terms[end].product.linear;
     step.recorder->record({readers.data(), end - begin},
                           {.data = terms[begin].x, .stride = terms[begin].product.linear->columns(), .count = rows});
   }

@@ -89,9 +89,7 @@ class Linear {
   }
 
   /// Bytes and numbers of all the matrices that it is made of.
-  int64_t all_bytes() const {
-    return bytes() + (first_ ? first_->bytes() : 0) + (beside_ ? beside_->bytes() : 0);
-  }
+  int64_t all_bytes() const { return bytes() + (first_ ? first_->bytes() : 0) + (beside_ ? beside_->bytes() : 0); }
   int64_t parameters() const {
     return outputs() * columns() + (first_ ? first_->parameters() : 0) + (beside_ ? beside_->parameters() : 0);
   }

@@ -353,7 +353,8 @@ Result<std::shared_ptr<const Linear>> Weights::factored_matrix(const Wanted& wan
   if (rank < 1) return fail(ErrorCode::kCorrupt, files_.path().string(), "tensor {} is no matrix", in);
   LAMINA_ASSIGN(
       std::shared_ptr<const Linear> first,
-      find_or_plan({.name = in, .inputs = wanted.inputs, .rows = RowPick::all(rank), .outputs = rank, .key = wanted.key}));
+      find_or_plan(
+          {.name = in, .inputs = wanted.inputs, .rows = RowPick::all(rank), .outputs = rank, .key = wanted.key}));
   Wanted second{.name = name + std::string(kFactorOut),
                 .inputs = rank,
                 .rows = wanted.rows,

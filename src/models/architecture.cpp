@@ -88,8 +88,8 @@ core::Status check_structure(const Structure& structure, int layers, const std::
     for (int i = 0; i < layers; ++i) {
       const int base = shares[static_cast<size_t>(i)];
       if (base <= i && shares[static_cast<size_t>(base)] == base && !structure.lacks(role, base)) continue;
-      return fail(ErrorCode::kCorrupt, place, "layer {} is to use the {} of layer {}; one before it with its own expected",
-                  i, role, base);
+      return fail(ErrorCode::kCorrupt, place,
+                  "layer {} is to use the {} of layer {}; one before it with its own expected", i, role, base);
     }
   }
   return {};

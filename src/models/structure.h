@@ -31,8 +31,8 @@ struct Structure {
   }
 };
 
-/// The keys "lamina.layers", "lamina.without.<role>" and "lamina.shares.<role>", flat in GGUF metadata, objects in config.json. kCorrupt: what
-/// is not a list of layers.
+/// The keys "lamina.layers", "lamina.without.<role>" and "lamina.shares.<role>", flat in GGUF metadata, objects in
+/// config.json. kCorrupt: what is not a list of layers.
 core::Result<Structure> read_structure(format::Container container, const nlohmann::json& config,
                                        const std::string& place);
 /// Sets them, and removes those of what is empty.

@@ -177,53 +177,10 @@ constexpr Parameter kFoldParameters[] = {
      .fallback = "0.01",
      .doc = "share of the mean square of inputs that is added to each one's, against fits to chance"},
 };
-constexpr std::string_view kMeans[] = {"bias", "leave"};
-constexpr Parameter kUnitsParameters[] = {
-    {.name = "share",
-     .kind = ParameterKind::kNumber,
-     .minimum = 0,
-     .maximum = 0.99,
-     .fallback = "0.25",
-     .doc = "of the units of each MLP, how many go at most"},
-    {.name = "step",
-     .kind = ParameterKind::kInteger,
-     .minimum = 1,
-     .maximum = 1024,
-     .fallback = "32",
-     .doc = "how many are left is a multiple of this"},
-    {.name = "means",
-     .kind = ParameterKind::kWord,
-     .fallback = "bias",
-     .words = kMeans,
-     .doc = "what units add on average becomes a bias, or goes with them"},
-};
-constexpr std::string_view kMlpOnly[] = {"", "mlp"};
-constexpr Conflict kFolded[] = {{Place::kWeights, "drop", "either takes layers out"}};
 constexpr Conflict kFactored[] = {{Place::kWeights, "svd", "a matrix has one pair of factors"}};
 
 /// What changes the numbers of a file.
 constexpr Technique kWritten[] = {
-    {.name = "fold",
-     .place = Place::kWeights,
-     .summary = "takes layers, or their attention or MLP, out, and fits the matrix before them to what they added; needs "
-                "calibration text",
-     .parameters = kFoldParameters,
-     .parts = kMixersAndMlps,
-     .needs = kStack,
-     .effect = Effect::kLossy,
-     .conflicts = kFolded,
-     .paper = "after Pei et al. 2024, FuseGPT (arXiv 2411.14507)",
-     .writes = true,
-     .example = "L1.attn:fold"},
-    {.name = "units",
-     .place = Place::kWeights,
-     .summary = "takes units of MLPs out whose activations vary least by what they add; needs calibration text",
-     .parameters = kUnitsParameters,
-     .parts = kMlpOnly,
-     .effect = Effect::kLossy,
-     .paper = "after Dutta et al. 2024, VTrans (arXiv 2406.05276)",
-     .writes = true,
-     .example = "L*.mlp:units(share=0.1)"},
     {.name = "tie",
      .place = Place::kWeights,
      .summary = "lets layers share their matrices, each with a difference of low rank",
@@ -268,10 +225,11 @@ constexpr Technique kWritten[] = {
      .example = "L*.mlp:svd(rank=64)"},
 };
 
-constexpr Parameter kShares = {.name = "weights",
-                               .kind = ParameterKind::kText,
-                               .fallback = "equal",
-                               .doc = "a number for each model, as \"0.3,0.7\", of those after --base where there is one"};
+constexpr Parameter kShares = {
+    .name = "weights",
+    .kind = ParameterKind::kText,
+    .fallback = "equal",
+    .doc = "a number for each model, as \"0.3,0.7\", of those after --base where there is one"};
 constexpr Parameter kScale = {.name = "scale",
                               .kind = ParameterKind::kNumber,
                               .fallback = "1",

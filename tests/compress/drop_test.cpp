@@ -44,7 +44,8 @@ TEST_P(DroppedFamily, FilesWithoutPartsRunAsARunWithoutThem) {
   const std::string golden = GetParam();
   const auto model = models::Model::build(golden_folder() / golden, {});
   ASSERT_TRUE(model) << model.error().text();
-  const bool has_mlp = std::ranges::any_of((*model)->layers()[1].parts, [](const auto& part) { return part.role == "mlp"; });
+  const bool has_mlp =
+      std::ranges::any_of((*model)->layers()[1].parts, [](const auto& part) { return part.role == "mlp"; });
   expect_same_as_a_run(golden, "L1:drop");
   if (!has_mlp) return;
   expect_same_as_a_run(golden, "L0.mlp:drop");
@@ -52,8 +53,9 @@ TEST_P(DroppedFamily, FilesWithoutPartsRunAsARunWithoutThem) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DroppedFamily,
-                         testing::Values("gqa", "biases", "gemma2", "gemma3", "gpt2", "gptneox", "stablelm_parallel", "lfm2", "mamba2",
-                                         "mixtral", "phi3", "qwen2moe_mixed", "deepseek_v3", "smollm3"),
+                         testing::Values("gqa", "biases", "gemma2", "gemma3", "gpt2", "gptneox", "stablelm_parallel",
+                                         "lfm2", "mamba2", "mixtral", "phi3", "qwen2moe_mixed", "deepseek_v3",
+                                         "smollm3"),
                          [](const auto& info) { return info.param; });
 
 TEST(Drop, ConvertsAndEncodesWhatIsLeft) {
@@ -79,7 +81,8 @@ TEST(Drop, ClausesNumberTheLayersOfTheSource) {
 
 TEST(Drop, KeepsTheNumbersThatRulesGoBy) {
   const TemporaryFolder temporary;
-  const CompressReport report = written(golden_folder() / "gemma3" / "model.gguf", temporary.path() / "out.gguf", "L1:drop");
+  const CompressReport report =
+      written(golden_folder() / "gemma3" / "model.gguf", temporary.path() / "out.gguf", "L1:drop");
   const auto out = opened(temporary.path() / "out.gguf");
   const auto count = opened(golden_folder() / "gemma3" / "model.gguf").config().at("gemma3.block_count").get<int>();
   EXPECT_EQ(out.config().at("gemma3.block_count").get<int>(), count - 1);
@@ -133,12 +136,9 @@ class DropByScores : public testing::Test {
     const fs::path file = temporary_.path() / "stats.safetensors";
     EXPECT_TRUE(stats::save(statistics_, file));
     core::ThreadPool pool(2);
-    return compress({.model = model_,
-                     .out = temporary_.path() / "out.gguf",
-                     .recipe = recipe,
-                     .statistics = file,
-                     .force = true},
-                    pool, {});
+    return compress(
+        {.model = model_, .out = temporary_.path() / "out.gguf", .recipe = recipe, .statistics = file, .force = true},
+        pool, {});
   }
 
   const fs::path model_ = golden_folder() / "gemma3" / "model.gguf";
@@ -156,7 +156,8 @@ TEST_F(DropByScores, TakesTheLowest) {
   }
   const std::string last = std::to_string(layers_ - 1);
   EXPECT_EQ(chosen("L*.attn:drop(count=1)")->passes.at(0).summary, "dropped attn of layers " + last);
-  EXPECT_EQ(logits_of(temporary_.path() / "out.gguf", "gemma3"), logits_of(model_, "gemma3", "L" + last + ".attn:drop"));
+  EXPECT_EQ(logits_of(temporary_.path() / "out.gguf", "gemma3"),
+            logits_of(model_, "gemma3", "L" + last + ".attn:drop"));
   EXPECT_EQ(chosen("L*.mlp:drop(2)")->passes.at(0).summary, "dropped mlp of layers 0, 1");
   EXPECT_EQ(chosen("L*:drop(count=1)")->passes.at(0).summary, "dropped layers 1");
   EXPECT_EQ(chosen("L*:drop(count=1,units=parts)")->passes.at(0).summary, "dropped attn of layers " + last);

@@ -39,8 +39,7 @@ TEST(Factorize, FindsLapacksSingularValuesAndProducts) {
     const Factors factors = factorize(matrix, weights, {.rank = one.at("rank")});
     const auto singular = one.at("singular").get<std::vector<double>>();
     ASSERT_EQ(factors.singular.size(), singular.size());
-    for (size_t i = 0; i < singular.size(); ++i)
-      EXPECT_NEAR(factors.singular[i], singular[i], 1e-7 * singular[0]) << i;
+    for (size_t i = 0; i < singular.size(); ++i) EXPECT_NEAR(factors.singular[i], singular[i], 1e-7 * singular[0]) << i;
     EXPECT_EQ(factors.first.outputs, one.at("rank").get<int64_t>());
     const auto wanted = one.at("product").get<std::vector<double>>();
     const std::vector<double> product = product_of(factors);
@@ -124,7 +123,8 @@ TEST(Svd, SavesNumbersAndConvertsWithTheRest) {
   written(temporary.path() / "folder", temporary.path() / "again.gguf");
   expect_bytes(opened(temporary.path() / "again.gguf"), files);
   // With a codec for the factors, and layers taken out before.
-  written(golden_folder() / "gemma3" / "model.gguf", temporary.path() / "d.gguf", "L1:drop L*.q:svd(rank=4) L*.attn:f16");
+  written(golden_folder() / "gemma3" / "model.gguf", temporary.path() / "d.gguf",
+          "L1:drop L*.q:svd(rank=4) L*.attn:f16");
   EXPECT_EQ(opened(temporary.path() / "d.gguf").find("blk.0.attn_q.weight.factor_out")->format->name, "f16");
   written(temporary.path() / "d.gguf", temporary.path() / "e.gguf", "L0:drop");
   EXPECT_NE(opened(temporary.path() / "e.gguf").find("blk.0.attn_q.weight.factor_out"), nullptr);

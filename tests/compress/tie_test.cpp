@@ -36,7 +36,8 @@ TEST(Tie, LayersShareTheMeanOfTheirMatrices) {
   const auto before = opened(model);
   const auto after = opened(out);
   const std::string up = "blk.0.ffn_up.weight";
-  EXPECT_EQ(numbers_of(*after.find(up)), mean(numbers_of(*before.find(up)), numbers_of(*before.find("blk.1.ffn_up.weight"))));
+  EXPECT_EQ(numbers_of(*after.find(up)),
+            mean(numbers_of(*before.find(up)), numbers_of(*before.find("blk.1.ffn_up.weight"))));
   EXPECT_EQ(after.find("blk.1.ffn_up.weight"), nullptr);
   EXPECT_NE(after.find("blk.1.ffn_norm.weight"), nullptr) << "norms are each layer's own";
   const auto structure = models::read_structure(after.container(), after.config(), "");
@@ -111,8 +112,9 @@ TEST(Sparse, ClearsTheSmallestOfEachRow) {
   const std::vector<float> groups = numbers_of(*opened(temporary.path() / "groups.gguf").find(name));
   for (size_t i = 0; i < groups.size(); i += 4) EXPECT_GE(std::count(&groups[i], &groups[i] + 4, 0.0F), 2);
   EXPECT_THAT(write(model, temporary.path() / "x.gguf", "L*.mlp:wanda").error().text(), HasSubstr("--stats"));
-  EXPECT_THAT(write(model, temporary.path() / "x.gguf", "L*.mlp:magnitude(share=0.3,pattern=two_of_four)").error().text(),
-              HasSubstr("a share of 0.5"));
+  EXPECT_THAT(
+      write(model, temporary.path() / "x.gguf", "L*.mlp:magnitude(share=0.3,pattern=two_of_four)").error().text(),
+      HasSubstr("a share of 0.5"));
 }
 
 }  // namespace
