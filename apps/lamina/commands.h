@@ -14,6 +14,7 @@ void add_show(CLI::App& app, int& exit_status);
 void add_eval(CLI::App& app, int& exit_status);
 void add_bench(CLI::App& app, int& exit_status);
 void add_compress(CLI::App& app, int& exit_status);
+void add_merge(CLI::App& app, int& exit_status);
 void add_stats(CLI::App& app, int& exit_status);
 void add_pack(CLI::App& app, int& exit_status);
 void add_embed(CLI::App& app, int& exit_status);

@@ -17,6 +17,8 @@ using core::Status;
 
 struct CompressCommand {
   std::string model;
+  std::vector<std::string> others;
+  std::string base;
   std::string recipe;
   std::string statistics;
   std::string out;
@@ -65,6 +67,16 @@ void print_bits(const compress::BitsReport& bits) {
   }
 }
 
+nlohmann::ordered_json passes_json(const compress::CompressReport& report) {
+  nlohmann::ordered_json passes = nlohmann::ordered_json::array();
+  for (const compress::PassReport& pass : report.passes) {
+    nlohmann::ordered_json row{{"clause", pass.clause}, {"seconds", pass.seconds}, {"summary", pass.summary}};
+    if (!pass.details.is_null()) row["details"] = pass.details;
+    passes.push_back(std::move(row));
+  }
+  return passes;
+}
+
 nlohmann::ordered_json to_json(const compress::CompressReport& report, double seconds) {
   nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
   for (const compress::TensorReport& tensor : report.tensors) {
@@ -84,11 +96,20 @@ nlohmann::ordered_json to_json(const compress::CompressReport& report, double se
           {"seconds", seconds},
           {"notes", report.notes},
           {"bits", bits_json(report)},
+          {"passes", passes_json(report)},
           {"tensors", std::move(tensors)}};
 }
 
 Status compress_command(const CompressCommand& command) {
   LAMINA_ASSIGN(const std::filesystem::path model, resolve_model(command.model));
+  compress::MergeSources merge;
+  for (const std::string& other : command.others) {
+    LAMINA_ASSIGN(const std::filesystem::path path, resolve_model(other));
+    merge.others.push_back(path);
+  }
+  if (!command.base.empty()) {
+    LAMINA_ASSIGN(merge.base, resolve_model(command.base));
+  }
   core::ThreadPool pool(command.threads);
   const core::Stopwatch watch;
   std::optional<Progress> bar;
@@ -104,7 +125,8 @@ Status compress_command(const CompressCommand& command) {
                                     .statistics = command.statistics,
                                     .target_bytes = static_cast<int64_t>(command.target_bytes),
                                     .split_bytes = command.split_bytes,
-                                    .force = command.force},
+                                    .force = command.force,
+                                    .merge = std::move(merge)},
                                    pool, progress));
   bar.reset();
   note_all(report.notes);
@@ -113,10 +135,22 @@ Status compress_command(const CompressCommand& command) {
     return {};
   }
   for (const compress::BitsReport& bits : report.bits) print_bits(bits);
+  for (const compress::PassReport& pass : report.passes)
+    fmt::print("{}: {}, {:.1f} s\n", pass.clause, pass.summary, pass.seconds);
   for (const std::string& file : report.files) fmt::print("{}\n", file);
   fmt::print("{} tensors, {} -> {}, {:.1f} s\n", report.tensors.size(), size_text(report.bytes_before),
              size_text(report.bytes), watch.seconds());
   return {};
+}
+
+void add_output_options(CLI::App& command, CompressCommand& options) {
+  command.add_option("-o,--output", options.out, "a .gguf file, or else a folder")->required();
+  command.add_option("--split-bytes", options.split_bytes, "bytes of tensors in one file at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
+  command.add_option("--threads", options.threads, "threads; as many as this process may use by default")
+      ->check(CLI::Range(1, 256));
+  command.add_flag("--force", options.force, "replace the output if it exists");
+  add_json_option(command, options.json);
 }
 
 }  // namespace
@@ -124,34 +158,53 @@ Status compress_command(const CompressCommand& command) {
 void add_compress(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<CompressCommand>();
   CLI::App* command = add_command(
-      app, "compress", "write a model in another container or with smaller weights",
+      app, "compress", "write a model in another container, with smaller weights or fewer layers",
       "  lamina compress model.gguf -o folder                        (converts; a folder to .gguf likewise)\n"
       "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" -o model.gguf\n"
       "  lamina compress folder --recipe \"L*:q4_k embed:q6_k\" --stats folder.stats.safetensors -o model.gguf\n"
       "  lamina compress folder --recipe \"L*:gptq+q3_k embed:q6_k\" --stats folder.stats.safetensors -o model.gguf\n"
       "  lamina compress folder --recipe \"L*:bits embed:q6_k\" --target-bytes 60M --stats folder.stats.safetensors -o "
       "model.gguf\n"
+      "  lamina compress folder --recipe \"L*.attn:drop(count=4) L*:q4_k\" --stats folder.stats.safetensors -o "
+      "model.gguf\n"
       "  lamina compress folder --recipe \"L*.attn:q8_0 L*.mlp:q4_k\" -o model.gguf --split-bytes 2000000000");
   command
       ->add_option("MODEL", options->model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")
       ->required();
-  command->add_option("--recipe", options->recipe, "codecs of the weights; see `lamina techniques`");
+  command->add_option("--recipe", options->recipe,
+                      "codecs of the weights and what else to change; see `lamina techniques`");
   command
-      ->add_option("--stats", options->statistics, "what `lamina stats` saw of this model; searches weigh errors by it")
+      ->add_option("--stats", options->statistics,
+                   "what `lamina stats` saw of this model, which searches and choices go by")
       ->check(CLI::ExistingFile);
-  command->add_option("-o,--output", options->out, "a .gguf file, or else a folder")->required();
   command
       ->add_option("--target-bytes", options->target_bytes,
                    "bytes of all tensors at most, as 60M; for a recipe with bits, as \"L*:bits embed:q6_k\"")
       ->transform(CLI::AsSizeValue(true))
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 50));
-  command->add_option("--split-bytes", options->split_bytes, "bytes of tensors in one file at most")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
-  command->add_option("--threads", options->threads, "threads; as many as this process may use by default")
-      ->check(CLI::Range(1, 256));
-  command->add_flag("--force", options->force, "replace the output if it exists");
-  add_json_option(*command, options->json);
+  add_output_options(*command, *options);
   command->callback([options, &exit_status] { exit_status = exit_status_of(compress_command(*options)); });
+}
+
+void add_merge(CLI::App& app, int& exit_status) {
+  auto options = std::make_shared<CompressCommand>();
+  auto models = std::make_shared<std::vector<std::string>>();
+  CLI::App* command =
+      add_command(app, "merge", "make one model of several of the same shape",
+                  "  lamina merge a b -o mean                                        (the mean of all numbers)\n"
+                  "  lamina merge a b --recipe \"merge:slerp(t=0.3)\" -o between\n"
+                  "  lamina merge a b c --base origin --recipe \"merge:ties(density=0.2) L*:q4_k\" -o merged.gguf");
+  command->add_option("MODELS", *models, "files, folders or names in the store; the first gives settings and tokenizer")
+      ->required()
+      ->expected(2, 64);
+  command->add_option("--base", options->base, "what the others were trained from: differences are taken from it");
+  command->add_option("--recipe", options->recipe, "how to merge, and codecs; see `lamina techniques`");
+  add_output_options(*command, *options);
+  command->callback([options, models, &exit_status] {
+    options->model = models->front();
+    options->others.assign(models->begin() + 1, models->end());
+    exit_status = exit_status_of(compress_command(*options));
+  });
 }
 
 }  // namespace lamina::app

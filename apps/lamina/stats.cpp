@@ -7,8 +7,8 @@
 #include "lamina/commands.h"
 #include "lamina/progress.h"
 #include "lamina/session.h"
+#include "lamina/stats_table.h"
 #include "lamina/store.h"
-#include "lamina/table.h"
 #include "stats/collector.h"
 #include "stats/sensitivity.h"
 
@@ -65,38 +65,14 @@ Result<stats::Statistics> read_text(const StatsOptions& options, Session& sessio
   return found;
 }
 
-double mean(double sum, int64_t rows) {
-  return rows > 0 ? sum / static_cast<double>(rows) : 0;
-}
-
 nlohmann::ordered_json to_json(const stats::Statistics& statistics, const std::string& out) {
-  nlohmann::ordered_json parts = nlohmann::ordered_json::array();
-  for (const stats::PartStats& part : statistics.parts) {
-    parts.push_back({{"layer", part.layer},
-                     {"part", part.role},
-                     {"cosine", mean(part.cosine, part.rows)},
-                     {"contribution", mean(part.contribution, part.rows)},
-                     {"length_before", mean(part.length_before, part.rows)},
-                     {"length_after", mean(part.length_after, part.rows)}});
-  }
   return {{"file", out},
           {"model", statistics.model},
           {"texts", statistics.texts},
           {"tokens", statistics.tokens},
           {"tensors", statistics.matrices.size()},
           {"grams", statistics.grams.size()},
-          {"parts", std::move(parts)}};
-}
-
-void print_parts(const stats::Statistics& statistics) {
-  Table table({">LAYER", "PART", ">COSINE", ">ADDS", ">LENGTH BEFORE", ">AFTER"});
-  for (const stats::PartStats& part : statistics.parts) {
-    table.add({std::to_string(part.layer), part.role, fmt::format("{:.4f}", mean(part.cosine, part.rows)),
-               fmt::format("{:.3f}", mean(part.contribution, part.rows)),
-               fmt::format("{:.2f}", mean(part.length_before, part.rows)),
-               fmt::format("{:.2f}", mean(part.length_after, part.rows))});
-  }
-  fmt::print("{}", table.text());
+          {"parts", parts_json(statistics)}};
 }
 
 Status stats_command(const StatsOptions& options) {
@@ -123,7 +99,7 @@ Status stats_command(const StatsOptions& options) {
     print_json(to_json(*all, out));
     return {};
   }
-  print_parts(*all);
+  fmt::print("{}", parts_text(*all));
   fmt::print("{}\n{} tokens, {} tensors", out, count_text(all->tokens), all->matrices.size());
   if (options.gram) fmt::print(", {} Gram matrices", all->grams.size());
   fmt::print("\n");

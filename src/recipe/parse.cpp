@@ -142,7 +142,7 @@ std::optional<Place> place_of(std::string_view word) {
 
 Result<Where> Parser::where() {
   static constexpr std::string_view kAllowed =
-      "a layer selector (L*, L0-3, L20,22) or one of route, kv, prefill, decode, draft, head, embed";
+      "a layer selector (L*, L0-3, L20,22) or one of route, kv, prefill, decode, draft, head, embed, merge";
   Where result;
   result.position = cursor_.position();
   result.part_position = result.position;

@@ -124,6 +124,11 @@ Status apply_exit(const Application& use, RunPlan& plan) {
 
 Status apply_drop(const Application& use, RunPlan& plan) {
   const Where& where = use.clause.where;
+  if (const Argument* count = find_argument(use.technique, use.step, "count");
+      count != nullptr && count->value.integer > 0) {
+    return fail(ErrorCode::kUnsupported, error_place(use.step.position),
+                "drop with a count chooses by statistics when a model is written: `lamina compress --stats`");
+  }
   std::vector<bool> selected(static_cast<size_t>(use.facts.layers));
   for (const LayerRange& written : where.layers) {
     LAMINA_ASSIGN(const LayerRange range, close_range(written, use.facts));
@@ -257,7 +262,8 @@ Status check_runs(const Recipe& recipe) {
     for (const Step& step : clause.steps) {
       if (!find_technique(clause.where.place, step.technique)->writes) continue;
       return fail(ErrorCode::kUnsupported, error_place(step.position),
-                  "{} changes what a file holds; `lamina compress` carries it out", step.technique);
+                  "{} changes what a file holds; `lamina {}` carries it out", step.technique,
+                  clause.where.place == Place::kMerge ? "merge" : "compress");
     }
   }
   return {};

@@ -80,8 +80,8 @@ bool Step::operator==(const Step& other) const {
 }
 
 std::string_view place_name(Place place) {
-  static constexpr std::array<std::string_view, kPlaces> kNames{"weights", "route", "kv",   "prefill",
-                                                                "decode",  "draft", "head", "embed"};
+  static constexpr std::array<std::string_view, kPlaces> kNames{"weights", "route", "kv",    "prefill", "decode",
+                                                                "draft",   "head",  "embed", "merge"};
   return kNames[static_cast<size_t>(place)];
 }
 

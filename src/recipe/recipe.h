@@ -27,11 +27,11 @@ struct Position {
 };
 
 /// The parts of a run that a clause can change.
-enum class Place { kWeights, kRoute, kKv, kPrefill, kDecode, kDraft, kHead, kEmbed };
-inline constexpr int kPlaces = 8;
+enum class Place { kWeights, kRoute, kKv, kPrefill, kDecode, kDraft, kHead, kEmbed, kMerge };
+inline constexpr int kPlaces = 9;
 
-/// "weights", "route", "kv", "prefill", "decode", "draft", "head", "embed". All but the first are the words of the
-/// language; weights are chosen by a layer selector.
+/// "weights", "route", "kv", "prefill", "decode", "draft", "head", "embed", "merge". All but the first are the words of
+/// the language; weights are chosen by a layer selector.
 std::string_view place_name(Place place);
 
 /// Layers first..last, both included. last == kOpen: to the model's last layer. `beside`: one layer, which reads the

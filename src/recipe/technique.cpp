@@ -279,15 +279,222 @@ constexpr Technique kBits = {
     .writes = true,
     .example = "L*:bits(avg=4.5)"};
 
+constexpr std::string_view kScores[] = {"cosine", "contribution", "length"};
+constexpr std::string_view kOrders[] = {"lowest", "run"};
+constexpr std::string_view kUnits[] = {"layers", "parts"};
+constexpr Parameter kDropParameters[] = {
+    {.name = "count",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = kMaxLayerIndex,
+     .fallback = "0",
+     .doc = "how many of what is selected, chosen by statistics when a model is written; 0: all of it"},
+    {.name = "by",
+     .kind = ParameterKind::kWord,
+     .fallback = "cosine",
+     .words = kScores,
+     .doc = "what is chosen by, the lowest first: one minus the cosine of the stream before and after, the length of "
+            "what is added beside the stream's, or the change of the stream's length"},
+    {.name = "order",
+     .kind = ParameterKind::kWord,
+     .fallback = "lowest",
+     .words = kOrders,
+     .doc = "the lowest scores wherever they are, or the run of neighbours with the lowest sum"},
+    {.name = "units",
+     .kind = ParameterKind::kWord,
+     .fallback = "layers",
+     .words = kUnits,
+     .doc = "what a selector of whole layers counts: layers, or their attentions and MLPs in one list"},
+};
+
 constexpr Technique kDrop = {
     .name = "drop",
     .place = Place::kWeights,
-    .summary = "leaves layers, or only their attention or MLP, out of the run",
+    .summary = "leaves layers, or only their attention or MLP, out of the run, or out of a file that is written",
+    .parameters = kDropParameters,
     .parts = kLayerOrSublayer,
     .needs = kStack,
     .effect = Effect::kLossy,
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
     .example = "L0.attn:drop"};
+
+constexpr Parameter kSvdParameters[] = {
+    {.name = "rank",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = 1 << 20,
+     .fallback = "0",
+     .doc = "columns of the first factor; 0: as energy says"},
+    {.name = "energy",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .fallback = "0",
+     .doc = "the least rank that keeps this share of the squared singular values; 0: as rank says"},
+};
+
+constexpr std::string_view kInits[] = {"average", "first", "step"};
+constexpr Parameter kTieParameters[] = {
+    {.name = "rank",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = 1 << 20,
+     .fallback = "0",
+     .doc = "columns of the factors by which each layer differs from the shared matrices; 0: by none"},
+    {.name = "unique",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = kMaxLayerIndex,
+     .fallback = "1",
+     .doc = "how many sets of matrices the layers use in turn, as a loop of so many layers does"},
+    {.name = "init",
+     .kind = ParameterKind::kWord,
+     .fallback = "average",
+     .words = kInits,
+     .doc = "what a set is made of: the mean of its layers, the first of them, or layers at equal steps"},
+};
+constexpr std::string_view kMixersAndMlps[] = {"", "attn", "mlp"};
+
+constexpr std::string_view kPatterns[] = {"rows", "two_of_four"};
+constexpr Parameter kSparseParameters[] = {
+    {.name = "share",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 0.99,
+     .fallback = "0.5",
+     .doc = "of the numbers of each row, how many become 0"},
+    {.name = "pattern",
+     .kind = ParameterKind::kWord,
+     .fallback = "rows",
+     .words = kPatterns,
+     .doc = "anywhere in a row, or two of every four neighbours"},
+};
+constexpr Conflict kSparse[] = {{Place::kWeights, "magnitude", "either chooses the numbers that become 0"},
+                                {Place::kWeights, "svd", "factors of a matrix do not keep its zeros"},
+                                {Place::kWeights, "tie", "shared matrices and their factors do not keep its zeros"}};
+constexpr Parameter kFoldParameters[] = {
+    {.name = "ridge",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .fallback = "0.01",
+     .doc = "share of the mean square of inputs that is added to each one's, against fits to chance"},
+};
+constexpr Conflict kFactored[] = {{Place::kWeights, "svd", "a matrix has one pair of factors"}};
+
+/// What changes the numbers of a file.
+constexpr Technique kWritten[] = {
+    {.name = "tie",
+     .place = Place::kWeights,
+     .summary = "lets layers share their matrices, each with a difference of low rank",
+     .parameters = kTieParameters,
+     .parts = kMixersAndMlps,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kFactored,
+     .paper = "Bae et al. 2024, Relaxed Recursive Transformers (arXiv 2410.20672)",
+     .writes = true,
+     .example = "L0-1.mlp:tie(rank=16)"},
+    {.name = "magnitude",
+     .place = Place::kWeights,
+     .summary = "sets the smallest numbers of each row to 0",
+     .parameters = kSparseParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .conflicts = std::span(kSparse).subspan<1>(),
+     .paper = "Han et al. 2015 (arXiv 1506.02626)",
+     .writes = true,
+     .example = "L*.mlp:magnitude"},
+    {.name = "wanda",
+     .place = Place::kWeights,
+     .summary = "sets the numbers of each row to 0 that weigh least by their inputs; needs statistics",
+     .parameters = kSparseParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .conflicts = kSparse,
+     .paper = "Sun et al. 2023, Wanda (arXiv 2306.11695)",
+     .writes = true,
+     .example = "L*.mlp:wanda"},
+
+    {.name = "svd",
+     .place = Place::kWeights,
+     .summary = "writes a matrix as the product of two thinner ones, weighed by its inputs' squares where statistics "
+                "have them",
+     .parameters = kSvdParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .paper = "Kaushal et al. 2023, LORD (arXiv 2309.14021)",
+     .writes = true,
+     .example = "L*.mlp:svd(rank=64)"},
+};
+
+constexpr Parameter kShares = {
+    .name = "weights",
+    .kind = ParameterKind::kText,
+    .fallback = "equal",
+    .doc = "a number for each model, as \"0.3,0.7\", of those after --base where there is one"};
+constexpr Parameter kScale = {.name = "scale",
+                              .kind = ParameterKind::kNumber,
+                              .fallback = "1",
+                              .doc = "what the sum of differences from the base is multiplied by"};
+constexpr Parameter kDensity = {.name = "density",
+                                .kind = ParameterKind::kNumber,
+                                .minimum = 0.001,
+                                .maximum = 1,
+                                .fallback = "0.5",
+                                .doc = "share of the differences from the base that is kept"};
+constexpr Parameter kLinearParameters[] = {kShares};
+constexpr Parameter kSlerpParameters[] = {{.name = "t",
+                                           .kind = ParameterKind::kNumber,
+                                           .minimum = 0,
+                                           .maximum = 1,
+                                           .fallback = "0.5",
+                                           .doc = "the way from the first model to the second"}};
+constexpr Parameter kArithmeticParameters[] = {kShares, kScale};
+constexpr Parameter kTiesParameters[] = {kDensity, kShares, kScale};
+constexpr Parameter kDareParameters[] = {kDensity,
+                                         kShares,
+                                         kScale,
+                                         {.name = "seed",
+                                          .kind = ParameterKind::kInteger,
+                                          .minimum = 0,
+                                          .maximum = 1e15,
+                                          .fallback = "1",
+                                          .doc = "of the choice which differences are kept"}};
+
+constexpr std::string_view kOneMerge = "models are merged in one way";
+constexpr Conflict kOtherMerges[] = {{Place::kMerge, "linear", kOneMerge},
+                                     {Place::kMerge, "slerp", kOneMerge},
+                                     {Place::kMerge, "arithmetic", kOneMerge},
+                                     {Place::kMerge, "ties", kOneMerge},
+                                     {Place::kMerge, "dare", kOneMerge}};
+
+constexpr Technique merge_row(std::string_view name, std::string_view summary, std::span<const Parameter> parameters,
+                              std::string_view example, std::string_view paper) {
+  return {.name = name,
+          .place = Place::kMerge,
+          .summary = summary,
+          .parameters = parameters,
+          .effect = Effect::kLossy,
+          .conflicts = kOtherMerges,
+          .paper = paper,
+          .writes = true,
+          .example = example};
+}
+
+/// How `lamina merge` makes one model of several.
+constexpr Technique kMerges[] = {
+    merge_row("linear", "the weighted mean of models", kLinearParameters, "merge:linear",
+              "Wortsman et al. 2022, Model soups (arXiv 2203.05482)"),
+    merge_row("slerp", "a point on the arc between two models, matrix by matrix", kSlerpParameters, "merge:slerp",
+              "Shoemake 1985"),
+    merge_row("arithmetic", "a base and the sum of the models' differences from it", kArithmeticParameters,
+              "merge:arithmetic", "Ilharco et al. 2022, Task arithmetic (arXiv 2212.04089)"),
+    merge_row("ties", "a base and the models' largest differences from it, where most of them agree in sign",
+              kTiesParameters, "merge:ties(density=0.2)", "Yadav et al. 2023, TIES (arXiv 2306.01708)"),
+    merge_row("dare", "a base and differences from it of which a random share is kept and enlarged", kDareParameters,
+              "merge:dare(density=0.3)", "Yu et al. 2023, DARE (arXiv 2311.03099)"),
+};
 
 constexpr Technique kRunTechniques[] = {
     {.name = "list",
@@ -382,15 +589,18 @@ constexpr Technique kRunTechniques[] = {
 
 // The rows stand in the order of their places.
 constexpr auto kTechniques = [] {
-  std::array<Technique, 3 + std::size(kRunTechniques) + 3 * kFormats.size()> all{};
+  std::array<Technique, 3 + std::size(kWritten) + std::size(kRunTechniques) + 3 * kFormats.size() + std::size(kMerges)>
+      all{};
   size_t count = 0;
   all[count++] = kDrop;
   all[count++] = kGptq;
   all[count++] = kBits;
+  for (const Technique& technique : kWritten) all[count++] = technique;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kWeights>(format, format.layers);
   for (const Technique& technique : kRunTechniques) all[count++] = technique;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kHead>(format, format.head);
   for (const Format& format : kFormats) all[count++] = format_row<Place::kEmbed>(format, format.embed);
+  for (const Technique& technique : kMerges) all[count++] = technique;
   return all;
 }();
 

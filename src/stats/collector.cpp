@@ -88,9 +88,9 @@ Collector::Place Collector::place_of(const layers::Linear& linear) {
     place = {.tensor = i, .matrix = at / own.bytes()};
     MatrixStats& stats = matrices_[i];
     const auto matrices = static_cast<size_t>(std::max<int64_t>(whole.bytes() / own.bytes(), 1));
-    stats.inputs = linear.inputs();
+    stats.inputs = linear.columns();
     stats.rows.resize(matrices);
-    stats.squares.resize(matrices * static_cast<size_t>(linear.inputs()));
+    stats.squares.resize(matrices * static_cast<size_t>(linear.columns()));
     break;
   }
   places_[&linear] = place;
