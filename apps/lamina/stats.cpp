@@ -8,6 +8,7 @@
 #include "lamina/session.h"
 #include "lamina/stats_table.h"
 #include "lamina/store.h"
+#include "lamina/table.h"
 #include "stats/collector.h"
 
 namespace lamina::app {
