@@ -9,6 +9,7 @@
 #include "lamina/session.h"
 #include "lamina/stats_table.h"
 #include "lamina/store.h"
+#include "lamina/table.h"
 #include "stats/collector.h"
 #include "stats/sensitivity.h"
 

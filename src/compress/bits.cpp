@@ -413,12 +413,11 @@ Result<std::map<std::string, const codec::Codec*>> choose_bits(const BitsInput& 
   return out;
 }
 
-bool bits_selects(const recipe::Recipe& recipe, int layers, const Piece& piece) {
-  if (!piece.matrix) return false;
+bool bits_selects(const recipe::Recipe& recipe, int layers, const layers::WeightPlace& place) {
   return std::ranges::any_of(recipe.clauses, [&](const recipe::Clause& clause) {
     return clause.where.place == recipe::Place::kWeights &&
            std::ranges::find(clause.steps, "bits", &recipe::Step::technique) != clause.steps.end() &&
-           selects(clause.where, piece.layer, piece.role, piece.key, layers);
+           selects(clause.where, place.layer, place.role, place.key, layers);
   });
 }
 

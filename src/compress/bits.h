@@ -9,6 +9,7 @@
 #include "compress/output_tensor.h"
 #include "core/result.h"
 #include "core/thread_pool.h"
+#include "layers/weight_codecs.h"
 #include "recipe/recipe.h"
 #include "stats/statistics.h"
 
@@ -57,7 +58,7 @@ struct BitsInput {
 core::Result<std::map<std::string, const codec::Codec*>> choose_bits(const BitsInput& input,
                                                                      std::vector<BitsReport>& reports);
 
-/// Whether the recipe has a `bits` clause that selects such a matrix.
-bool bits_selects(const recipe::Recipe& recipe, int layers, const Piece& piece);
+/// Whether the recipe has a `bits` clause that selects matrices of that place.
+bool bits_selects(const recipe::Recipe& recipe, int layers, const layers::WeightPlace& place);
 
 }  // namespace lamina::compress
