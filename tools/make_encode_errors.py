@@ -19,7 +19,7 @@ from gguf.quants import dequantize
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "codec"
 COLUMNS = 1024
-CODECS = ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"]
+CODECS = ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4", "iq3_s", "iq3_xxs", "iq2_s"]
 
 
 def rows():

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 #include <memory>
 
 #include "lamina/commands.h"
+#include "lamina/draft.h"
 #include "lamina/profile.h"
 #include "lamina/session.h"
 #include "run/machine.h"
@@ -29,6 +32,7 @@ struct BenchOptions {
   std::vector<int64_t> depth{0};
   std::vector<int32_t> batch{1};
   int rounds = 5;
+  std::string text;
   bool profile = false;
   std::string trace;
 
@@ -52,8 +56,9 @@ struct Row {
   double median_tps = 0;
   double min_tps = 0;
   double max_tps = 0;
-  std::optional<double> bandwidth_share;  ///< of generating alone
+  std::optional<double> bandwidth_share;  ///< of generating alone, a token a step
   double peak_share = 0;
+  std::optional<run::DraftCounts> drafts{};
 };
 
 /// The rounds that were run with a profile, in turn with those that were not.
@@ -87,9 +92,10 @@ Result<std::vector<Test>> list_tests(const BenchOptions& options) {
 
 /// What all tests need together; -d 0 and --ctx leave as much room as the longest test takes.
 Result<SessionNeeds> needs_of(std::span<const Test> tests, const CommonOptions& common, const models::Model& model) {
-  SessionNeeds needs{.context = 1, .sequences = 1, .max_rows = kStepRows, .tokenizer = false};
+  SessionNeeds needs{.context = 1, .sequences = 1, .max_rows = kStepRows, .tokenizer = false, .drafts = true};
   for (const Test& test : tests) {
-    needs.context = std::max(needs.context, test.depth + test.tokens);
+    // A text that is written has a first token before, and one after.
+    needs.context = std::max(needs.context, std::max(test.depth, int64_t{test.prompt ? 0 : 1}) + test.tokens);
     needs.sequences = std::max(needs.sequences, test.batch);
   }
   needs.max_rows = std::max<int64_t>(needs.max_rows, needs.sequences);
@@ -173,27 +179,107 @@ class Feeder {
   uint64_t drawn_ = 0;
 };
 
+/// What texts that are written have before.
+class Texts {
+ public:
+  explicit Texts(int64_t vocabulary) : vocabulary_(vocabulary) {}
+
+  /// From now on, the tokens of a file.
+  Status read(const std::string& path, const text::Tokenizer& tokenizer) {
+    LAMINA_ASSIGN(const std::string text, read_file(path));
+    LAMINA_ASSIGN(tokens_, tokenizer.encode(text, {.add_special = false, .parse_special = false}));
+    place_ = path;
+    return {};
+  }
+  bool from_file() const { return !place_.empty(); }
+
+  /// The first `count`; without a file, random ones.
+  Result<std::vector<int32_t>> first(int64_t count) const {
+    if (from_file() && std::ssize(tokens_) < count) {
+      return fail(ErrorCode::kInvalid, place_, "{} tokens; {} wanted by -d", tokens_.size(), count);
+    }
+    std::vector<int32_t> tokens(tokens_.begin(), tokens_.begin() + (from_file() ? count : 0));
+    while (std::ssize(tokens) < count)
+      tokens.push_back(static_cast<int32_t>(run::random_bits(0, tokens.size()) % static_cast<uint64_t>(vocabulary_)));
+    return tokens;
+  }
+
+ private:
+  int64_t vocabulary_;
+  std::string place_;
+  std::vector<int32_t> tokens_;
+};
+
+/// Lets the model write on from a text, in several sequences at once, as `run` would: the likeliest token each time.
+class Author {
+ public:
+  Author(Session& session, std::vector<int32_t> prompt) : session_(session), prompt_(std::move(prompt)) {}
+  ~Author() {
+    for (const cache::SequenceId sequence : sequences_) session_.runner->close(sequence);
+  }
+  Author(const Author&) = delete;
+  Author& operator=(const Author&) = delete;
+
+  Status open(int32_t batch) {
+    for (int32_t i = 0; i < batch; ++i) {
+      LAMINA_ASSIGN(const cache::SequenceId sequence, session_.runner->open());
+      sequences_.push_back(sequence);
+    }
+    return {};
+  }
+
+  /// Seconds that `tokens` tokens of each sequence take after its first one.
+  Result<double> write(int64_t tokens) {
+    run::Engine engine(*session_.runner, nullptr, session_.speculation.get());
+    for (const cache::SequenceId sequence : sequences_) {
+      LAMINA_CHECK_OK(engine.submit({.prompt = prompt_,
+                                     .sampling = {.temperature = 0},
+                                     .max_tokens = tokens + 1,
+                                     .stops = {},
+                                     .ignore_end = true,
+                                     .sink = {}},
+                                    sequence));
+    }
+    while (written(engine, true) == 0) LAMINA_CHECK_OK(engine.step());
+    const int64_t before = written(engine, false);
+    const core::Stopwatch watch;
+    LAMINA_CHECK_OK(engine.finish());
+    const int64_t after = written(engine, false);
+    return watch.seconds() * static_cast<double>(tokens * std::ssize(sequences_)) /
+           static_cast<double>(std::max<int64_t>(1, after - before));
+  }
+
+ private:
+  /// Tokens of all sequences, or of the one that has the fewest.
+  int64_t written(const run::Engine& engine, bool fewest) const {
+    int64_t sum = 0;
+    int64_t least = prompt_.empty() ? 0 : std::numeric_limits<int64_t>::max();
+    for (size_t i = 0; i < sequences_.size(); ++i) {
+      const int64_t count = std::ssize(engine.result(i).tokens);
+      sum += count;
+      least = std::min(least, count);
+    }
+    return fewest ? least : sum;
+  }
+
+  Session& session_;
+  std::vector<int32_t> prompt_;
+  std::vector<cache::SequenceId> sequences_;
+};
+
 /// Of every timed round: tokens per second, and the bytes per second that memory gave just before and after it.
 struct Rounds {
   std::vector<double> rates;
   std::vector<double> reads;
 };
 
+/// Seconds that a round of so many tokens takes, recorded in a profile unless that is null.
+using TimeRound = std::function<Result<double>(int64_t tokens, layers::Profile* profile)>;
+
 /// Times rounds, after one that is not timed. With a profile, each round is run a second time for it.
-Result<Rounds> time_rounds(run::Runner& runner, const Test& test, int rounds, run::ReadMeter& meter,
+Result<Rounds> time_rounds(const TimeRound& time_round, const Test& test, int rounds, run::ReadMeter& meter,
                            Profiled* profiled) {
-  Feeder feeder(runner, test.batch);
-  LAMINA_CHECK_OK(feeder.open(test.batch));
-  LAMINA_CHECK_OK(feeder.read(test.depth));
   Rounds out;
-  const auto time_round = [&](int64_t tokens, layers::Profile* profile) -> Result<double> {
-    LAMINA_CHECK_OK(feeder.rewind(test.depth));
-    runner.set_profile(profile);
-    const core::Stopwatch watch;
-    LAMINA_CHECK_OK(test.prompt ? feeder.read(tokens) : feeder.generate(tokens));
-    runner.set_profile(nullptr);
-    return watch.seconds();
-  };
   const auto rate = [&](double seconds) { return static_cast<double>(test.tokens * test.batch) / seconds; };
   const int64_t warm_up = std::min<int64_t>(test.tokens, test.prompt ? kStepRows : 8);
   for (int round = 0; round < rounds; ++round) {
@@ -208,6 +294,45 @@ Result<Rounds> time_rounds(run::Runner& runner, const Test& test, int rounds, ru
     profiled->seconds += profiled_seconds;
   }
   return out;
+}
+
+/// Rounds of tokens that nobody chose.
+Result<Rounds> time_fed(run::Runner& runner, const Test& test, int rounds, run::ReadMeter& meter, Profiled* profiled) {
+  Feeder feeder(runner, test.batch);
+  LAMINA_CHECK_OK(feeder.open(test.batch));
+  LAMINA_CHECK_OK(feeder.read(test.depth));
+  const TimeRound time_round = [&](int64_t tokens, layers::Profile* profile) -> Result<double> {
+    LAMINA_CHECK_OK(feeder.rewind(test.depth));
+    runner.set_profile(profile);
+    const core::Stopwatch watch;
+    LAMINA_CHECK_OK(test.prompt ? feeder.read(tokens) : feeder.generate(tokens));
+    runner.set_profile(nullptr);
+    return watch.seconds();
+  };
+  return time_rounds(time_round, test, rounds, meter, profiled);
+}
+
+/// Rounds of text that the model writes.
+Result<Rounds> time_written(Session& session, const Texts& texts, const Test& test, int rounds, run::ReadMeter& meter,
+                            Profiled* profiled) {
+  LAMINA_ASSIGN(std::vector<int32_t> prompt, texts.first(std::max<int64_t>(1, test.depth)));
+  Author author(session, std::move(prompt));
+  LAMINA_CHECK_OK(author.open(test.batch));
+  const TimeRound time_round = [&](int64_t tokens, layers::Profile* profile) -> Result<double> {
+    session.runner->set_profile(profile);
+    auto seconds = author.write(tokens);
+    session.runner->set_profile(nullptr);
+    return seconds;
+  };
+  return time_rounds(time_round, test, rounds, meter, profiled);
+}
+
+run::DraftCounts since(const run::DraftCounts& now, const run::DraftCounts& before) {
+  return {.drafted = now.drafted - before.drafted,
+          .accepted = now.accepted - before.accepted,
+          .steps = now.steps - before.steps,
+          .plain = now.plain - before.plain,
+          .seconds = now.seconds - before.seconds};
 }
 
 double median(std::vector<double> values) {
@@ -235,14 +360,16 @@ double least_seconds(const Test& test, const run::RouteCost& cost, const run::Ma
          operations(cost.layers.float32, cost.head.float32) / peaks.float32;
 }
 
-Row make_row(const Test& test, const Rounds& rounds, const run::RouteCost& cost, const run::MachinePeaks& peaks) {
+Row make_row(const Test& test, const Rounds& rounds, const run::RouteCost& cost, const run::MachinePeaks& peaks,
+             const std::optional<run::DraftCounts>& drafts) {
   Row row{.test = test,
           .median_tps = median(rounds.rates),
           .min_tps = std::ranges::min(rounds.rates),
           .max_tps = std::ranges::max(rounds.rates),
-          .bandwidth_share = {}};
+          .bandwidth_share = {},
+          .drafts = drafts};
   const double seconds = static_cast<double>(test.tokens * test.batch) / row.median_tps;
-  if (!test.prompt) {
+  if (!test.prompt && !drafts) {
     std::vector<double> shares;
     for (size_t i = 0; i < rounds.rates.size(); ++i)
       shares.push_back(step_bytes(test, cost) * rounds.rates[i] / test.batch / rounds.reads[i]);
@@ -267,6 +394,7 @@ nlohmann::ordered_json json_of(const Row& row, const Session& session, const Ben
                              {"isa", isa},
                              {"recipe", options.common.recipe}};
   if (row.bandwidth_share) out["bandwidth_share"] = *row.bandwidth_share;
+  if (row.drafts) out["draft"] = draft_json(*row.drafts);
   return out;
 }
 
@@ -285,6 +413,7 @@ void print_row(const Row& row) {
       row.bandwidth_share ? fmt::format("{:.1f} %", 100 * *row.bandwidth_share) : std::string("-");
   fmt::print("{:<10} {:>7} {:>6} {:>10.1f} {:>10.1f} {:>10.1f} {:>10} {:>4.1f} %\n", row.test.name(), row.test.depth,
              row.test.batch, row.median_tps, row.min_tps, row.max_tps, bandwidth, 100 * row.peak_share);
+  if (row.drafts) fmt::print("  {}\n", draft_text(*row.drafts));
   std::fflush(stdout);
 }
 
@@ -313,9 +442,15 @@ void print_profiled(const Test& test, const std::vector<double>& rates, const Pr
 
 Status bench_command(const BenchOptions& options) {
   LAMINA_ASSIGN(const std::vector<Test> tests, list_tests(options));
-  LAMINA_ASSIGN(Session session, prepare_session(options.common, false));
+  LAMINA_ASSIGN(Session session, prepare_session(options.common, !options.text.empty()));
   LAMINA_ASSIGN(const SessionNeeds needs, needs_of(tests, options.common, *session.model));
   LAMINA_CHECK_OK(start_session(session, options.common, needs));
+  LAMINA_ASSIGN(session.speculation, open_speculation(session, options.common));
+  Texts texts(session.model->vocabulary());
+  if (!options.text.empty()) LAMINA_CHECK_OK(texts.read(options.text, *session.tokenizer));
+  for (const Test& test : tests) {
+    if (!test.prompt) LAMINA_CHECK_OK(texts.first(std::max<int64_t>(1, test.depth)));
+  }
   LAMINA_ASSIGN(run::ReadMeter meter, run::ReadMeter::create(*session.pool));
   const run::MachinePeaks peaks = run::measure_peaks(*session.pool, meter);
   const run::RouteCost cost = run::route_cost(*session.runner);
@@ -324,9 +459,14 @@ Status bench_command(const BenchOptions& options) {
   Trace trace;
   for (const Test& test : tests) {
     Profiled profiled;
-    LAMINA_ASSIGN(const Rounds rounds,
-                  time_rounds(*session.runner, test, options.rounds, meter, options.profiled() ? &profiled : nullptr));
-    const Row row = make_row(test, rounds, cost, peaks);
+    Profiled* profile = options.profiled() ? &profiled : nullptr;
+    const bool writes = !test.prompt && (session.speculation || texts.from_file());
+    const run::DraftCounts before = session.speculation ? session.speculation->counts() : run::DraftCounts{};
+    LAMINA_ASSIGN(const Rounds rounds, writes ? time_written(session, texts, test, options.rounds, meter, profile)
+                                              : time_fed(*session.runner, test, options.rounds, meter, profile));
+    std::optional<run::DraftCounts> drafts;
+    if (writes && session.speculation) drafts = since(session.speculation->counts(), before);
+    const Row row = make_row(test, rounds, cost, peaks, drafts);
     rows.push_back(json_of(row, session, options, cost.isa));
     if (!options.common.json) print_row(row);
     trace.add(fmt::format("{} d{} b{}", test.name(), test.depth, test.batch), profiled.profile);
@@ -372,6 +512,10 @@ void add_bench(CLI::App& app, int& exit_status) {
       ->allow_extra_args(false)
       ->check(CLI::Range(1, 4096));
   command->add_option("-r", options->rounds, "timed rounds of each test")->check(CLI::Range(1, 10000));
+  command->add_option(
+      "--text", options->text,
+      "what the cache holds is the begin of this text (-d tokens of it, at least one), and generating is "
+      "writing on from there: for drafts, whose speed depends on the text");
   add_profile_options(*command, options->profile, options->trace);
   command->callback([options, &exit_status] { exit_status = exit_status_of(bench_command(*options)); });
 }

@@ -86,7 +86,7 @@ class Chat {
   Result<run::Generation> generate() {
     LAMINA_ASSIGN(std::vector<int32_t> prompt, conversation_.tokens());
     LAMINA_CHECK_OK(keep_common_prefix(prompt));
-    run::Engine engine(*session_.runner, &*session_.tokenizer);
+    run::Engine engine(*session_.runner, &*session_.tokenizer, session_.speculation.get());
     LAMINA_ASSIGN(const size_t index, engine.submit({.prompt = prompt,
                                                      .sampling = options_.sampling,
                                                      .max_tokens = options_.tokens,

@@ -51,6 +51,10 @@ void print_figures(const nlohmann::ordered_json& out) {
     print_figure(task, "exact_match",
                  fmt::format("{} ({} of {})", name, task["correct"].get<int64_t>(), task["items"].get<int64_t>()));
   }
+  if (out.contains("draft")) {
+    fmt::print("guessed tokens: {} of {} were right\n", out["draft"]["accepted"].get<int64_t>(),
+               out["draft"]["drafted"].get<int64_t>());
+  }
 }
 
 /// What is measured: each model under each recipe, and rows that were measured before.

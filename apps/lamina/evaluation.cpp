@@ -9,6 +9,7 @@
 #include "core/checksum.h"
 #include "eval/scoring.h"
 #include "eval/tasks.h"
+#include "lamina/draft.h"
 #include "lamina/progress.h"
 #include "lamina/session.h"
 #include "lamina/store.h"
@@ -160,6 +161,8 @@ Status check_same_tokens(const EvalOptions& options, const Session& session, con
 Status share_model(Session& session, const CommonOptions& common, Reference& reference) {
   run::RunnerOptions runner_options = session.runner->options();
   LAMINA_ASSIGN(runner_options.plan, run::plan_recipe(common.recipe, *session.model));
+  if (runner_options.plan.draft)
+    return fail(ErrorCode::kUnsupported, "--reference-recipe", "draft: a reference writes no text to guess");
   LAMINA_ASSIGN(const run::RunnerMemory memory,
                 run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(0, memory.cache.total(), memory.workspace));
@@ -234,8 +237,35 @@ Status add_text_figures(const EvalSet& set, const eval::Scores& scores, nlohmann
   return {};
 }
 
-Status add_task_figures(const EvalSet& set, const eval::Scores& scores, nlohmann::ordered_json& out) {
-  const eval::Windows matches = eval::exact_matches(scores.hits);
+/// Lets the model write the answers, some side by side, instead of reading them: with a draft, which has then something
+/// to guess. Which answers are right is the same.
+Result<eval::Windows> write_answers(Session& session, const EvalSet& set) {
+  const auto at_once = static_cast<size_t>(session.runner->options().sequences);
+  eval::Windows matches;
+  for (size_t begin = 0; begin < set.sequences.size(); begin += at_once) {
+    const size_t end = std::min(begin + at_once, set.sequences.size());
+    run::Engine engine(*session.runner, nullptr, session.speculation.get());
+    for (size_t i = begin; i < end; ++i) {
+      const eval::ScoredSequence& item = set.sequences[i];
+      LAMINA_CHECK_OK(engine.submit({.prompt = {item.tokens.begin(), item.tokens.begin() + item.first_target},
+                                     .sampling = {.temperature = 0},
+                                     .max_tokens = item.targets(),
+                                     .stops = {},
+                                     .ignore_end = true,
+                                     .sink = {}}));
+    }
+    LAMINA_CHECK_OK(engine.finish());
+    for (size_t i = begin; i < end; ++i) {
+      const eval::ScoredSequence& item = set.sequences[i];
+      const auto answer = std::span(item.tokens).subspan(static_cast<size_t>(item.first_target));
+      const double right = std::ranges::equal(engine.result(i - begin).tokens, answer) ? 1 : 0;
+      matches.add(std::span(&right, 1));
+    }
+  }
+  return matches;
+}
+
+Status add_task_figures(const EvalSet& set, const eval::Windows& matches, nlohmann::ordered_json& out) {
   LAMINA_ASSIGN(const eval::Estimate share, eval::mean(matches));
   nlohmann::ordered_json& task = out["tasks"][set.task];
   task["checksum"] = set.checksum;
@@ -255,20 +285,31 @@ Result<nlohmann::ordered_json> evaluate(const EvalOptions& options) {
   common.context = 0;  // the windows' size is no limit for task items
   LAMINA_ASSIGN(Session session, prepare_session(common, true));
   LAMINA_ASSIGN(const std::vector<EvalSet> sets, make_sets(options, session));
-  LAMINA_CHECK_OK(start_session(session, common, needs_of(sets)));
+  SessionNeeds needs = needs_of(sets);
+  needs.drafts = options.text.empty();
+  if (session.plan.draft) needs.max_rows = std::max(needs.max_rows, needs.sequences * int64_t{8});
+  LAMINA_CHECK_OK(start_session(session, common, needs));
+  LAMINA_ASSIGN(session.speculation, open_speculation(session, common));
   nlohmann::ordered_json out{{"model", common.model},
                              {"recipe", common.recipe},
                              {"activations", common.activations},
                              {"file_bytes", session.model->files().file_bytes()},
                              {"bytes_per_token", run::route_cost(*session.runner).weight_bytes(1)}};
   for (const EvalSet& set : sets) {
+    if (session.speculation) {
+      LAMINA_ASSIGN(const eval::Windows matches, write_answers(session, set));
+      LAMINA_CHECK_OK(add_task_figures(set, matches, out));
+      continue;
+    }
     Reference reference;
     if (set.task.empty() && (!options.reference.empty() || !options.reference_logits.empty())) {
       LAMINA_CHECK_OK(open_reference(options, session, set, reference));
     }
     LAMINA_ASSIGN(const eval::Scores scores, score_set(session, set, reference.source.get()));
-    LAMINA_CHECK_OK(set.task.empty() ? add_text_figures(set, scores, out) : add_task_figures(set, scores, out));
+    LAMINA_CHECK_OK(set.task.empty() ? add_text_figures(set, scores, out)
+                                     : add_task_figures(set, eval::exact_matches(scores.hits), out));
   }
+  if (session.speculation) out["draft"] = draft_json(session.speculation->counts());
   return out;
 }
 

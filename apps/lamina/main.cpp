@@ -18,13 +18,13 @@
 namespace {
 
 using AddCommand = void (*)(CLI::App& app, int& exit_status);
-constexpr std::array<AddCommand, 21> kCommands{
-    lamina::app::add_run,     lamina::app::add_tokenize,   lamina::app::add_template,      lamina::app::add_logits,
-    lamina::app::add_show,    lamina::app::add_eval,       lamina::app::add_bench,         lamina::app::add_pull,
-    lamina::app::add_doctor,  lamina::app::add_techniques, lamina::app::add_architectures, lamina::app::add_codecs,
-    lamina::app::add_embed,   lamina::app::add_rerank,     lamina::app::add_compress,      lamina::app::add_pack,
-    lamina::app::add_serve,   lamina::app::add_routes,     lamina::app::add_load,          lamina::app::add_stats,
-    lamina::app::add_grammar,
+constexpr std::array<AddCommand, 23> kCommands{
+    lamina::app::add_run,    lamina::app::add_tokenize,   lamina::app::add_template,      lamina::app::add_logits,
+    lamina::app::add_show,   lamina::app::add_eval,       lamina::app::add_bench,         lamina::app::add_pull,
+    lamina::app::add_doctor, lamina::app::add_techniques, lamina::app::add_architectures, lamina::app::add_codecs,
+    lamina::app::add_embed,  lamina::app::add_rerank,     lamina::app::add_compress,      lamina::app::add_merge,
+    lamina::app::add_pack,   lamina::app::add_serve,      lamina::app::add_routes,        lamina::app::add_load,
+    lamina::app::add_stats,  lamina::app::add_grammar,    lamina::app::add_route_search,
 };
 
 /// CLI11's message as one line in the form of all errors.

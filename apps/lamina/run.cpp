@@ -7,6 +7,7 @@
 #include "lamina/chat.h"
 #include "lamina/commands.h"
 #include "lamina/conversation.h"
+#include "lamina/draft.h"
 #include "lamina/frames.h"
 #include "lamina/generation_options.h"
 #include "lamina/grammar_options.h"
@@ -88,6 +89,7 @@ nlohmann::ordered_json result_json(const Session& session, size_t prompt_size, c
                     {"ttft_ms", 1e3 * generation.prompt_seconds},
                     {"prompt_tps", per_second(static_cast<double>(prompt_size), generation.prompt_seconds)},
                     {"decode_tps", per_second(completion - 1, generation.decode_seconds)}};
+  if (session.speculation) out["draft"] = draft_json(session.speculation->counts());
   return out;
 }
 
@@ -122,6 +124,7 @@ Status print_result(const RunOptions& options, Session& session, size_t prompt_s
       fmt::print(stderr, "\n[{} + {} tokens, {:.0f} + {:.1f} tokens/s, first after {:.0f} ms]\n", prompt_size,
                  generation.tokens.size(), out["timings"]["prompt_tps"].get<double>(),
                  out["timings"]["decode_tps"].get<double>(), 1e3 * (session.load_seconds + generation.prompt_seconds));
+      if (session.speculation) fmt::print(stderr, "[{}]\n", draft_text(session.speculation->counts()));
     }
   }
   LAMINA_CHECK_OK(report_profile(options, session, profile, out));
@@ -134,7 +137,7 @@ Status answer(const RunOptions& options, Session& session) {
   const size_t prompt_size = input.source.empty() ? input.prompt.size() : input.source.size();
   LAMINA_ASSIGN(std::shared_ptr<const text::TokenGrammar> grammar,
                 read_token_grammar(options.grammar, *session.tokenizer));
-  run::Engine engine(*session.runner, &*session.tokenizer);
+  run::Engine engine(*session.runner, &*session.tokenizer, session.speculation.get());
   run::GenerationRequest request{.prompt = std::move(input.prompt),
                                  .source = std::move(input.source),
                                  .sampling = options.generation.sampling,
@@ -162,7 +165,8 @@ Status run_command(RunOptions& options, bool has_prompt) {
   if (wants_prompt && !chat) {
     LAMINA_ASSIGN(options.prompt, read_file("-"));
   }
-  LAMINA_ASSIGN(Session session, open_session(options.common, {.encoder_decoder = true}));
+  LAMINA_ASSIGN(Session session, open_session(options.common, {.drafts = true, .encoder_decoder = true}));
+  LAMINA_ASSIGN(session.speculation, open_speculation(session, options.common));
   if (chat && (options.profile || !options.trace.empty()))
     return fail(ErrorCode::kUnsupported, "--profile", "a chat has none; a PROMPT expected");
   if (chat && options.grammar.any())
@@ -183,7 +187,8 @@ void add_run(CLI::App& app, int& exit_status) {
                                   "  cat question.txt | lamina run model.gguf --temperature 0\n"
                                   "  lamina run flan-t5-folder --raw \"translate English to German: Good morning.\"\n"
                                   "  lamina run smollm2-135m --json-schema person.json \"Invent a person.\"\n"
-                                  "  lamina run model.gguf --recipe \"L9.attn:drop\" --raw \"Once upon a time\"");
+                                  "  lamina run model.gguf --recipe \"L9.attn:drop\" --raw \"Once upon a time\"\n"
+                                  "  lamina run model.gguf --recipe \"draft:ngram\" --raw < code.py");
   add_model_options(*command, options->common);
   add_generation_options(*command, options->generation);
   add_grammar_options(*command, options->grammar);

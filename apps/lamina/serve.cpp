@@ -17,6 +17,7 @@
 #include "kernels/linear.h"
 #include "kernels/variant.h"
 #include "lamina/commands.h"
+#include "lamina/draft.h"
 #include "lamina/progress.h"
 #include "lamina/serve_settings.h"
 #include "lamina/session.h"
@@ -95,7 +96,8 @@ Result<int64_t> tokens_within(int64_t bytes, const Session& session, const Sessi
                                      .sequences = needs.sequences,
                                      .max_rows = std::min(needs.max_rows, context * needs.sequences),
                                      .cache_tokens = tokens,
-                                     .keeps_texts = needs.keeps_texts});
+                                     .keeps_texts = needs.keeps_texts,
+                                     .takes_routes = needs.takes_routes});
   };
   LAMINA_ASSIGN(const run::RunnerMemory least, plan(context));
   if (least.cache.total() > bytes) {
@@ -117,7 +119,11 @@ Result<SessionNeeds> needs_of(const serve::ServedModel& served, const CommonOpti
     LAMINA_ASSIGN(const int64_t limit, text_limit(common, served.settings->limit, *served.model));
     return encoder_needs(limit, *served.model);
   }
-  SessionNeeds needs{.sequences = options.parallel, .cache_tokens = options.cache_tokens, .keeps_texts = true};
+  SessionNeeds needs{.sequences = options.parallel,
+                     .cache_tokens = options.cache_tokens,
+                     .keeps_texts = true,
+                     .takes_routes = true,
+                     .drafts = true};
   if (needs.cache_tokens == 0) needs.cache_tokens = kDefaultCacheTokens;
   return needs;
 }
@@ -142,6 +148,7 @@ Status start(serve::ServedModel& served, Session& session, CommonOptions common,
     LAMINA_ASSIGN(needs->cache_tokens, tokens_within(options.cache_bytes, session, *needs, context));
   }
   LAMINA_CHECK_OK(start_session(session, common, *needs));
+  LAMINA_ASSIGN(served.speculation, open_speculation(session, common));
   served.model = std::move(session.model);
   served.runner = std::move(session.runner);
   return {};
@@ -170,6 +177,7 @@ Result<Loaded> load(const NamedModel& named, const ServeOptions& options, std::s
                                        .runner = nullptr,
                                        .tokenizer = std::move(*session.tokenizer),
                                        .created = static_cast<int64_t>(std::time(nullptr))})};
+  session.tokenizer.reset();  // it is the served model's now
   LAMINA_CHECK_OK(serve::read_uses(*loaded.served));
   session.model = std::move(loaded.served->model);
   LAMINA_CHECK_OK(start(*loaded.served, session, common, options));

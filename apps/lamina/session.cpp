@@ -104,6 +104,11 @@ core::Status start_beside(const TokenizerReader* reader, Session& session, const
     return fail(ErrorCode::kUnsupported, options.model,
                 "an encoder-decoder reads one text and writes another; `lamina run` or `lamina logits` would work");
   }
+  if (!needs.drafts && session.plan.draft) {
+    return fail(ErrorCode::kUnsupported, "recipe",
+                "draft: this command writes no text, so that there is nothing to guess; `lamina run`, `bench` or "
+                "`eval --tasks` would");
+  }
   if (!session.pool) session.pool = std::make_shared<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));
   const run::RunnerOptions runner_options{
@@ -112,7 +117,8 @@ core::Status start_beside(const TokenizerReader* reader, Session& session, const
       .sequences = needs.sequences,
       .max_rows = std::min(needs.max_rows, context * needs.sequences),
       .cache_tokens = needs.cache_tokens == 0 ? 0 : std::max(needs.cache_tokens, context),
-      .keeps_texts = needs.keeps_texts};
+      .keeps_texts = needs.keeps_texts,
+      .takes_routes = needs.takes_routes};
   LAMINA_ASSIGN(session.memory, run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), session.memory.cache.total(), session.memory.workspace));
   note_all(session.model->weights().notes());

@@ -11,6 +11,7 @@
 #include "recipe/plan.h"
 #include "run/engine.h"
 #include "run/runner.h"
+#include "run/speculation.h"
 
 namespace lamina::app {
 
@@ -22,7 +23,8 @@ struct Session {
   recipe::RunPlan plan;
   std::optional<text::Tokenizer> tokenizer;
   std::unique_ptr<run::Runner> runner;
-  core::Stopwatch since_start;  ///< of preparing
+  std::unique_ptr<run::Speculation> speculation{};  ///< of a recipe with a draft: open_speculation
+  core::Stopwatch since_start;                      ///< of preparing
   double load_seconds = 0;
   run::RunnerMemory memory;  ///< that start_session has found to fit
 
@@ -37,6 +39,8 @@ struct SessionNeeds {
   int64_t cache_tokens = 0;  ///< positions of all sequences together; 0: as many as their longest texts need
   bool keeps_texts = false;  ///< keys and values of texts that have ended are kept for others
   bool tokenizer = true;
+  bool takes_routes = false;     ///< texts may have routes of their own
+  bool drafts = false;           ///< whether the command can guess tokens; else recipes with a draft are refused
   bool encoder = false;          ///< whether the command also takes models that do not predict the next token
   bool encoder_decoder = false;  ///< whether it also takes models that read one text and write another
 };

@@ -13,6 +13,7 @@
 #include "lamina/commands.h"
 #include "lamina/licence.h"
 #include "lamina/session.h"
+#include "lamina/stats_table.h"
 #include "lamina/store.h"
 #include "lamina/table.h"
 #include "run/plan_recipe.h"
@@ -27,6 +28,7 @@ using nlohmann::ordered_json;
 
 struct ShowOptions {
   CommonOptions common;
+  std::string statistics;
   bool plan = false;
   bool all = false;
 };
@@ -263,11 +265,54 @@ void print_plan(const MemoryPlan& plan) {
              plan.total() <= plan.available ? "" : "It does not fit; a smaller --ctx or model would.\n");
 }
 
+ordered_json route_json(const recipe::RunPlan& plan) {
+  ordered_json out{{"text", recipe::route_text(plan.route)}, {"visits", ordered_json::array()}};
+  for (const recipe::Visit& visit : plan.route) out["visits"].push_back(visit.layer);
+  if (plan.draft && plan.draft->source == recipe::DraftPlan::Source::kRoute)
+    out["draft"] = recipe::route_text(plan.draft->route);
+  return out;
+}
+
+/// What a recipe makes of the layers.
+std::vector<std::pair<std::string, std::string>> route_facts(const ordered_json& route) {
+  std::vector<std::pair<std::string, std::string>> facts{
+      {"Route", fmt::format("{} ({} in all)", route["text"].get<std::string>(), route["visits"].size())}};
+  if (route.contains("draft")) facts.emplace_back("Draft", route["draft"].get<std::string>());
+  return facts;
+}
+
+/// Those of this model, or nothing when none were asked for.
+Result<std::optional<stats::Statistics>> read_statistics(const ShowOptions& options, const models::Model& model) {
+  if (options.statistics.empty()) return std::nullopt;
+  LAMINA_ASSIGN(stats::Statistics statistics, stats::load(options.statistics));
+  LAMINA_CHECK_OK(statistics.check_model(model.files(), options.statistics));
+  return statistics;
+}
+
+ordered_json statistics_json(const stats::Statistics& statistics) {
+  return {{"texts", statistics.texts},
+          {"tokens", statistics.tokens},
+          {"tensors", statistics.matrices.size()},
+          {"parts", parts_json(statistics)}};
+}
+
+void print_statistics(const stats::Statistics& statistics) {
+  fmt::print("\nCalibration text of {} tokens ({}), inputs of {} tensors\n", count_text(statistics.tokens),
+             statistics.texts, statistics.matrices.size());
+  if (!statistics.parts.empty()) fmt::print("{}", parts_text(statistics));
+}
+
 Status show(const ShowOptions& options) {
   LAMINA_ASSIGN(const std::unique_ptr<models::Model> model, build_model(options.common));
   const Listing listing = list_model(*model);
   LAMINA_ASSIGN(const std::string tokenizer, tokenizer_kind(model->files()));
   const std::string licence = licence_of(model->files());
+  std::optional<ordered_json> route;
+  if (!options.common.recipe.empty()) {
+    LAMINA_ASSIGN(const recipe::RunPlan planned, run::plan_recipe(options.common.recipe, *model));
+    route = route_json(planned);
+  }
+  LAMINA_ASSIGN(const std::optional<stats::Statistics> statistics, read_statistics(options, *model));
   std::optional<MemoryPlan> plan;
   if (options.plan) {
     LAMINA_ASSIGN(plan, plan_memory(options.common, *model));
@@ -286,7 +331,9 @@ Status show(const ShowOptions& options) {
                      {"head", to_json(listing.head)}};
     for (const LayerRows& layer : listing.layers) out["layers"].push_back(to_json(layer));
     for (const LayerRows& layer : listing.encoder) out["encoder"].push_back(to_json(layer));
+    if (route) out["route"] = std::move(*route);
     if (plan) out["plan"] = to_json(*plan);
+    if (statistics) out["statistics"] = statistics_json(*statistics);
     print_json(out);
     return {};
   }
@@ -300,8 +347,10 @@ Status show(const ShowOptions& options) {
                                  {"Vocabulary", fmt::format("{} tokens", model->vocabulary())},
                                  {"Tokenizer", tokenizer},
                                  {"Licence", licence.empty() ? "not named" : licence}}));
+  if (route) fmt::print("{}\n", facts_text(route_facts(*route)));
   print_layers(listing, options.all);
   if (plan) print_plan(*plan);
+  if (statistics) print_statistics(*statistics);
   return {};
 }
 
@@ -317,6 +366,8 @@ void add_show(CLI::App& app, int& exit_status) {
   add_model_options(*command, options->common);
   command->add_flag("--plan", options->plan,
                     "the memory that `run` would take with the same --ctx, --threads and --recipe");
+  command->add_option("--stats", options->statistics, "what `lamina stats` saw of this model, by layer")
+      ->check(CLI::ExistingFile);
   command->add_flag("--all", options->all, "a row for every layer, alike or not");
   command->callback([options, &exit_status] { exit_status = exit_status_of(show(*options)); });
 }

@@ -3,12 +3,15 @@
 #include <memory>
 #include <optional>
 
+#include "core/memory.h"
 #include "lamina/commands.h"
 #include "lamina/progress.h"
 #include "lamina/session.h"
+#include "lamina/stats_table.h"
 #include "lamina/store.h"
 #include "lamina/table.h"
 #include "stats/collector.h"
+#include "stats/sensitivity.h"
 
 namespace lamina::app {
 
@@ -24,6 +27,8 @@ struct StatsOptions {
   std::string out;
   int64_t window = 512;
   int64_t tokens = 0;
+  bool gram = false;
+  bool sensitivity = false;
 };
 
 /// Where statistics of a model are looked for and written unless another place is given.
@@ -44,45 +49,38 @@ Result<stats::Statistics> read_text(const StatsOptions& options, Session& sessio
     if (bar) bar->update(done);
     return true;
   };
-  auto found = stats::collect(*session.runner, *session.pool, tokens, {.window = options.window}, progress);
+  // The totals of the texts before this one stand beside those of this one.
+  const stats::CollectorOptions collector{.grams = options.gram, .most_gram_bytes = core::available_bytes() / 10 * 9};
+  auto found = stats::collect(*session.runner, *session.pool, tokens,
+                              {.window = options.window, .collector = collector}, progress);
   if (!found) return fail(found.error().code, path, "{}", found.error().message);
+  if (!options.sensitivity) return found;
+  bar.reset();
+  const auto runs = [&](int64_t done, int64_t total) {
+    if (!bar) bar.emplace("disturbing", total, "runs");
+    bar->update(done);
+    return true;
+  };
+  LAMINA_CHECK_OK(
+      stats::add_sensitivity(*session.runner, *session.pool, tokens, {.window = options.window}, runs, *found));
   return found;
 }
 
-double mean(double sum, int64_t rows) {
-  return rows > 0 ? sum / static_cast<double>(rows) : 0;
-}
-
 nlohmann::ordered_json to_json(const stats::Statistics& statistics, const std::string& out) {
-  nlohmann::ordered_json parts = nlohmann::ordered_json::array();
-  for (const stats::PartStats& part : statistics.parts) {
-    parts.push_back({{"layer", part.layer},
-                     {"part", part.role},
-                     {"cosine", mean(part.cosine, part.rows)},
-                     {"contribution", mean(part.contribution, part.rows)},
-                     {"length_before", mean(part.length_before, part.rows)},
-                     {"length_after", mean(part.length_after, part.rows)}});
-  }
   return {{"file", out},
           {"model", statistics.model},
           {"texts", statistics.texts},
           {"tokens", statistics.tokens},
           {"tensors", statistics.matrices.size()},
-          {"parts", std::move(parts)}};
-}
-
-void print_parts(const stats::Statistics& statistics) {
-  Table table({">LAYER", "PART", ">COSINE", ">ADDS", ">LENGTH BEFORE", ">AFTER"});
-  for (const stats::PartStats& part : statistics.parts) {
-    table.add({std::to_string(part.layer), part.role, fmt::format("{:.4f}", mean(part.cosine, part.rows)),
-               fmt::format("{:.3f}", mean(part.contribution, part.rows)),
-               fmt::format("{:.2f}", mean(part.length_before, part.rows)),
-               fmt::format("{:.2f}", mean(part.length_after, part.rows))});
-  }
-  fmt::print("{}", table.text());
+          {"grams", statistics.grams.size()},
+          {"parts", parts_json(statistics)}};
 }
 
 Status stats_command(const StatsOptions& options) {
+  if (options.gram && std::filesystem::path(options.out).extension() == ".gguf") {
+    return fail(core::ErrorCode::kUnsupported, options.out,
+                "an importance matrix in GGUF has no place for Gram matrices; a file of another name expected");
+  }
   LAMINA_ASSIGN(const std::filesystem::path model, resolve_model(options.common.model));
   CommonOptions common = options.common;
   common.context = options.window;
@@ -102,8 +100,10 @@ Status stats_command(const StatsOptions& options) {
     print_json(to_json(*all, out));
     return {};
   }
-  print_parts(*all);
-  fmt::print("{}\n{} tokens, {} tensors\n", out, count_text(all->tokens), all->matrices.size());
+  fmt::print("{}", parts_text(*all));
+  fmt::print("{}\n{} tokens, {} tensors", out, count_text(all->tokens), all->matrices.size());
+  if (options.gram) fmt::print(", {} Gram matrices", all->grams.size());
+  fmt::print("\n");
   return {};
 }
 
@@ -111,11 +111,12 @@ Status stats_command(const StatsOptions& options) {
 
 void add_stats(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<StatsOptions>();
-  CLI::App* command =
-      add_command(app, "stats", "read calibration text and keep what compression needs to know of each layer",
-                  "  lamina stats smollm2-135m --calibration text.txt            (kept beside the model)\n"
-                  "  lamina stats model.gguf --calibration a.txt --calibration b.txt -o model.stats.safetensors\n"
-                  "  lamina compress model.gguf --stats model.stats.safetensors --recipe \"L*:q4_k\" -o small.gguf");
+  CLI::App* command = add_command(
+      app, "stats", "read calibration text and keep what compression needs to know of each layer",
+      "  lamina stats smollm2-135m --calibration text.txt            (kept beside the model)\n"
+      "  lamina stats model.gguf --calibration a.txt --calibration b.txt -o model.stats.safetensors\n"
+      "  lamina stats model.gguf --gram --calibration a.txt      (with Gram matrices, which gptq and bits read)\n"
+      "  lamina compress model.gguf --stats model.stats.safetensors --recipe \"L*:q4_k\" -o small.gguf");
   add_model_options(*command, options->common);
   command->add_option("--calibration", options->calibration, "a text file; may be given several times")
       ->required()
@@ -124,6 +125,10 @@ void add_stats(CLI::App& app, int& exit_status) {
   command->add_option("--window", options->window, "tokens that are read together")
       ->check(CLI::Range(int64_t{16}, int64_t{1} << 20));
   command->add_option("--tokens", options->tokens, "at most so many tokens of each text")->check(CLI::PositiveNumber);
+  command->add_flag("--sensitivity", options->sensitivity,
+                    "measure what noise after each layer does to the predictions: for bits; a run for each layer");
+  command->add_flag("--gram", options->gram,
+                    "keep the Gram matrix of what each group of matrices reads: for gptq, bits");
   command->callback([options, &exit_status] { exit_status = exit_status_of(stats_command(*options)); });
 }
 

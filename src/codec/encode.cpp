@@ -15,9 +15,6 @@ std::string RowFault::what(const core::NumberFormat& format) const {
 
 namespace {
 
-/// An input that calibration never saw is not worthless.
-constexpr double kLeastShare = 1e-3;
-
 /// The weights of a search: importance, but never nothing. (Weighing large numbers more, by sqrt(2 * mean square +
 /// square) as llama.cpp's quantizer does, came out worse: docs/compress.md.)
 std::vector<float> search_weights(const float* importance, int64_t elements) {

@@ -6,6 +6,9 @@
 
 namespace lamina::codec {
 
+/// What an input that calibration never saw counts, as a share of the average: it is not worthless.
+inline constexpr double kLeastShare = 1e-3;
+
 /// Why a row could not be encoded.
 struct RowFault {
   enum class Kind { kNone, kNotFinite, kTooLarge };

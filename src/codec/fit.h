@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "codec/block.h"
+#include "codec/grid.h"
 #include "codec/half.h"
 
 namespace lamina::codec {
@@ -53,6 +54,9 @@ struct WholeLevels {
   static constexpr float kEnds[2] = {kLow, kHigh};
   static constexpr float kStep = 0.1f;  ///< by which the search stretches the ends
   static float nearest(float value) { return clamp_to(round_near(clamp_to(value, kLow - 1, kHigh + 1)), kLow, kHigh); }
+  /// Codes count from the lowest.
+  static uint8_t code(float value) { return static_cast<uint8_t>(static_cast<int>(nearest(value)) - kLow); }
+  static float value(uint8_t code) { return static_cast<float>(static_cast<int>(code) + kLow); }
 };
 
 /// The scale s for which the sum of w * (x - s * level)^2 is least among those tried: the largest magnitude lies on
@@ -170,18 +174,19 @@ class ScaledGroups {
   float error_ = std::numeric_limits<float>::infinity();
 };
 
-/// A group as value = scale * level - minimum, both at least 0, levels 0 to the highest.
+/// A group as value = scale * level - minimum, levels 0 to the highest; the scale is at least 0, and so is the minimum
+/// where the format asks for that.
 struct GroupLine {
   float scale = 0;
   float minimum = 0;
 };
 
 /// The line and levels for which the sum of weighted squared errors is least among those tried: the range of the
-/// numbers, a little more or less of it, each moved to the best line of its levels.
-template <int N, int kHighest, typename Weights>
+/// numbers, a little more or less of it, each moved to the best line of its levels. kAnyMinimum: it may be below 0.
+template <int N, int kHighest, bool kAnyMinimum = false, typename Weights>
 GroupLine fit_line(const float* x, Weights w) {
   const Extremes range = extremes(x, N);
-  const float low = std::min(range.low, 0.0f);
+  const float low = kAnyMinimum ? range.low : std::min(range.low, 0.0f);
   if (!(range.high - low > kTiny)) return {0, -low};
   GroupLine best;
   float best_error = std::numeric_limits<float>::infinity();
@@ -198,7 +203,7 @@ GroupLine fit_line(const float* x, Weights w) {
     if (!(determinant > 0)) return false;
     float scale = (count * product - total * sum) / determinant;
     float offset = (square * total - sum * product) / determinant;
-    if (offset > 0) {
+    if (!kAnyMinimum && offset > 0) {
       offset = 0;
       scale = product / square;
     }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "codec/lattice.h"
+#include "codec/fit_lattice.h"
 
 namespace lamina::codec {
 
@@ -22,6 +22,19 @@ inline void decode_block(const BlockIq2S& block, float* out) {
     const float scale = d * (0.5f + static_cast<float>(nibble)) * 0.25f;
     const int point = block.qs[i] | (block.qh[i / 4] >> (i % 4 * 2) & 3) << 8;
     decode_point8(scale, kGridIq2S[point], block.signs[i], out);
+  }
+}
+
+/// Least squares over scales and points (fit_lattice.h).
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockIq2S& block, Weights weights = {}) {
+  const LatticeFit<LatticeIq2S> fit(in, weights);
+  block.d = fit.d;
+  std::copy(fit.signs.begin(), fit.signs.end(), block.signs);
+  for (int g = 0; g < 16; ++g) block.scales[g / 2] |= static_cast<uint8_t>(fit.scales[g] << (g % 2 * 4));
+  for (int i = 0; i < 32; ++i) {
+    block.qs[i] = static_cast<uint8_t>(fit.points[i] & 255);
+    block.qh[i / 4] |= static_cast<uint8_t>(fit.points[i] >> 8 << (i % 4 * 2));
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "codec/lattice.h"
+#include "codec/fit_lattice.h"
 
 namespace lamina::codec {
 
@@ -22,6 +22,19 @@ inline void decode_block(const BlockIq3S& block, float* out) {
     const int nibble = block.scales[i / 8] >> (i / 4 % 2 * 4) & 15;
     const float scale = d * static_cast<float>(1 + 2 * nibble);
     decode_points4(scale, kIq3SValues, point(2 * i), point(2 * i + 1), block.signs[i], out);
+  }
+}
+
+/// Least squares over scales and points (fit_lattice.h).
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockIq3S& block, Weights weights = {}) {
+  const LatticeFit<LatticeIq3S> fit(in, weights);
+  block.d = fit.d;
+  std::copy(fit.signs.begin(), fit.signs.end(), block.signs);
+  for (int g = 0; g < 8; ++g) block.scales[g / 2] |= static_cast<uint8_t>(fit.scales[g] << (g % 2 * 4));
+  for (int i = 0; i < 64; ++i) {
+    block.qs[i] = static_cast<uint8_t>(fit.points[i] & 255);
+    block.qh[i / 8] |= static_cast<uint8_t>(fit.points[i] >> 8 << (i % 8));
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "codec/lattice.h"
+#include "codec/fit_lattice.h"
 
 namespace lamina::codec {
 
@@ -24,6 +24,19 @@ inline void decode_block(const BlockIq3Xxs& block, float* out) {
       decode_points4(scale, kIq3XxsValues, kGridIq3Xxs[points[2 * i]], kGridIq3Xxs[points[2 * i + 1]],
                      even_signs(word >> (7 * i) & 127u), out);
     }
+  }
+}
+
+/// Least squares over scales and points (fit_lattice.h).
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockIq3Xxs& block, Weights weights = {}) {
+  const LatticeFit<LatticeIq3Xxs> fit(in, weights);
+  block.d = fit.d;
+  for (int i = 0; i < 64; ++i) block.qs[i] = static_cast<uint8_t>(fit.points[i]);
+  for (int group = 0; group < 8; ++group) {
+    uint32_t word = uint32_t{fit.scales[group]} << 28;
+    for (int i = 0; i < 4; ++i) word |= (uint32_t{fit.signs[group * 4 + i]} & 127u) << (7 * i);
+    std::memcpy(block.words + group * 4, &word, sizeof(word));
   }
 }
 

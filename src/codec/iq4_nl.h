@@ -45,7 +45,19 @@ struct Iq4Levels {
     return kBelow[static_cast<size_t>(static_cast<float>(whole) == twice ? whole - 1 : whole)];
   }
   static float nearest(float value) { return static_cast<float>(kIq4Values[index(value)]); }
+  static uint8_t code(float value) { return static_cast<uint8_t>(index(value)); }
+  static float value(uint8_t code) { return static_cast<float>(kIq4Values[code]); }
 };
+
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockIq4Nl& block, BlockScales& out) {
+  out.scales[0] = half_to_float(block.d);
+}
+
+/// Replaces the codes, of 4 bits each.
+inline void set_codes(BlockIq4Nl& block, const uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
+}
 
 /// Least squares over the scale (fit.h).
 template <typename Weights = EvenWeights>

@@ -29,6 +29,24 @@ inline void decode_block(const BlockIq4Xs& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockIq4Xs& block, BlockScales& out) {
+  const float d = half_to_float(block.d);
+  for (int group = 0; group < 8; ++group) {
+    const int low = block.scales_l[group / 2] >> (group % 2 * 4) & 15;
+    const int high = block.scales_h >> (2 * group) & 3;
+    out.scales[group] = d * static_cast<float>((low | high << 4) - 32);
+  }
+}
+
+/// Replaces the codes, of 4 bits each.
+inline void set_codes(BlockIq4Xs& block, const uint8_t* codes) {
+  for (int i = 0; i < 128; ++i) {
+    const int first = i / 16 * 32 + i % 16;
+    block.qs[i] = static_cast<uint8_t>(codes[first] | codes[first + 16] << 4);
+  }
+}
+
 /// Least squares over scales and levels (fit.h).
 template <typename Weights = EvenWeights>
 void encode_block(const float* in, BlockIq4Xs& block, Weights weights = {}) {

@@ -4,7 +4,7 @@
 #include <bit>
 #include <limits>
 
-#include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -50,21 +50,39 @@ inline uint8_t nearest_e2m1(float value) {
   return static_cast<uint8_t>(value < 0 && index > 0 ? index + 8 : index);
 }
 
-/// Encodes `count` numbers (even halves as in q4_0) with that half scale; returns the sum of squared errors.
-inline float encode_e2m1(const float* in, int count, float half_scale, uint8_t* qs) {
+/// The numbers as levels (grid.h).
+struct E2m1Levels {
+  static uint8_t code(float value) { return nearest_e2m1(value); }
+  static float value(uint8_t code) { return static_cast<float>(kMxfp4Doubled[code]); }
+};
+
+/// Encodes `count` numbers (even halves as in q4_0) with that half scale; returns the sum of weighted squared errors.
+template <typename Weights = EvenWeights>
+float encode_e2m1(const float* in, int count, float half_scale, uint8_t* qs, Weights weights = {}) {
   const float inverse = reciprocal_or_zero(half_scale);
   float error = 0;
   for (int i = 0; i < count; ++i) {
     const uint8_t code = nearest_e2m1(in[i] * inverse);
     const float difference = in[i] - half_scale * static_cast<float>(kMxfp4Doubled[code]);
-    error += difference * difference;
+    error += weights[i] * difference * difference;
     qs[i % (count / 2)] = static_cast<uint8_t>(i < count / 2 ? code : qs[i % (count / 2)] | code << 4);
   }
   return error;
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockMxfp4& block, BlockScales& out) {
+  out.scales[0] = mxfp4_half_scale(block.e);
+}
+
+/// Replaces the codes, of 4 bits each.
+inline void set_codes(BlockMxfp4& block, const uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
+}
+
 /// The power of two with the least squared error, of those that bring the largest magnitude to 1.5 .. 12.
-inline void encode_block(const float* in, BlockMxfp4& block) {
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockMxfp4& block, Weights weights = {}) {
   const float peak = std::fabs(largest_magnitude(in, 32));
   const int exponent = peak > 0 ? std::min(std::ilogb(peak), 128) : -127;
   float best = std::numeric_limits<float>::infinity();
@@ -73,7 +91,7 @@ inline void encode_block(const float* in, BlockMxfp4& block) {
     if (e < 0 || e > 254) continue;
     BlockMxfp4 trial{};
     trial.e = static_cast<uint8_t>(e);
-    const float error = encode_e2m1(in, 32, mxfp4_half_scale(trial.e), trial.qs);
+    const float error = encode_e2m1(in, 32, mxfp4_half_scale(trial.e), trial.qs, weights);
     if (!(error < best)) continue;
     best = error;
     block = trial;

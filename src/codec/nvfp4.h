@@ -43,15 +43,30 @@ inline int nvfp4_code_below(float scale) {
   return code;
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockNvfp4& block, BlockScales& out) {
+  out.group = 16;
+  for (int group = 0; group < 4; ++group) out.scales[group] = nvfp4_half_scale(block.d[group]);
+}
+
+/// Replaces the codes, of 4 bits each.
+inline void set_codes(BlockNvfp4& block, const uint8_t* codes) {
+  for (int i = 0; i < 32; ++i) {
+    const int first = i / 8 * 16 + i % 8;
+    block.qs[i] = static_cast<uint8_t>(codes[first] | codes[first + 8] << 4);
+  }
+}
+
 /// For each group the scale with the least squared error, of those that bring the largest magnitude to about 4 .. 7.
-inline void encode_block(const float* in, BlockNvfp4& block) {
+template <typename Weights = EvenWeights>
+void encode_block(const float* in, BlockNvfp4& block, Weights weights = {}) {
   for (int group = 0; group < 4; ++group, in += 16) {
     const float peak = std::fabs(largest_magnitude(in, 16));
     float best = std::numeric_limits<float>::infinity();
     const int last = std::min(nvfp4_code_below(peak / 4.0f) + 1, 0x7e);
     for (int code = nvfp4_code_below(peak / 7.0f); code <= last; ++code) {
       uint8_t qs[8] = {};
-      const float error = encode_e2m1(in, 16, nvfp4_half_scale(static_cast<uint8_t>(code)), qs);
+      const float error = encode_e2m1(in, 16, nvfp4_half_scale(static_cast<uint8_t>(code)), qs, weights + group * 16);
       if (!(error < best)) continue;
       best = error;
       block.d[group] = static_cast<uint8_t>(code);

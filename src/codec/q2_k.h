@@ -27,6 +27,25 @@ inline void decode_block(const BlockQ2_K& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ2_K& block, BlockScales& out) {
+  out.group = 16;
+  const float d = half_to_float(block.d);
+  const float dmin = half_to_float(block.dmin);
+  for (int group = 0; group < 16; ++group) {
+    out.scales[group] = d * static_cast<float>(block.scales[group] & 15);
+    out.offsets[group] = -(dmin * static_cast<float>(block.scales[group] >> 4));
+  }
+}
+
+/// Replaces the codes, of 2 bits each.
+inline void set_codes(BlockQ2_K& block, const uint8_t* codes) {
+  for (uint8_t& byte : block.qs) byte = 0;
+  for (int e = 0; e < 256; ++e) {
+    block.qs[e / 128 * 32 + e % 32] |= static_cast<uint8_t>(codes[e] << (e / 32 % 4 * 2));
+  }
+}
+
 /// Least squares over scales, minimums and levels (fit.h).
 template <typename Weights = EvenWeights>
 void encode_block(const float* in, BlockQ2_K& block, Weights weights = {}) {
@@ -34,9 +53,7 @@ void encode_block(const float* in, BlockQ2_K& block, Weights weights = {}) {
   block.d = fit.d;
   block.dmin = fit.dmin;
   for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<uint8_t>(fit.scales[g] | fit.minimums[g] << 4);
-  for (int e = 0; e < 256; ++e) {
-    block.qs[e / 128 * 32 + e % 32] |= static_cast<uint8_t>(fit.levels[e] << (e / 32 % 4 * 2));
-  }
+  set_codes(block, fit.levels.data());
 }
 
 }  // namespace lamina::codec

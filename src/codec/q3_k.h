@@ -40,6 +40,25 @@ inline void decode_block(const BlockQ3_K& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ3_K& block, BlockScales& out) {
+  out.group = 16;
+  const float d = half_to_float(block.d);
+  int scales[16];
+  unpack_q3_k_scales(block.scales, scales);
+  for (int group = 0; group < 16; ++group) out.scales[group] = d * static_cast<float>(scales[group]);
+}
+
+/// Replaces the codes: levels plus 4.
+inline void set_codes(BlockQ3_K& block, const uint8_t* codes) {
+  for (uint8_t& byte : block.qs) byte = 0;
+  for (uint8_t& byte : block.hmask) byte = 0;
+  for (int e = 0; e < 256; ++e) {
+    block.qs[e / 128 * 32 + e % 32] |= static_cast<uint8_t>((codes[e] & 3) << (e / 32 % 4 * 2));
+    block.hmask[e % 32] |= static_cast<uint8_t>(codes[e] >> 2 << (e / 32));
+  }
+}
+
 /// Least squares over scales and levels (fit.h).
 template <typename Weights = EvenWeights>
 void encode_block(const float* in, BlockQ3_K& block, Weights weights = {}) {
@@ -50,11 +69,9 @@ void encode_block(const float* in, BlockQ3_K& block, Weights weights = {}) {
     block.scales[g % 8] |= static_cast<uint8_t>((scale & 15) << (g / 8 * 4));
     block.scales[8 + g % 4] |= static_cast<uint8_t>(scale >> 4 << (g / 4 * 2));
   }
-  for (int e = 0; e < 256; ++e) {
-    const int level = static_cast<int>(fit.levels[e]) + 4;
-    block.qs[e / 128 * 32 + e % 32] |= static_cast<uint8_t>((level & 3) << (e / 32 % 4 * 2));
-    block.hmask[e % 32] |= static_cast<uint8_t>(level >> 2 << (e / 32));
-  }
+  uint8_t codes[256];
+  for (int e = 0; e < 256; ++e) codes[e] = static_cast<uint8_t>(static_cast<int>(fit.levels[e]) + 4);
+  set_codes(block, codes);
 }
 
 }  // namespace lamina::codec

@@ -21,6 +21,16 @@ inline void decode_block(const BlockQ4_0& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ4_0& block, BlockScales& out) {
+  out.scales[0] = half_to_float(block.d);
+}
+
+/// Replaces the codes, of 4 bits each.
+inline void set_codes(BlockQ4_0& block, const uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
+}
+
 /// The element of largest magnitude becomes exactly -8; the others are rounded half up.
 inline void encode_block(const float* in, BlockQ4_0& block) {
   const float d = largest_magnitude(in, 32) / -8.0f;
@@ -37,11 +47,9 @@ inline void encode_block(const float* in, BlockQ4_0& block) {
 inline void encode_block(const float* in, BlockQ4_0& block, const float* weights) {
   block.d = float_to_half(fit_scale<32, WholeLevels<-8, 7>>(in, weights));
   const float inverse = reciprocal_or_zero(half_to_float(block.d));
-  for (int i = 0; i < 16; ++i) {
-    const int low = static_cast<int>(WholeLevels<-8, 7>::nearest(in[i] * inverse)) + 8;
-    const int high = static_cast<int>(WholeLevels<-8, 7>::nearest(in[i + 16] * inverse)) + 8;
-    block.qs[i] = static_cast<uint8_t>(low | high << 4);
-  }
+  uint8_t codes[32];
+  for (int i = 0; i < 32; ++i) codes[i] = WholeLevels<-8, 7>::code(in[i] * inverse);
+  set_codes(block, codes);
 }
 
 }  // namespace lamina::codec

@@ -50,6 +50,27 @@ inline void decode_block(const BlockQ4_K& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ4_K& block, BlockScales& out) {
+  const float d = half_to_float(block.d);
+  const float dmin = half_to_float(block.dmin);
+  uint8_t scales[8];
+  uint8_t minimums[8];
+  unpack_k_scales(block.scales, scales, minimums);
+  for (int group = 0; group < 8; ++group) {
+    out.scales[group] = d * static_cast<float>(scales[group]);
+    out.offsets[group] = -(dmin * static_cast<float>(minimums[group]));
+  }
+}
+
+/// Replaces the codes, of 4 bits each.
+inline void set_codes(BlockQ4_K& block, const uint8_t* codes) {
+  for (int i = 0; i < 128; ++i) {
+    const int first = i / 32 * 64 + i % 32;
+    block.qs[i] = static_cast<uint8_t>(codes[first] | codes[first + 32] << 4);
+  }
+}
+
 /// Least squares over scales, minimums and levels (fit.h).
 template <typename Weights = EvenWeights>
 void encode_block(const float* in, BlockQ4_K& block, Weights weights = {}) {
@@ -57,10 +78,7 @@ void encode_block(const float* in, BlockQ4_K& block, Weights weights = {}) {
   block.d = fit.d;
   block.dmin = fit.dmin;
   pack_k_scales(fit.scales.data(), fit.minimums.data(), block.scales);
-  for (int i = 0; i < 128; ++i) {
-    const int first = i / 32 * 64 + i % 32;
-    block.qs[i] = static_cast<uint8_t>(fit.levels[first] | fit.levels[first + 32] << 4);
-  }
+  set_codes(block, fit.levels.data());
 }
 
 }  // namespace lamina::codec

@@ -26,6 +26,23 @@ inline void decode_block(const BlockQ5_0& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ5_0& block, BlockScales& out) {
+  out.scales[0] = half_to_float(block.d);
+}
+
+/// Replaces the codes, of 5 bits each.
+inline void set_codes(BlockQ5_0& block, const uint8_t* codes) {
+  uint32_t high = 0;
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t first = codes[i];
+    const uint32_t second = codes[i + 16];
+    block.qs[i] = static_cast<uint8_t>((first & 15u) | (second & 15u) << 4);
+    high |= first >> 4 << i | second >> 4 << (i + 16);
+  }
+  std::memcpy(block.qh, &high, sizeof(high));
+}
+
 /// The element of largest magnitude becomes exactly -16; the others are rounded half up.
 inline void encode_block(const float* in, BlockQ5_0& block) {
   const float d = largest_magnitude(in, 32) / -16.0f;
@@ -45,15 +62,9 @@ inline void encode_block(const float* in, BlockQ5_0& block) {
 inline void encode_block(const float* in, BlockQ5_0& block, const float* weights) {
   block.d = float_to_half(fit_scale<32, WholeLevels<-16, 15>>(in, weights));
   const float inverse = reciprocal_or_zero(half_to_float(block.d));
-  uint32_t high = 0;
-  for (int i = 0; i < 16; ++i) {
-    const auto first = static_cast<uint32_t>(static_cast<int>(WholeLevels<-16, 15>::nearest(in[i] * inverse)) + 16);
-    const auto second =
-        static_cast<uint32_t>(static_cast<int>(WholeLevels<-16, 15>::nearest(in[i + 16] * inverse)) + 16);
-    block.qs[i] = static_cast<uint8_t>((first & 15u) | (second & 15u) << 4);
-    high |= first >> 4 << i | second >> 4 << (i + 16);
-  }
-  std::memcpy(block.qh, &high, sizeof(high));
+  uint8_t codes[32];
+  for (int i = 0; i < 32; ++i) codes[i] = WholeLevels<-16, 15>::code(in[i] * inverse);
+  set_codes(block, codes);
 }
 
 }  // namespace lamina::codec

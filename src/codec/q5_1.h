@@ -1,6 +1,6 @@
 #pragma once
 
-#include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -27,6 +27,24 @@ inline void decode_block(const BlockQ5_1& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ5_1& block, BlockScales& out) {
+  out.scales[0] = half_to_float(block.d);
+  out.offsets[0] = half_to_float(block.m);
+}
+
+/// Replaces the codes, of 5 bits each.
+inline void set_codes(BlockQ5_1& block, const uint8_t* codes) {
+  uint32_t high = 0;
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t first = codes[i];
+    const uint32_t second = codes[i + 16];
+    block.qs[i] = static_cast<uint8_t>((first & 15u) | (second & 15u) << 4);
+    high |= first >> 4 << i | second >> 4 << (i + 16);
+  }
+  std::memcpy(block.qh, &high, sizeof(high));
+}
+
 /// The range from smallest to largest is cut into 31 steps; rounded half up.
 inline void encode_block(const float* in, BlockQ5_1& block) {
   const Extremes range = extremes(in, 32);
@@ -42,6 +60,17 @@ inline void encode_block(const float* in, BlockQ5_1& block) {
     high |= first >> 4 << i | second >> 4 << (i + 16);
   }
   std::memcpy(block.qh, &high, sizeof(high));
+}
+
+/// Weighted least squares over scale and minimum (fit.h), where weights are known.
+inline void encode_block(const float* in, BlockQ5_1& block, const float* weights) {
+  const GroupLine line = fit_line<32, 31, true>(in, weights);
+  block.d = float_to_half(line.scale);
+  block.m = float_to_half(-line.minimum);
+  const float inverse = reciprocal_or_zero(half_to_float(block.d));
+  uint8_t codes[32];
+  for (int i = 0; i < 32; ++i) codes[i] = WholeLevels<0, 31>::code((in[i] - half_to_float(block.m)) * inverse);
+  set_codes(block, codes);
 }
 
 }  // namespace lamina::codec

@@ -34,6 +34,29 @@ inline void decode_block(const BlockQ5_K& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ5_K& block, BlockScales& out) {
+  const float d = half_to_float(block.d);
+  const float dmin = half_to_float(block.dmin);
+  uint8_t scales[8];
+  uint8_t minimums[8];
+  unpack_k_scales(block.scales, scales, minimums);
+  for (int group = 0; group < 8; ++group) {
+    out.scales[group] = d * static_cast<float>(scales[group]);
+    out.offsets[group] = -(dmin * static_cast<float>(minimums[group]));
+  }
+}
+
+/// Replaces the codes, of 5 bits each.
+inline void set_codes(BlockQ5_K& block, const uint8_t* codes) {
+  for (int i = 0; i < 128; ++i) {
+    const int first = i / 32 * 64 + i % 32;
+    block.qs[i] = static_cast<uint8_t>((codes[first] & 15) | (codes[first + 32] & 15) << 4);
+  }
+  for (uint8_t& byte : block.qh) byte = 0;
+  for (int e = 0; e < 256; ++e) block.qh[e % 32] |= static_cast<uint8_t>(codes[e] >> 4 << (e / 32));
+}
+
 /// Least squares over scales, minimums and levels (fit.h).
 template <typename Weights = EvenWeights>
 void encode_block(const float* in, BlockQ5_K& block, Weights weights = {}) {
@@ -41,11 +64,7 @@ void encode_block(const float* in, BlockQ5_K& block, Weights weights = {}) {
   block.d = fit.d;
   block.dmin = fit.dmin;
   pack_k_scales(fit.scales.data(), fit.minimums.data(), block.scales);
-  for (int i = 0; i < 128; ++i) {
-    const int first = i / 32 * 64 + i % 32;
-    block.qs[i] = static_cast<uint8_t>((fit.levels[first] & 15) | (fit.levels[first + 32] & 15) << 4);
-  }
-  for (int e = 0; e < 256; ++e) block.qh[e % 32] |= static_cast<uint8_t>(fit.levels[e] >> 4 << (e / 32));
+  set_codes(block, fit.levels.data());
 }
 
 }  // namespace lamina::codec

@@ -31,17 +31,32 @@ inline void decode_block(const BlockQ6_K& block, float* out) {
   }
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ6_K& block, BlockScales& out) {
+  out.group = 16;
+  const float d = half_to_float(block.d);
+  for (int group = 0; group < 16; ++group) out.scales[group] = d * static_cast<float>(block.scales[group]);
+}
+
+/// Replaces the codes: levels plus 32.
+inline void set_codes(BlockQ6_K& block, const uint8_t* codes) {
+  for (uint8_t& byte : block.ql) byte = 0;
+  for (uint8_t& byte : block.qh) byte = 0;
+  for (int e = 0; e < 256; ++e) {
+    block.ql[e / 128 * 64 + e % 64] |= static_cast<uint8_t>((codes[e] & 15) << (e / 64 % 2 * 4));
+    block.qh[e / 128 * 32 + e % 32] |= static_cast<uint8_t>(codes[e] >> 4 << (e / 32 % 4 * 2));
+  }
+}
+
 /// Least squares over scales and levels (fit.h).
 template <typename Weights = EvenWeights>
 void encode_block(const float* in, BlockQ6_K& block, Weights weights = {}) {
   const ScaledGroups<16, 16, -128, 127, WholeLevels<-32, 31>> fit(in, weights);
   block.d = fit.d;
   for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<int8_t>(fit.scales[g]);
-  for (int e = 0; e < 256; ++e) {
-    const int level = static_cast<int>(fit.levels[e]) + 32;
-    block.ql[e / 128 * 64 + e % 64] |= static_cast<uint8_t>((level & 15) << (e / 64 % 2 * 4));
-    block.qh[e / 128 * 32 + e % 32] |= static_cast<uint8_t>(level >> 4 << (e / 32 % 4 * 2));
-  }
+  uint8_t codes[256];
+  for (int e = 0; e < 256; ++e) codes[e] = static_cast<uint8_t>(static_cast<int>(fit.levels[e]) + 32);
+  set_codes(block, codes);
 }
 
 }  // namespace lamina::codec

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "codec/block.h"
+#include "codec/fit.h"
 
 namespace lamina::codec {
 
@@ -17,6 +17,16 @@ inline void decode_block(const BlockQ8_0& block, float* out) {
   for (int i = 0; i < 32; ++i) out[i] = static_cast<float>(block.qs[i]) * d;
 }
 
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ8_0& block, BlockScales& out) {
+  out.scales[0] = half_to_float(block.d);
+}
+
+/// Replaces the codes: the numbers plus 127.
+inline void set_codes(BlockQ8_0& block, const uint8_t* codes) {
+  for (int i = 0; i < 32; ++i) block.qs[i] = static_cast<int8_t>(codes[i] - 127);
+}
+
 /// The largest magnitude becomes 127; the others are rounded half away from zero.
 inline void encode_block(const float* in, BlockQ8_0& block) {
   const float d = std::fabs(largest_magnitude(in, 32)) / 127.0f;
@@ -29,6 +39,13 @@ inline void encode_block(const float* in, BlockQ8_0& block) {
     const int exact = magnitude < 0.5f ? 0 : rounded;
     block.qs[i] = static_cast<int8_t>(in[i] < 0.0f ? -exact : exact);
   }
+}
+
+/// Weighted least squares over the scale (fit.h), where weights are known.
+inline void encode_block(const float* in, BlockQ8_0& block, const float* weights) {
+  block.d = float_to_half(fit_scale<32, WholeLevels<-127, 127>>(in, weights));
+  const float inverse = reciprocal_or_zero(half_to_float(block.d));
+  for (int i = 0; i < 32; ++i) block.qs[i] = static_cast<int8_t>(WholeLevels<-127, 127>::nearest(in[i] * inverse));
 }
 
 }  // namespace lamina::codec

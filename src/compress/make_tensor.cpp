@@ -21,6 +21,7 @@ namespace {
 
 constexpr int64_t kPieceBytes = int64_t{8} << 20;
 constexpr int64_t kCopyBytes = int64_t{32} << 20;
+constexpr int64_t kRowsShare = 8;  ///< gptq wants a row of text for so many inputs
 
 /// The logarithm whose power is -x to the last bit where a float32 near by is that, else the nearest.
 float logarithm_of(float x) {
@@ -44,6 +45,22 @@ class RowMaker {
     copies_ = std::ranges::all_of(tensor.sources, [this](const OutputTensor::Source& source) {
       return &source.codec() == &to_ && source.offset == 0 && source.change == Change::kNone;
     });
+  }
+
+  /// Whether the numbers stay as they are.
+  bool copies() const { return copies_; }
+  /// What errors in the inputs of row `index` cost, or null.
+  const float* importance(int64_t index) const {
+    const OutputTensor::Row& row = tensor_.rows[static_cast<size_t>(index)];
+    return importance_of(tensor_.sources[static_cast<size_t>(row.source)], row.row);
+  }
+  /// The Gram matrix of what row `index` is multiplied by, or null.
+  const stats::Gram* gram(int64_t index) const {
+    const OutputTensor::Row& row = tensor_.rows[static_cast<size_t>(index)];
+    const OutputTensor::Source& source = tensor_.sources[static_cast<size_t>(row.source)];
+    if (importance_ == nullptr) return nullptr;
+    const stats::Gram* found = importance_->find_gram(source.input_first ? source.view.data : source.view.row(row.row));
+    return found == nullptr || found->inputs() != tensor_.inputs ? nullptr : found;
   }
 
   struct Buffers {
@@ -222,6 +239,8 @@ class TensorMaker {
   Status copy(const format::PutBytes& put) const;
   Status make_rows(const format::PutBytes& put);
   Status make_turned(const format::PutBytes& put);
+  /// What gptq did, for the report.
+  void describe(TensorReport& report) const;
   double squared_error() const {
     double sum = 0;
     for (const double one : errors_) sum += one;
@@ -230,6 +249,8 @@ class TensorMaker {
 
  private:
   Status fill(const RowMaker& maker, int64_t first, int64_t count, std::byte* out);
+  Status fill_plain(const RowMaker& maker, int64_t first, int64_t count, std::byte* out);
+  Status compensate(const RowMaker& maker, int64_t first, int64_t count, std::byte* out);
   void release(int64_t first, int64_t count) const;
 
   OutputTensor tensor_;
@@ -238,6 +259,11 @@ class TensorMaker {
   core::ThreadPool& pool_;
   const Importance& importance_;
   std::vector<double> errors_;
+  std::optional<GptqFactor> factor_;  ///< of factor_of_
+  const stats::Gram* factor_of_ = nullptr;
+  double output_error_ = 0;  ///< squared, summed over the rows that gptq rounded
+  int64_t compensated_rows_ = 0;
+  int64_t plain_rows_ = 0;  ///< that gptq was asked for but knows too little of
 };
 
 Status TensorMaker::copy(const format::PutBytes& put) const {
@@ -252,6 +278,56 @@ Status TensorMaker::copy(const format::PutBytes& put) const {
 
 /// Rows [first, first + count) side by side into `out`.
 Status TensorMaker::fill(const RowMaker& maker, int64_t first, int64_t count, std::byte* out) {
+  if (!tensor_.gptq || maker.copies()) return fill_plain(maker, first, count, out);
+  for (int64_t at = first; at < first + count;) {
+    const stats::Gram* gram = maker.gram(at);
+    int64_t end = at + 1;
+    while (end < first + count && maker.gram(end) == gram) ++end;
+    std::byte* to = out + (at - first) * maker.row_bytes();
+    // With few rows the products say what the text happened to be, not what the inputs are.
+    if (gram == nullptr || gram->rows() < gram->inputs() / kRowsShare) {
+      LAMINA_CHECK_OK(fill_plain(maker, at, end - at, to));
+      plain_rows_ += end - at;
+    } else {
+      if (factor_of_ != gram) {
+        LAMINA_ASSIGN(factor_, GptqFactor::make(*gram, tensor_.codec().format.block_elements, *tensor_.gptq, pool_));
+        factor_of_ = gram;
+      }
+      LAMINA_CHECK_OK(compensate(maker, at, end - at, to));
+    }
+    at = end;
+  }
+  return {};
+}
+
+Status TensorMaker::compensate(const RowMaker& maker, int64_t first, int64_t count, std::byte* out) {
+  std::vector<double> losses(static_cast<size_t>(count));
+  double* errors = errors_.data() + first;
+  const GptqFault fault = gptq_round(*factor_, tensor_.codec(), pool_,
+                                     {.count = count,
+                                      .read = [&](int64_t row, float* to) { maker.numbers(first + row, to); },
+                                      .out = out,
+                                      .errors = errors,
+                                      .losses = losses.data()});
+  if (fault.row >= 0) {
+    return fail(ErrorCode::kInvalid, tensor_.name, "row {}, number {}: {}", first + fault.row, fault.fault.index,
+                fault.fault.what(*tensor_.shape.format));
+  }
+  for (int64_t i = 0; i < count; ++i) output_error_ += losses[static_cast<size_t>(i)];
+  compensated_rows_ += count;
+  return {};
+}
+
+void TensorMaker::describe(TensorReport& report) const {
+  report.gptq = compensated_rows_ > 0;
+  if (report.gptq) report.output_rmse = std::sqrt(output_error_ / static_cast<double>(compensated_rows_));
+  if (plain_rows_ == 0) return;
+  if (!report.note.empty()) report.note += "; ";
+  report.note += fmt::format("gptq left {} of {} rows to plain rounding: their inputs were seen less than {} times",
+                             plain_rows_, tensor_.rows.size(), std::max<int64_t>(1, tensor_.inputs / kRowsShare));
+}
+
+Status TensorMaker::fill_plain(const RowMaker& maker, int64_t first, int64_t count, std::byte* out) {
   FirstFault faults(pool_.threads());
   pool_.run([&](int index, int threads) {
     const core::Range range = core::split_range(count, 1, index, threads);
@@ -327,6 +403,39 @@ int64_t source_bytes(const OutputTensor& tensor) {
 
 }  // namespace
 
+struct TensorRows::Parts {
+  OutputTensor tensor;
+  TurnedSources turned;
+  RowMaker maker;
+
+  Parts(const OutputTensor& from, const Importance& importance)
+      : tensor(with_rows(from)), turned(tensor), maker(tensor, &importance) {}
+
+  /// A tensor that is kept as it lies has no list of its rows.
+  static OutputTensor with_rows(OutputTensor tensor) {
+    if (!tensor.rows.empty() || tensor.sources.empty()) return tensor;
+    for (int64_t row = 0; row < tensor.sources.front().view.rows(); ++row) tensor.rows.push_back({0, row});
+    return tensor;
+  }
+};
+
+TensorRows::TensorRows(const OutputTensor& tensor, const Importance& importance)
+    : parts_(std::make_unique<Parts>(tensor, importance)) {}
+TensorRows::~TensorRows() = default;
+
+int64_t TensorRows::count() const {
+  return std::ssize(parts_->tensor.rows);
+}
+void TensorRows::numbers(int64_t row, float* out) const {
+  parts_->maker.numbers(row, out);
+}
+const float* TensorRows::importance(int64_t row) const {
+  return parts_->maker.importance(row);
+}
+const stats::Gram* TensorRows::gram(int64_t row) const {
+  return parts_->maker.gram(row);
+}
+
 bool holds_exactly(const OutputTensor& tensor, const codec::Codec& codec) {
   const RowMaker maker(tensor);
   std::vector<float> numbers(static_cast<size_t>(tensor.inputs));
@@ -352,6 +461,7 @@ Status make_tensor(const OutputTensor& tensor, const MakeContext& context, const
   if (tensor.rows.empty()) return maker.copy(put);
   LAMINA_CHECK_OK(tensor.input_first ? maker.make_turned(put) : maker.make_rows(put));
   report.rmse = std::sqrt(maker.squared_error() / static_cast<double>(tensor.shape.elements()));
+  maker.describe(report);
   return {};
 }
 

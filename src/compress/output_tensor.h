@@ -1,11 +1,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "codec/codec.h"
+#include "compress/gptq.h"
 #include "compress/importance.h"
 #include "compress/tensor_map.h"
 #include "core/result.h"
@@ -23,8 +26,10 @@ struct TensorReport {
   std::string after{};
   int64_t bytes_before = 0;
   int64_t bytes = 0;
-  double rmse = 0;     ///< root of the mean squared difference; 0 when the numbers are the same
-  std::string note{};  ///< why it is not what the recipe says; empty otherwise
+  double rmse = 0;         ///< root of the mean squared difference; 0 when the numbers are the same
+  bool gptq = false;       ///< at least one of its matrices was rounded so
+  double output_rmse = 0;  ///< with gptq: root of the mean squared difference of its outputs on the calibration text
+  std::string note{};      ///< why it is not what the recipe says; empty otherwise
 };
 
 /// A tensor to be written: rows gathered from tensors of the source, in another format perhaps.
@@ -58,6 +63,7 @@ struct OutputTensor {
   Half half = Half::kWhole;
   std::vector<float> literal{};
   std::string note{};
+  std::optional<GptqOptions> gptq{};  ///< rounding that makes up for its errors, where Gram matrices are known
   bool matrix = false;
   int layer = -1;
   std::string role{};
@@ -84,6 +90,25 @@ core::Result<std::vector<OutputTensor>> keep_names(const models::Model& model, s
 
 /// Whether every number of the tensor stays what it is in that codec.
 bool holds_exactly(const OutputTensor& tensor, const codec::Codec& codec);
+
+/// Rows of a tensor as numbers, and what is known of their inputs; from any thread.
+class TensorRows {
+ public:
+  TensorRows(const OutputTensor& tensor, const Importance& importance);
+  ~TensorRows();
+  TensorRows(const TensorRows&) = delete;
+  TensorRows& operator=(const TensorRows&) = delete;
+
+  int64_t count() const;
+  void numbers(int64_t row, float* out) const;
+  /// Null where nothing is known.
+  const float* importance(int64_t row) const;
+  const stats::Gram* gram(int64_t row) const;
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
 
 /// What tensors are made with. Matrices whose importance is known are searched with it.
 struct MakeContext {

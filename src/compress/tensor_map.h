@@ -35,7 +35,8 @@ struct Piece {
   std::string role{};  ///< "attn", "mlp", "embedding", "head"
   std::string key{};   ///< of the record: "q", "norm", "experts"
   bool matrix = false;
-  bool small = false;  ///< float32 in GGUF whatever its shape, as its readers expect
+  bool factor_in = false;  ///< the first of two factors that stand for a matrix
+  bool small = false;      ///< float32 in GGUF whatever its shape, as its readers expect
   int64_t outputs = 0;
   int64_t inputs = 0;     ///< 0: a vector
   int64_t head_size = 0;  ///< of rows that rotary positions turn

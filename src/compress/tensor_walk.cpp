@@ -121,6 +121,7 @@ Status TensorWalk::walk(const json& from, const json& to, const WalkContext& con
 
 Status TensorWalk::field(const json& from, const json& to, const std::string& name, const WalkContext& context) {
   const json& value = from[name];
+  if (name == "weight" && value.is_string()) LAMINA_CHECK_OK(add_factors_of(from, to, context));
   if (!value.is_object()) {
     const bool tensor = name != "present" && name != "scales" && names_tensor(value);
     return tensor ? add(from, to, name, context) : Status();
@@ -155,6 +156,27 @@ Status TensorWalk::add(const json& from, const json& to, const std::string& fiel
   const bool many = source.contains(kExpert) || find(with_expert(source, 0))->rank >= (field == "bias" ? 2 : 3);
   if (experts && many) return add_experts(piece, field == "bias", context);
   return place(std::move(piece), context);
+}
+
+/// Two factors that stand for a matrix or are added to it: the rows of the second are the matrix's.
+Status TensorWalk::add_factors_of(const json& from, const json& to, const WalkContext& context) {
+  const char* field = from.contains("factors") ? "factors" : "weight";
+  const std::string name = text_of(from, field);
+  if (find(name + std::string(layers::kFactorIn)) == nullptr) return {};
+  const std::string target = text_of(to, field);
+  if (target.empty()) return no_place(name);
+  for (const bool first : {true, false}) {
+    const std::string suffix(first ? layers::kFactorIn : layers::kFactorOut);
+    Piece piece{.layer = context.layer, .role = context.role, .key = context.key, .factor_in = first};
+    piece.from = {.tensor = name + suffix, .rows = first ? RowPick{.group = 0, .stride = 0} : row_pick(from)};
+    piece.to = {.tensor = target + suffix, .rows = first ? RowPick{.group = 0, .stride = 0} : row_pick(to)};
+    piece.from.rows.input_first = piece.to.rows.input_first = false;
+    if (find(piece.from.tensor) == nullptr) {
+      return fail(ErrorCode::kNotFound, model_.files().path().string(), "tensor {} is missing", piece.from.tensor);
+    }
+    LAMINA_CHECK_OK(place(std::move(piece), context));
+  }
+  return {};
 }
 
 /// The matrices of a stack, or with a tensor each, on either side.
@@ -334,7 +356,7 @@ void TensorWalk::set_order(size_t first, const json& from, const json& to) {
     // Latent attention turns the end of each query, and of the rows that make latent and key.
     const bool turned = latent ? piece.key == "q" || piece.key == "kv_a"
                                : piece.key == "q" || piece.key == "k" || piece.key == "q_norm" || piece.key == "k_norm";
-    if (!turned) continue;
+    if (!turned || piece.factor_in) continue;
     piece.rotary = rotary;
     piece.head_size =
         latent ? (piece.key == "q" ? size_of(from, "nope") + rotary : piece.outputs) : size_of(from, "head_size");

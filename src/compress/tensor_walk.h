@@ -43,6 +43,7 @@ class TensorWalk {
                      const WalkContext& context);
   core::Status add(const nlohmann::json& from, const nlohmann::json& to, const std::string& field,
                    const WalkContext& context);
+  core::Status add_factors_of(const nlohmann::json& from, const nlohmann::json& to, const WalkContext& context);
   core::Status add_experts(const Piece& piece, bool bias, const WalkContext& context);
   core::Status add_heads(const nlohmann::json& from, const nlohmann::json& to, const WalkContext& context);
   core::Status add_head(const Stored& from, const Stored& to, int64_t outputs, int64_t inputs,

@@ -32,8 +32,8 @@ int64_t most_wanted(int64_t vocabulary) {
 
 class RunnerLogits : public LogitSource {
  public:
-  RunnerLogits(run::Runner& runner, std::span<const ScoredSequence> sequences)
-      : runner_(runner), sequences_(sequences) {}
+  RunnerLogits(run::Runner& runner, std::span<const ScoredSequence> sequences, const run::Route* route)
+      : runner_(runner), sequences_(sequences), route_(route) {}
   ~RunnerLogits() override {
     if (open_) runner_.close(*open_);
   }
@@ -61,7 +61,7 @@ class RunnerLogits : public LogitSource {
       open_.reset();
     }
     logits_.resize(std::max(logits_.size(), wanted * static_cast<size_t>(vocabulary())));
-    const Status status = runner_.step(rows_, logits_);
+    const Status status = runner_.step(rows_, logits_, route_);
     for (const cache::SequenceId id : finished) runner_.close(id);
     LAMINA_CHECK_OK(status);
     return std::span<const float>(logits_).first(wanted * static_cast<size_t>(vocabulary()));
@@ -70,6 +70,7 @@ class RunnerLogits : public LogitSource {
  private:
   run::Runner& runner_;
   std::span<const ScoredSequence> sequences_;
+  const run::Route* route_;
   std::optional<cache::SequenceId> open_;  ///< the sequence that the next step continues
   std::vector<run::BatchRow> rows_;
   std::vector<float> logits_;
@@ -233,8 +234,9 @@ Result<std::vector<ScoredSequence>> cut_windows(std::span<const int32_t> tokens,
   return windows;
 }
 
-std::unique_ptr<LogitSource> logits_of_runner(run::Runner& runner, std::span<const ScoredSequence> sequences) {
-  return std::make_unique<RunnerLogits>(runner, sequences);
+std::unique_ptr<LogitSource> logits_of_runner(run::Runner& runner, std::span<const ScoredSequence> sequences,
+                                              const run::Route* route) {
+  return std::make_unique<RunnerLogits>(runner, sequences, route);
 }
 
 Result<std::unique_ptr<LogitSource>> logits_of_file(const format::NpyFile& file,

@@ -46,8 +46,10 @@ class LogitSource {
   virtual core::Result<std::span<const float>> step(std::span<const Slice> slices) = 0;
 };
 
-/// The logits that a runner computes for `sequences`; both must outlive the source.
-std::unique_ptr<LogitSource> logits_of_runner(run::Runner& runner, std::span<const ScoredSequence> sequences);
+/// The logits that a runner computes for `sequences`, over its own route or another of its plan_route(); all must
+/// outlive the source.
+std::unique_ptr<LogitSource> logits_of_runner(run::Runner& runner, std::span<const ScoredSequence> sequences,
+                                              const run::Route* route = nullptr);
 
 /// The logits of a float32 file [rows, vocabulary]: either a row for each target, in order, or a row for each token of
 /// each sequence (row i of a sequence follows its token i; the last is not used). kInvalid with the numbers for any

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <vector>
 
 #include "codec/codec.h"
@@ -113,7 +114,8 @@ Result<fs::path> weights_of(const fs::path& folder) {
 
 Result<ModelFiles> ModelFiles::open_gguf(const fs::path& file) {
   ModelFiles files;
-  LAMINA_ASSIGN(files.gguf_, Gguf::open(file));
+  LAMINA_ASSIGN(Gguf gguf, Gguf::open(file));
+  files.gguf_ = std::make_shared<const Gguf>(std::move(gguf));
   files.path_ = file;
   files.config_ = flat_config(*files.gguf_);
   return files;
@@ -137,7 +139,8 @@ Result<ModelFiles> ModelFiles::open_folder(const fs::path& folder) {
     return fail(ErrorCode::kCorrupt, (folder / "config.json").string(), "must be a JSON object");
   }
   LAMINA_ASSIGN(const fs::path weights, weights_of(folder));
-  LAMINA_ASSIGN(files.safetensors_, Safetensors::open(weights));
+  LAMINA_ASSIGN(Safetensors safetensors, Safetensors::open(weights));
+  files.safetensors_ = std::make_shared<const Safetensors>(std::move(safetensors));
   files.path_ = folder;
   return files;
 }
@@ -151,7 +154,31 @@ Result<ModelFiles> ModelFiles::open(const fs::path& path) {
   return open_gguf(path);
 }
 
+/// An overlay and where its names stand.
+struct ModelFiles::Changed {
+  Overlay overlay;
+  std::vector<NamedTensor> list{};
+  std::map<std::string_view, const core::TensorView*> by_name{};
+};
+
+ModelFiles ModelFiles::overlaid(const ModelFiles& files, Overlay overlay) {
+  ModelFiles out = files;
+  out.config_ = std::move(overlay.config);
+  auto changed = std::make_shared<Changed>();
+  changed->overlay = std::move(overlay);
+  for (const auto& [name, view] : changed->overlay.tensors) {
+    changed->list.push_back({name, view});
+    changed->by_name.emplace(name, &view);
+  }
+  out.changed_ = std::move(changed);
+  return out;
+}
+
 const core::TensorView* ModelFiles::find(std::string_view name) const {
+  if (changed_) {
+    const auto found = changed_->by_name.find(name);
+    return found == changed_->by_name.end() ? nullptr : found->second;
+  }
   return gguf_ ? gguf_->find_tensor(name) : safetensors_->find_tensor(name);
 }
 
@@ -166,6 +193,7 @@ Result<core::TensorView> ModelFiles::weight(std::string_view name) const {
 }
 
 std::span<const NamedTensor> ModelFiles::tensors() const {
+  if (changed_) return changed_->list;
   return gguf_ ? gguf_->tensors() : safetensors_->tensors();
 }
 

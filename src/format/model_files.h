@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "core/result.h"
 #include "core/tensor.h"
@@ -19,6 +21,13 @@ namespace lamina::format {
 
 enum class Container { kGguf, kHuggingFace };
 
+/// What stands in the place of a model's own tensors and settings while it is changed.
+struct Overlay {
+  std::vector<std::pair<std::string, core::TensorView>> tensors{};  ///< all that the model is to have, in order
+  nlohmann::json config{};
+  std::shared_ptr<const void> memory{};  ///< keeps alive what tensors borrow beside the model's files
+};
+
 /// The files of one model: a GGUF file (or its parts), or a folder in the Hugging Face layout. Movable; what it hands
 /// out stays valid when it is moved.
 class ModelFiles {
@@ -26,6 +35,8 @@ class ModelFiles {
   /// `path` is a .gguf file (of a split one, the first part), or a folder with config.json and *.safetensors, or a
   /// folder with exactly one GGUF model. Errors: kNotFound, kCorrupt, kUnsupported, kInvalid, kIo.
   static core::Result<ModelFiles> open(const std::filesystem::path& path);
+  /// The same files with other tensors and settings; text files and all that is not in config() stay theirs.
+  static ModelFiles overlaid(const ModelFiles& files, Overlay overlay);
 
   Container container() const { return gguf_ ? Container::kGguf : Container::kHuggingFace; }
   /// GGUF: one flat object, key to number, bool or string, and to arrays of at most 4096 numbers or bools; longer
@@ -33,7 +44,7 @@ class ModelFiles {
   /// U+FFFD. Hugging Face: config.json as it is.
   const nlohmann::json& config() const { return config_; }
   /// Null for Hugging Face.
-  const Gguf* gguf() const { return gguf_ ? &*gguf_ : nullptr; }
+  const Gguf* gguf() const { return gguf_.get(); }
   /// What was opened: the GGUF file, or the folder.
   const std::filesystem::path& path() const { return path_; }
 
@@ -71,8 +82,10 @@ class ModelFiles {
 
   std::filesystem::path path_;
   nlohmann::json config_;
-  std::optional<Gguf> gguf_;
-  std::optional<Safetensors> safetensors_;
+  std::shared_ptr<const Gguf> gguf_;
+  std::shared_ptr<const Safetensors> safetensors_;
+  struct Changed;
+  std::shared_ptr<const Changed> changed_;  ///< null: the tensors are those of the files
 };
 
 }  // namespace lamina::format

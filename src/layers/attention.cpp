@@ -29,6 +29,7 @@ class Attention : public Sublayer {
   static Result<std::unique_ptr<Sublayer>> make(Record& record, BuildContext& context);
 
   void forward(Step& step, const float* input, float* stream) const override;
+  bool keep(Step& step, const float* input) const override;
   int64_t arena_bytes(const StepLimits& limits) const override;
   int64_t scratch_bytes(const StepLimits& limits) const override;
   cache::VisitShape cache_shape() const override {
@@ -176,15 +177,27 @@ void Attention::forward(Step& step, const float* input, float* stream) const {
   border_.leave(step, *o_, heads.out, stream);
 }
 
-/// Norms and rotation of queries and keys; keys and values go into the cache.
+bool Attention::keep(Step& step, const float* input) const {
+  const float* normed = border_.enter(step, input);
+  const Heads heads{.k = step.arena.take<float>(step.rows * kv_heads_ * head_size_),
+                    .v = step.arena.take<float>(step.rows * kv_heads_ * value_size_)};
+  const std::array products{Product{.linear = k_.get(), .y = heads.k, .y_stride = kv_heads_ * head_size_},
+                            Product{.linear = v_.get(), .y = heads.v, .y_stride = kv_heads_ * value_size_}};
+  run_products(step, products, normed, step.rows);
+  store(step, heads);
+  step.lap(Op::kRotate);
+  return true;
+}
+
+/// Norms and rotation of queries, where there are some, and of keys; keys and values go into the cache.
 void Attention::store(Step& step, const Heads& heads) const {
   split_rows(step.pool, step.rows, [&](int64_t begin, int64_t end) {
-    float* q = heads.q + begin * heads_ * head_size_;
+    float* q = heads.q == nullptr ? nullptr : heads.q + begin * heads_ * head_size_;
     float* k = heads.k + begin * kv_heads_ * head_size_;
-    if (q_norm_) q_norm_->apply(q, q, (end - begin) * heads_ * head_size_ / q_norm_->size());
+    if (q_norm_ && q != nullptr) q_norm_->apply(q, q, (end - begin) * heads_ * head_size_ / q_norm_->size());
     if (k_norm_) k_norm_->apply(k, k, (end - begin) * kv_heads_ * head_size_ / k_norm_->size());
     if (rotation_) {
-      rotation_->apply(step, begin, end, q, heads_, head_size_);
+      if (q != nullptr) rotation_->apply(step, begin, end, q, heads_, head_size_);
       rotation_->apply(step, begin, end, k, kv_heads_, head_size_);
     }
     for (const RowGroup& group : step.groups) {

@@ -33,7 +33,7 @@ Result<Layer> Layer::make(int index, Record record, BuildContext& context) {
 int64_t Layer::bytes() const {
   int64_t bytes = 0;
   for (const Part& part : parts) {
-    for (const Linear* linear : part.sublayer->linears()) bytes += linear->bytes();
+    for (const Linear* linear : part.sublayer->linears()) bytes += linear->all_bytes();
   }
   return bytes;
 }
@@ -41,7 +41,7 @@ int64_t Layer::bytes() const {
 int64_t Layer::parameters() const {
   int64_t count = 0;
   for (const Part& part : parts) {
-    for (const Linear* linear : part.sublayer->linears()) count += linear->outputs() * linear->inputs();
+    for (const Linear* linear : part.sublayer->linears()) count += linear->parameters();
   }
   return count;
 }

@@ -38,6 +38,12 @@ class Sublayer {
   virtual int64_t arena_bytes(const StepLimits& limits) const = 0;
   /// Scratch bytes per thread.
   virtual int64_t scratch_bytes(const StepLimits& limits) const = 0;
+  /// What forward() leaves in the cache, and nothing else: the stream stays as it is. False, with nothing done, where
+  /// forward() alone can do that.
+  virtual bool keep(Step& /*step*/, const float* /*input*/) const {
+    const cache::VisitShape shape = cache_shape();
+    return !shape.keeps_keys() && !shape.keeps_state();
+  }
   /// What a visit of this sublayer keeps per position and per sequence; all zero when it keeps nothing.
   virtual cache::VisitShape cache_shape() const { return {}; }
   /// Whether a row reads rows after it: a text must then come whole in one step, and nothing of it is kept.

@@ -50,7 +50,14 @@ struct LinearOptions {
   const codec::Codec* codec = nullptr;  ///< the weights' format, made when they are packed; null: the file's own
 };
 
-/// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias.
+/// Names of the two matrices that may stand for one, or be added to it, after its name: y = out (in x), `in` [rank,
+/// inputs], `out` [outputs, rank].
+inline constexpr std::string_view kFactorIn = ".factor_in";
+inline constexpr std::string_view kFactorOut = ".factor_out";
+
+/// A weight matrix [outputs, inputs] in the form that its kernel reads, and its bias. It may be the second of two
+/// factors, whose inputs are then those of the first, and have a whole matrix beside them, to whose product theirs is
+/// added.
 class Linear {
  public:
   /// Plans the packed form of `outputs` rows of `source`, the tensor as it lies in the file. Numbers that come in
@@ -62,20 +69,36 @@ class Linear {
   const std::string& name() const { return name_; }
   const RowPick& rows() const { return rows_; }
   int64_t outputs() const { return layout_.outputs; }
-  int64_t inputs() const { return layout_.inputs; }
+  int64_t inputs() const { return first_ ? first_->layout_.inputs : layout_.inputs; }
+  /// What its own matrix reads: the outputs of first(), if there is one.
+  int64_t columns() const { return layout_.inputs; }
+  const Linear* first() const { return first_.get(); }
+  /// A matrix whose product comes before that of the factors; null for most.
+  const Linear* beside() const { return beside_.get(); }
   const kernels::WeightLayout& layout() const { return layout_; }
   const core::TensorView& source() const { return source_.tensor; }
   /// The rows of the source that the matrix is made of, and those between them.
   core::TensorView source_part() const;
   const std::byte* packed() const { return data_; }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
-  /// Bytes of the packed matrix.
+  /// Bytes of its own packed matrix.
   int64_t bytes() const { return layout_.panels * layout_.panel_bytes; }
   /// Whether its products are products of integers: as the costs of steps count them.
   bool multiplies_integers() const {
     return layout_.activation == kernels::InputForm::kInt8Block || layout_.activation == kernels::InputForm::kInt8Super;
   }
 
+  /// Bytes and numbers of all the matrices that it is made of.
+  int64_t all_bytes() const { return bytes() + (first_ ? first_->bytes() : 0) + (beside_ ? beside_->bytes() : 0); }
+  int64_t parameters() const {
+    return outputs() * columns() + (first_ ? first_->parameters() : 0) + (beside_ ? beside_->parameters() : 0);
+  }
+
+  /// Makes it the second of two factors; `beside` may be null.
+  void set_first(std::shared_ptr<const Linear> first, std::shared_ptr<const Linear> beside) {
+    first_ = std::move(first);
+    beside_ = std::move(beside);
+  }
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }
   /// Fills `memory`, bytes() zeros aligned to core::kAlignment, from the source, on all threads, piece by piece, and
   /// uses it; `release` is told what was read. The memory must outlive the matrix.
@@ -103,6 +126,8 @@ class Linear {
   kernels::WeightLayout layout_;
   const std::byte* data_ = nullptr;
   std::vector<float> bias_;
+  std::shared_ptr<const Linear> first_;
+  std::shared_ptr<const Linear> beside_;
 };
 
 /// One product of a group that reads the same input.
@@ -122,7 +147,8 @@ int64_t product_bytes(std::span<const Linear* const> linears, int64_t rows);
 int64_t product_scratch_bytes(std::span<const Linear* const> linears, int64_t rows);
 
 /// y = x W^T + b for every product, x [rows, inputs] float32, apart from every y. Quantizes x once per activation
-/// format and splits the panels of all products over the threads as one list.
+/// format and splits the panels of all products over the threads as one list; products of second factors follow as a
+/// list of their own.
 void run_products(Step& step, std::span<const Product> products, const float* x, int64_t rows);
 
 }  // namespace lamina::layers

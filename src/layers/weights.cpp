@@ -330,10 +330,48 @@ Result<Weights::Wanted> Weights::read_wanted(Record& record, int64_t outputs, in
 
 Result<std::shared_ptr<const Linear>> Weights::linear(Record record, int64_t outputs, int64_t inputs) {
   LAMINA_ASSIGN(std::optional<Record> otherwise, record.optional_child("otherwise"));
+  LAMINA_ASSIGN(const std::optional<std::string> factors, record.optional_text("factors"));
   LAMINA_ASSIGN(const Wanted wanted, read_wanted(record, outputs, inputs));
-  if (otherwise && !has(wanted.name)) return linear(*otherwise, outputs, inputs);
+  const std::string own = factors ? *factors : wanted.name;
+  const bool factored = has(own + std::string(kFactorIn));
+  if (otherwise && !has(wanted.name) && !factored) return linear(*otherwise, outputs, inputs);
   LAMINA_CHECK_OK(record.done());
+  if (factored) return factored_matrix(wanted, own);
+  if (factors && wanted.bias && has(*wanted.bias)) {
+    return fail(ErrorCode::kUnsupported, files_.path().string(),
+                "tensor {} serves several layers, and {} is a bias for one of them", wanted.name, *wanted.bias);
+  }
   return planned(wanted);
+}
+
+/// The product of two factors, which lie outputs first whatever the family does, and of the matrix beside them if the
+/// file has it.
+Result<std::shared_ptr<const Linear>> Weights::factored_matrix(const Wanted& wanted, const std::string& name) {
+  const std::string in = name + std::string(kFactorIn);
+  const core::TensorView* stored = files_.find(file_name(in));
+  const int64_t rank = stored != nullptr && stored->rank == 2 ? stored->shape[0] : 0;
+  if (rank < 1) return fail(ErrorCode::kCorrupt, files_.path().string(), "tensor {} is no matrix", in);
+  LAMINA_ASSIGN(
+      std::shared_ptr<const Linear> first,
+      find_or_plan(
+          {.name = in, .inputs = wanted.inputs, .rows = RowPick::all(rank), .outputs = rank, .key = wanted.key}));
+  Wanted second{.name = name + std::string(kFactorOut),
+                .inputs = rank,
+                .rows = wanted.rows,
+                .outputs = wanted.outputs,
+                .key = wanted.key};
+  second.rows.input_first = false;
+  LAMINA_ASSIGN(const std::shared_ptr<Linear> out, find_or_plan(second));
+  std::shared_ptr<const Linear> beside;
+  if (has(wanted.name)) {
+    LAMINA_ASSIGN(beside, find_or_plan(wanted));
+  }
+  out->set_first(std::move(first), std::move(beside));
+  if (wanted.bias && has(*wanted.bias)) {
+    LAMINA_ASSIGN(std::vector<float> values, bias(wanted));
+    out->set_bias(std::move(values));
+  }
+  return std::shared_ptr<const Linear>(out);
 }
 
 Result<std::shared_ptr<const Linear>> Weights::expert(Record record, int64_t index, int64_t count, int64_t outputs,

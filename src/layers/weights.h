@@ -62,7 +62,8 @@ class Weights {
                                                      const std::optional<std::string>& bias = {});
   /// As matrix(), from a record {weight, bias?, rows?: {begin?, of, group?, stride?}, input_first?, otherwise?}: `rows`
   /// picks the matrix out of a larger tensor (RowPick), and its bias likewise; `otherwise` is the record, of the same
-  /// form, that counts when the file lacks the tensor.
+  /// form, that counts when the file lacks the tensor. Where the file has two factors (kFactorIn) under the name, or
+  /// under that in `factors`, their product stands for the matrix, or is added to it.
   core::Result<std::shared_ptr<const Linear>> linear(Record record, int64_t outputs, int64_t inputs);
   /// As matrix(), of the rows that `rows` picks from a tensor of that shape.
   core::Result<std::shared_ptr<const Linear>> picked(const std::string& name, const std::vector<int64_t>& shape,
@@ -137,6 +138,7 @@ class Weights {
   core::Result<Wanted> read_wanted(Record& record, int64_t outputs, int64_t inputs) const;
   core::Result<std::shared_ptr<Linear>> find_or_plan(const Wanted& wanted);
   core::Result<std::shared_ptr<const Linear>> planned(const Wanted& wanted);
+  core::Result<std::shared_ptr<const Linear>> factored_matrix(const Wanted& wanted, const std::string& name);
   core::Result<MatrixSource> source(const Wanted& wanted);
   core::Result<MatrixSource> joined_source(const Wanted& wanted);
   core::Result<std::vector<float>> bias(const Wanted& wanted);

@@ -71,6 +71,68 @@ std::vector<std::string> names_of(const format::ModelFiles& files) {
   return names;
 }
 
+core::Status check_structure(const Structure& structure, int layers, const std::string& place) {
+  if (!structure.numbers.empty() && std::ssize(structure.numbers) != layers) {
+    return fail(ErrorCode::kCorrupt, place, "numbers of {} layers; those of {} expected", structure.numbers.size(),
+                layers);
+  }
+  for (const auto& [role, without] : structure.without) {
+    if (without.empty() || *without.rbegin() < layers) continue;
+    return fail(ErrorCode::kCorrupt, place, "layer {} is to have no {}; the model has {} layers", *without.rbegin(),
+                role, layers);
+  }
+  for (const auto& [role, shares] : structure.shares) {
+    if (std::ssize(shares) != layers)
+      return fail(ErrorCode::kCorrupt, place, "{} of {} layers are shared; {} layers expected", role, shares.size(),
+                  layers);
+    for (int i = 0; i < layers; ++i) {
+      const int base = shares[static_cast<size_t>(i)];
+      if (base <= i && shares[static_cast<size_t>(base)] == base && !structure.lacks(role, base)) continue;
+      return fail(ErrorCode::kCorrupt, place,
+                  "layer {} is to use the {} of layer {}; one before it with its own expected", i, role, base);
+    }
+  }
+  return {};
+}
+
+/// Gives matrices the names of another layer's; norms have a kind, matrices none.
+void share_names(const json& from, json& to) {
+  if (!from.is_object() || !to.is_object()) return;
+  for (auto& [key, value] : to.items()) {
+    if (const auto other = from.find(key); other != from.end() && key != "otherwise") share_names(*other, value);
+  }
+  const json name = to.value("weight", json());
+  const json other = from.value("weight", json());
+  if (to.contains("kind") || !name.is_string() || !other.is_string() || name == other) return;
+  to["factors"] = name;
+  to["weight"] = other;
+}
+
+void share_matrices(const Structure& structure, int layer, const std::vector<json>& before, json& record) {
+  for (const auto& [role, shares] : structure.shares) {
+    const auto base = static_cast<size_t>(shares[static_cast<size_t>(layer)]);
+    if (base >= before.size() || !record.contains(role)) continue;
+    // The part itself has a kind; what it is made of counts.
+    for (auto& [key, value] : record[role].items()) {
+      const json other = before[base].value(role, json::object());
+      if (value.is_object() && other.contains(key)) share_names(other[key], value);
+    }
+  }
+}
+
+/// Takes the parts out of the layer's record that the model says it lacks.
+void leave_out(const Structure& structure, int layer, json& record) {
+  for (const auto& [role, without] : structure.without) {
+    if (!without.contains(layer)) continue;
+    record.erase(role);
+    json order = json::array();
+    for (const json& part : record.value("order", json::array())) {
+      if (part != role) order.push_back(part);
+    }
+    record["order"] = std::move(order);
+  }
+}
+
 }  // namespace
 
 std::span<const Architecture> architectures() {
@@ -125,8 +187,13 @@ Result<ResolvedModel> resolve(const Architecture& architecture, const ConfigSour
                 "each layer would run {} times; a whole number from 1 to {} expected", repeat.dump(), kMaxLayers);
   }
   model.repeat = static_cast<int64_t>(repeat.get<double>());
-  for (int64_t i = 0; i < static_cast<int64_t>(layers.get<double>()); ++i) {
+  const auto count = static_cast<int>(layers.get<double>());
+  LAMINA_ASSIGN(model.structure, read_structure(source.container, source.config, source.place));
+  LAMINA_CHECK_OK(check_structure(model.structure, count, source.place));
+  for (int i = 0; i < count; ++i) {
     LAMINA_ASSIGN(json record, resolver.layer_record(i));
+    leave_out(model.structure, i, record);
+    share_matrices(model.structure, i, model.layers, record);
     model.layers.push_back(std::move(record));
   }
   return model;

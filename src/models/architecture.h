@@ -10,6 +10,7 @@
 
 #include "core/result.h"
 #include "format/model_files.h"
+#include "models/structure.h"
 
 namespace lamina::models {
 
@@ -38,6 +39,7 @@ struct ResolvedModel {
   std::vector<nlohmann::json>
       heads;           ///< records of the final norm and the head, the first whose "present" tensor is there counts
   int64_t repeat = 1;  ///< how many times in a row the route visits each layer
+  Structure structure{};
 };
 
 /// A configuration to evaluate a family on: config.json, or GGUF metadata as one flat object.

@@ -25,13 +25,18 @@ core::Status check_tokens(const format::ModelFiles& files, int64_t rows) {
 
 Result<std::unique_ptr<Model>> Model::build(const std::filesystem::path& path, const BuildOptions& options) {
   LAMINA_ASSIGN(format::ModelFiles files, format::ModelFiles::open(path));
+  return build(std::move(files), options);
+}
+
+Result<std::unique_ptr<Model>> Model::build(format::ModelFiles files, const BuildOptions& options) {
   std::unique_ptr<Model> model(new Model(std::make_shared<Source>(std::move(files), options.exact)));
+  const std::string place = model->files().path().string();
   LAMINA_ASSIGN(const Architecture* architecture, find_architecture(model->files()));
   LAMINA_CHECK_OK(model->source_->weights.rename(
       architecture->data.value("rename", std::vector<std::pair<std::string, std::string>>())));
-  LAMINA_CHECK_OK(model->read_encoder(*architecture, path.string()));
+  LAMINA_CHECK_OK(model->read_encoder(*architecture, place));
   model->source_->recipe = options.recipe;  // recipes have no names for the layers of an encoder
-  LAMINA_CHECK_OK(model->read(*architecture, path.string()));
+  LAMINA_CHECK_OK(model->read(*architecture, place));
   LAMINA_CHECK_OK(check_tokens(model->files(), model->vocabulary()));
   LAMINA_CHECK_OK(model->check_unused(architecture->data.value("ignore", nlohmann::json::array())));
   return model;

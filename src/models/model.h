@@ -30,6 +30,8 @@ class Model {
  public:
   /// Reads the header, builds every layer and checks every tensor. Reads no weights: load() does.
   static core::Result<std::unique_ptr<Model>> build(const std::filesystem::path& path, const BuildOptions& options);
+  /// The same of files that are open.
+  static core::Result<std::unique_ptr<Model>> build(format::ModelFiles files, const BuildOptions& options);
 
   /// Packs the weights on all threads; needed once before the model runs.
   core::Status load(core::ThreadPool& pool, const layers::Progress& progress);

@@ -43,10 +43,15 @@ Resolver::Resolver(const Architecture& architecture, const ConfigSource& source)
       has_(source.has),
       values_(source.known) {
   if (container_ == Container::kGguf) prefix_ = config_.value("general.architecture", "");
+  // What is wrong with it, resolve() says.
+  if (auto structure = read_structure(container_, config_, place_)) numbers_ = std::move(structure->numbers);
 }
 
 Result<json> Resolver::setting(const std::string& name) {
-  if (name == "layer" && layer_ >= 0) return json(layer_);
+  if (name == "layer" && layer_ >= 0) {
+    const auto index = static_cast<size_t>(layer_);
+    return index < numbers_.size() ? json(numbers_[index]) : json(layer_);
+  }
   if (const auto found = values_.find(name); found != values_.end()) return at_layer(name, found->second);
   const auto definition = data_["settings"].find(name);
   if (definition == data_["settings"].end())

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.h"
 #include "models/architecture.h"
@@ -46,6 +47,7 @@ class Resolver {
   std::function<bool(const std::string&)> has_;
   std::string prefix_;
   int64_t layer_ = -1;
+  std::vector<int> numbers_;  ///< by which expressions know the layers; names of tensors and lists go by the index
   std::map<std::string, nlohmann::json> values_;
   std::set<std::string> pending_;
 };

@@ -148,6 +148,10 @@ Status check_same_meaning(const ResolvedModel& source, const ResolvedModel& targ
   return {};
 }
 
+Status check_same_layer(const json& source, const json& target, const std::string& place, const std::string& file) {
+  return compare(source, target, place, file);
+}
+
 Result<size_t> find_same_head(const ResolvedModel& source, size_t index, const ResolvedModel& target,
                               const std::string& file) {
   const json& own = source.heads[index];

@@ -16,6 +16,10 @@ bool same_value(const nlohmann::json& a, const nlohmann::json& b);
 /// kUnsupported names layer, field and both values; `file` starts the message.
 core::Status check_same_meaning(const ResolvedModel& source, const ResolvedModel& target, const std::string& file);
 
+/// The same of two layers' records, whatever their numbers; `place` names the layer.
+core::Status check_same_layer(const nlohmann::json& source, const nlohmann::json& target, const std::string& place,
+                              const std::string& file);
+
 /// Which of the target's heads is head `index` of `source`.
 core::Result<size_t> find_same_head(const ResolvedModel& source, size_t index, const ResolvedModel& target,
                                     const std::string& file);

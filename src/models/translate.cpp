@@ -142,6 +142,8 @@ Status Translator::choose_family() {
   } else {
     out_.config["architectures"] = json::array({names->front()});
   }
+  LAMINA_ASSIGN(const Structure structure, read_structure(origin_.container, files_.config(), origin_.place));
+  write_structure(out_.config, target_, structure);
   return {};
 }
 

@@ -1,5 +1,6 @@
 #include "models/vocabulary.h"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -158,6 +159,23 @@ Status check_vocabulary(const text::Tokenizer& tokenizer, const Model& model) {
   if (tokenizer.vocabulary() <= model.vocabulary()) return {};
   return fail(ErrorCode::kCorrupt, model.files().path().string(),
               "the tokenizer has {} tokens, the embedding only {} rows", tokenizer.vocabulary(), model.vocabulary());
+}
+
+Status check_same_tokens(const text::Tokenizer& tokenizer, const text::Tokenizer& draft) {
+  const auto spelled = [](const text::Tokenizer& one, int32_t id) {
+    const bool used = id < one.vocabulary() && one.type(id) != text::TokenType::kUnused;
+    return used ? one.token(id) : std::string();
+  };
+  for (int32_t id = 0; id < std::max(tokenizer.vocabulary(), draft.vocabulary()); ++id) {
+    const std::string ours = spelled(tokenizer, id);
+    const std::string theirs = spelled(draft, id);
+    if (ours == theirs) continue;
+    return fail(ErrorCode::kUnsupported, "draft",
+                "token {} is \"{}\" in the draft's vocabulary and \"{}\" in the "
+                "model's; a draft with the same tokens expected",
+                id, theirs, ours);
+  }
+  return {};
 }
 
 Result<std::optional<std::string>> chat_template_source(const format::ModelFiles& files) {

@@ -90,6 +90,7 @@ class Parser {
   Result<int> layer_index();
   Result<Step> step(Place place, int depth);
   Result<Step> bare_route();
+  Result<Value> span();
   Status arguments(Step& step, int depth);
   Result<Argument> argument(bool named_before, int depth);
   Result<Value> value(int depth);
@@ -141,7 +142,7 @@ std::optional<Place> place_of(std::string_view word) {
 
 Result<Where> Parser::where() {
   static constexpr std::string_view kAllowed =
-      "a layer selector (L*, L0-3, L20,22) or one of route, kv, prefill, decode, draft, head, embed";
+      "a layer selector (L*, L0-3, L20,22) or one of route, kv, prefill, decode, draft, head, embed, merge";
   Where result;
   result.position = cursor_.position();
   result.part_position = result.position;
@@ -226,7 +227,8 @@ Result<Step> Parser::step(Place place, int depth) {
   if (depth > kMaxDepth) {
     return fail(ErrorCode::kLimit, error_place(cursor_.position()), "calls nested more than {} deep", kMaxDepth);
   }
-  if (place == Place::kRoute && depth == 1 && is_digit(cursor_.peek())) return bare_route();
+  const bool item = is_digit(cursor_.peek()) || cursor_.peek() == '(';
+  if (place == Place::kRoute && depth == 1 && item) return bare_route();
   if (!is_word_start(cursor_.peek())) {
     const bool route = place == Place::kRoute && depth == 1;
     return cursor_.expected(route ? "a list of layers or a technique's name" : "a technique's name");
@@ -253,10 +255,39 @@ Result<Step> Parser::bare_route() {
   Step result;
   result.technique = "list";
   result.position = cursor_.position();
-  LAMINA_ASSIGN(const std::vector<LayerRange> ranges, layer_list());
-  for (const LayerRange& range : ranges) {
-    result.arguments.push_back({.name = {}, .value = layers_value({range}), .position = range.position});
-  }
+  do {
+    const Position position = cursor_.position();
+    if (result.arguments.size() == kMaxArguments) {
+      return fail(ErrorCode::kLimit, error_place(position), "more than {} items in a layer list", kMaxArguments);
+    }
+    Value item;
+    if (cursor_.peek() == '(') {
+      LAMINA_ASSIGN(item, span());
+    } else {
+      LAMINA_ASSIGN(const LayerRange range, layer_range());
+      item = layers_value({range});
+    }
+    result.arguments.push_back({.name = {}, .value = std::move(item), .position = position});
+  } while (cursor_.take(','));
+  return result;
+}
+
+/// "(6|7|8)": layers that read the same stream.
+Result<Value> Parser::span() {
+  Value result;
+  result.kind = Value::Kind::kLayers;
+  cursor_.skip();
+  do {
+    if (result.layers.size() == kMaxArguments) {
+      return fail(ErrorCode::kLimit, error_place(cursor_.position()), "more than {} layers side by side",
+                  kMaxArguments);
+    }
+    const Position position = cursor_.position();
+    LAMINA_ASSIGN(const int layer, layer_index());
+    result.layers.push_back({.first = layer, .last = layer, .position = position, .beside = !result.layers.empty()});
+  } while (cursor_.take('|'));
+  if (result.layers.size() == 1) return cursor_.expected("'|' and another layer");
+  if (!cursor_.take(')')) return cursor_.expected("'|' or ')'");
   return result;
 }
 

@@ -1,7 +1,10 @@
 #include "recipe/plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
+#include <tuple>
+#include <utility>
 
 #include "recipe/technique.h"
 
@@ -47,12 +50,85 @@ Status apply_list(const Application& use, RunPlan& plan) {
       return fail(ErrorCode::kLimit, error_place(range.position), "the route has more than {} visits", kMaxRoute);
     }
     for (int layer = range.first; layer <= range.last; ++layer) plan.route.push_back(whole_visit(layer, use.facts));
+    plan.route.back().beside = range.beside;
   }
+  return {};
+}
+
+/// The number given for a parameter, or what holds when there is none.
+double number_argument(const Application& use, std::string_view parameter, double otherwise) {
+  const Argument* given = find_argument(use.technique, use.step, parameter);
+  if (given == nullptr) return otherwise;
+  return given->value.kind == Value::Kind::kInteger ? static_cast<double>(given->value.integer) : given->value.number;
+}
+
+int integer_argument(const Application& use, std::string_view parameter, int otherwise) {
+  return static_cast<int>(number_argument(use, parameter, otherwise));
+}
+
+std::string text_argument(const Application& use, std::string_view parameter, std::string_view otherwise) {
+  const Argument* given = find_argument(use.technique, use.step, parameter);
+  return given == nullptr ? std::string(otherwise) : given->value.text;
+}
+
+/// Liu et al. 2024, Unified Layer Skipping: m = round(L / speedup) layers, of which the k-th is round(k (L - 1) / (m -
+/// 1)).
+Status apply_skip(const Application& use, RunPlan& plan) {
+  const auto layers = static_cast<double>(plan.route.size());
+  const double speedup = number_argument(use, "speedup", 1);
+  const double kept = std::max(1.0, std::round(layers / speedup));
+  std::vector<Visit> route;
+  for (double k = 0; k < kept; ++k) {
+    const double index = kept > 1 ? std::round(k * (layers - 1) / (kept - 1)) : 0;
+    route.push_back(plan.route[static_cast<size_t>(index)]);
+  }
+  plan.route = std::move(route);
+  return {};
+}
+
+/// Takes out what does not run; the layers beside it stay beside each other.
+void erase_empty_visits(std::vector<Visit>& route) {
+  std::vector<Visit> kept;
+  bool alone = false;  // the visit that those beside it are beside of is gone
+  for (const Visit& visit : route) {
+    if (!visit.beside) alone = true;
+    if (!visit.attention && !visit.mlp && !visit.cross) continue;
+    kept.push_back(visit);
+    if (std::exchange(alone, false)) kept.back().beside = false;
+  }
+  route = std::move(kept);
+}
+
+Status apply_exit(const Application& use, RunPlan& plan) {
+  erase_empty_visits(plan.route);
+  const int visits = static_cast<int>(plan.route.size());
+  const int from = integer_argument(use, "from", std::max(0, std::min(visits / 2, visits - 2)));
+  const int every = integer_argument(use, "every", 4);
+  // After the last visit there is nothing left to leave out.
+  if (from >= visits - 1) {
+    return fail(ErrorCode::kInvalid, error_place(use.step.position),
+                "exit from visit {} on leaves nothing out of a route of {} visits; a smaller from or a longer route "
+                "expected",
+                from, visits);
+  }
+  if (std::ranges::any_of(plan.route, &Visit::beside)) {
+    return fail(ErrorCode::kUnsupported, error_place(use.step.position),
+                "exit does not go with layers side by side: there is no border between them");
+  }
+  plan.exit = ExitPlan{.confidence = number_argument(use, "confidence", 1),
+                       .by_stream = text_argument(use, "by", "token") == "stream",
+                       .checks = std::vector<bool>(plan.route.size())};
+  for (int visit = from; visit < visits - 1; visit += every) plan.exit->checks[static_cast<size_t>(visit)] = true;
   return {};
 }
 
 Status apply_drop(const Application& use, RunPlan& plan) {
   const Where& where = use.clause.where;
+  if (const Argument* count = find_argument(use.technique, use.step, "count");
+      count != nullptr && count->value.integer > 0) {
+    return fail(ErrorCode::kUnsupported, error_place(use.step.position),
+                "drop with a count chooses by statistics when a model is written: `lamina compress --stats`");
+  }
   std::vector<bool> selected(static_cast<size_t>(use.facts.layers));
   for (const LayerRange& written : where.layers) {
     LAMINA_ASSIGN(const LayerRange range, close_range(written, use.facts));
@@ -72,6 +148,74 @@ Status apply_drop(const Application& use, RunPlan& plan) {
     return fail(ErrorCode::kInvalid, error_place(where.position),
                 "{}:drop removes nothing; name layers that the route visits and that have this part", print(where));
   }
+  return {};
+}
+
+Status apply_lfd(const Application& use, RunPlan& plan) {
+  erase_empty_visits(plan.route);
+  const int layer = integer_argument(use, "layer", 0);
+  const auto& route = plan.route;
+  const auto last = std::ranges::find(route.rbegin(), route.rend(), layer, &Visit::layer);
+  if (last == route.rend() || last == route.rbegin()) {
+    return fail(ErrorCode::kInvalid, error_place(use.step.position),
+                "lfd takes logits after layer {}, {}; one that the route visits before its end expected", layer,
+                last == route.rend() ? "which the route does not visit" : "with which the route ends");
+  }
+  if (last->beside || (last - 1)->beside) {
+    return fail(ErrorCode::kUnsupported, error_place(use.step.position),
+                "layer {} runs side by side with others: there is no border after it", layer);
+  }
+  plan.fuse = FusePlan{
+      .layer = layer, .weight = number_argument(use, "weight", 1), .share = number_argument(use, "share", 0.1)};
+  return {};
+}
+
+DraftPlan draft_of(const Application& use, DraftPlan::Source source) {
+  return {.source = source,
+          .tokens = integer_argument(use, "tokens", 8),
+          .always = text_argument(use, "when", "pays") == "always"};
+}
+
+Status apply_ngram(const Application& use, RunPlan& plan) {
+  plan.draft = draft_of(use, DraftPlan::Source::kNgram);
+  plan.draft->match = integer_argument(use, "match", 2);
+  return {};
+}
+
+Status apply_draft_route(const Application& use, RunPlan& plan) {
+  plan.draft = draft_of(use, DraftPlan::Source::kRoute);
+  plan.draft->confidence = number_argument(use, "confidence", 0.4);
+  std::vector<Visit>& route = plan.draft->route;
+  route = plan.route;
+  for (const auto& [parameter, attention, mlp] :
+       {std::tuple("skip", true, true), std::tuple("attn", true, false), std::tuple("mlp", false, true)}) {
+    for (const LayerRange& written : layers_argument(use.technique, use.step, parameter)) {
+      LAMINA_ASSIGN(const LayerRange range, close_range(written, use.facts));
+      for (Visit& visit : route) {
+        if (visit.layer < range.first || visit.layer > range.last) continue;
+        visit.attention = visit.attention && !attention;
+        visit.mlp = visit.mlp && !mlp;
+        visit.cross = visit.cross && !(attention && mlp);
+      }
+    }
+  }
+  if (route == plan.route) {
+    return fail(ErrorCode::kInvalid, error_place(use.step.position),
+                "route leaves nothing out, so it would guess no faster; skip, attn or mlp with layers that run "
+                "expected");
+  }
+  erase_empty_visits(route);
+  if (route.empty()) {
+    return fail(ErrorCode::kInvalid, error_place(use.step.position),
+                "no layer is left to guess with; keep at least one");
+  }
+  return {};
+}
+
+Status apply_draft_model(const Application& use, RunPlan& plan) {
+  plan.draft = draft_of(use, DraftPlan::Source::kModel);
+  plan.draft->confidence = number_argument(use, "confidence", 0.4);
+  plan.draft->model = text_argument(use, "model", "");
   return {};
 }
 
@@ -104,9 +248,26 @@ struct Row {
   Status (*apply)(const Application& use, RunPlan& plan);
 };
 constexpr Row kRows[] = {
-    {Place::kRoute, "list", apply_list},  {Place::kWeights, "drop", apply_drop}, {Place::kKv, "f16", apply_kv_format},
-    {Place::kKv, "f32", apply_kv_format}, {Place::kKv, "bf16", apply_kv_format}, {Place::kKv, "q8_0", apply_kv_format},
+    {Place::kRoute, "list", apply_list},         {Place::kRoute, "skip", apply_skip},
+    {Place::kWeights, "drop", apply_drop},       {Place::kRoute, "exit", apply_exit},
+    {Place::kKv, "f16", apply_kv_format},        {Place::kKv, "f32", apply_kv_format},
+    {Place::kKv, "bf16", apply_kv_format},       {Place::kKv, "q8_0", apply_kv_format},
+    {Place::kDecode, "lfd", apply_lfd},          {Place::kDraft, "ngram", apply_ngram},
+    {Place::kDraft, "route", apply_draft_route}, {Place::kDraft, "model", apply_draft_model},
 };
+
+/// What changes a file cannot be done while a model runs.
+Status check_runs(const Recipe& recipe) {
+  for (const Clause& clause : recipe.clauses) {
+    for (const Step& step : clause.steps) {
+      if (!find_technique(clause.where.place, step.technique)->writes) continue;
+      return fail(ErrorCode::kUnsupported, error_place(step.position),
+                  "{} changes what a file holds; `lamina {}` carries it out", step.technique,
+                  clause.where.place == Place::kMerge ? "merge" : "compress");
+    }
+  }
+  return {};
+}
 
 bool meets(const ModelFacts& facts, Need need) {
   switch (need) {
@@ -114,6 +275,8 @@ bool meets(const ModelFacts& facts, Need need) {
       return facts.layers > 0;
     case Need::kKeyValueCache:
       return facts.key_value_cache;
+    case Need::kRewinding:
+      return !facts.recurrent;
   }
   return false;
 }
@@ -138,6 +301,29 @@ Status apply_row(const Row& row, const Recipe& recipe, const ModelFacts& facts, 
 
 }  // namespace
 
+std::string route_text(std::span<const Visit> route) {
+  const auto plain = [&](size_t i) {
+    const bool joined = route[i].beside || (i + 1 < route.size() && route[i + 1].beside);
+    return !joined && route[i].attention && route[i].mlp;
+  };
+  std::string text;
+  for (size_t i = 0; i < route.size(); ++i) {
+    const bool opens = !route[i].beside && i + 1 < route.size() && route[i + 1].beside;
+    const bool closes = route[i].beside && (i + 1 == route.size() || !route[i + 1].beside);
+    if (!text.empty()) text += route[i].beside ? '|' : ',';
+    text += fmt::format("{}{}", opens ? "(" : "", route[i].layer);
+    size_t last = i;
+    while (plain(i) && last + 1 < route.size() && plain(last + 1) && route[last + 1].layer == route[last].layer + 1)
+      ++last;
+    if (last > i) text += fmt::format("-{}", route[last].layer);
+    i = last;
+    if (!route[i].mlp) text += ".attn";
+    if (!route[i].attention) text += route[i].mlp ? ".mlp" : ".cross";
+    if (closes) text += ')';
+  }
+  return text;
+}
+
 bool selects(const Where& where, int layer, int layers) {
   if (layer < 0 || layer >= layers) return false;
   return std::ranges::any_of(where.layers, [&](const LayerRange& range) {
@@ -151,6 +337,7 @@ Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts) {
                 facts.sublayers.size());
   }
   LAMINA_CHECK_OK(validate(recipe));
+  LAMINA_CHECK_OK(check_runs(recipe));
   RunPlan result;
   if (!facts.key_value_cache) result.kv_format = "f32";
   for (int layer = 0; facts.route.empty() && layer < facts.layers; ++layer)
@@ -158,7 +345,7 @@ Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts) {
   for (const int layer : facts.route) result.route.push_back(whole_visit(layer, facts));
   for (const Row& row : kRows) LAMINA_CHECK_OK(apply_row(row, recipe, facts, result));
   LAMINA_CHECK_OK(add_formats(recipe, facts, result));
-  std::erase_if(result.route, [](const Visit& visit) { return !visit.attention && !visit.mlp && !visit.cross; });
+  erase_empty_visits(result.route);
   if (result.route.empty()) {
     return fail(ErrorCode::kInvalid, "recipe", "no layer is left to run; keep at least one");
   }

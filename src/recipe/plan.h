@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,17 +23,19 @@ struct LayerFacts {
 struct ModelFacts {
   int layers = 0;
   bool key_value_cache = true;          ///< false for encoders and pure state-space models
+  bool recurrent = false;               ///< some layers keep a state, which cannot be set back by some tokens
   std::vector<LayerFacts> sublayers{};  ///< one per layer; empty: each has attention and MLP
   std::vector<int> route{};             ///< layers that a token visits by default; empty: each once, in order
 };
 
 /// One step of the route: a layer, and which of its sublayers run. A sublayer that does not run leaves the stream as
-/// it is.
+/// it is. A visit beside the one before it reads the stream that that one has read; what both add is added.
 struct Visit {
   int layer = 0;
   bool attention = true;
   bool mlp = true;
   bool cross = false;
+  bool beside = false;
   friend bool operator==(const Visit&, const Visit&) = default;
 };
 
@@ -42,10 +46,44 @@ struct WeightFormat {
   friend bool operator==(const WeightFormat&, const WeightFormat&) = default;
 };
 
+/// How next tokens are guessed, which the model then confirms many at once.
+struct DraftPlan {
+  enum class Source { kNgram, kRoute, kModel };
+  Source source = Source::kNgram;
+  int tokens = 8;              ///< guessed at once, at most
+  int match = 2;               ///< kNgram: so many of the last tokens, at least, must have stood in the text before
+  double confidence = 0;       ///< else: guessing stops where the likeliest token has less than this probability
+  std::vector<Visit> route{};  ///< kRoute: what of the plan's route runs
+  std::string model{};         ///< kModel: a file, a folder or a name
+  bool always = false;         ///< guess even when it was measured not to pay
+  friend bool operator==(const DraftPlan&, const DraftPlan&) = default;
+};
+
+/// When a row has gone far enough: after a visit of which `checks` says so, if the likeliest next token has so much
+/// probability, or if the visit has turned the stream so little.
+struct ExitPlan {
+  double confidence = 1;
+  bool by_stream = false;      ///< the cosine of the stream before and after the visit, not a probability
+  std::vector<bool> checks{};  ///< by visit
+  friend bool operator==(const ExitPlan&, const ExitPlan&) = default;
+};
+
+/// The logits of an earlier layer join those of the last: by `weight`, for tokens with that share of the likeliest
+/// one's probability.
+struct FusePlan {
+  int layer = 0;  ///< after the last visit of which the stream is taken
+  double weight = 1;
+  double share = 0.1;
+  friend bool operator==(const FusePlan&, const FusePlan&) = default;
+};
+
 /// A recipe resolved for one model: what a run does.
 struct RunPlan {
   std::vector<Visit> route;
   std::string kv_format = "f16";
+  std::optional<DraftPlan> draft{};
+  std::optional<ExitPlan> exit{};
+  std::optional<FusePlan> fuse{};
   std::vector<WeightFormat> weights{};  ///< in the order of their selectors' text
   friend bool operator==(const RunPlan&, const RunPlan&) = default;
 };
@@ -55,6 +93,9 @@ struct RunPlan {
 /// Errors: kInvalid, kUnsupported (the model lacks what a technique needs) or kLimit (more than kMaxRoute visits), at
 /// "recipe, character N".
 core::Result<RunPlan> plan(const Recipe& recipe, const ModelFacts& facts);
+
+/// The visits in short: "0-3,5.mlp,(6|7),8" where of layer 5 only the MLP runs.
+std::string route_text(std::span<const Visit> route);
 
 /// Whether `where`, a layer selector, names `layer` of a model of `layers` layers.
 bool selects(const Where& where, int layer, int layers);

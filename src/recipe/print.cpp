@@ -14,9 +14,12 @@ std::string print_range(const LayerRange& range) {
 
 std::string print_ranges(const std::vector<LayerRange>& ranges) {
   std::string text;
-  for (const LayerRange& range : ranges) {
-    if (!text.empty()) text += ',';
-    text += print_range(range);
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const bool joined = i + 1 < ranges.size() && ranges[i + 1].beside;
+    if (!text.empty()) text += ranges[i].beside ? '|' : ',';
+    if (joined && !ranges[i].beside) text += '(';
+    text += print_range(ranges[i]);
+    if (ranges[i].beside && !joined) text += ')';
   }
   return text;
 }
@@ -77,8 +80,8 @@ bool Step::operator==(const Step& other) const {
 }
 
 std::string_view place_name(Place place) {
-  static constexpr std::array<std::string_view, kPlaces> kNames{"weights", "route", "kv",   "prefill",
-                                                                "decode",  "draft", "head", "embed"};
+  static constexpr std::array<std::string_view, kPlaces> kNames{"weights", "route", "kv",    "prefill", "decode",
+                                                                "draft",   "head",  "embed", "merge"};
   return kNames[static_cast<size_t>(place)];
 }
 

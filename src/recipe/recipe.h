@@ -27,19 +27,21 @@ struct Position {
 };
 
 /// The parts of a run that a clause can change.
-enum class Place { kWeights, kRoute, kKv, kPrefill, kDecode, kDraft, kHead, kEmbed };
-inline constexpr int kPlaces = 8;
+enum class Place { kWeights, kRoute, kKv, kPrefill, kDecode, kDraft, kHead, kEmbed, kMerge };
+inline constexpr int kPlaces = 9;
 
-/// "weights", "route", "kv", "prefill", "decode", "draft", "head", "embed". All but the first are the words of the
-/// language; weights are chosen by a layer selector.
+/// "weights", "route", "kv", "prefill", "decode", "draft", "head", "embed", "merge". All but the first are the words of
+/// the language; weights are chosen by a layer selector.
 std::string_view place_name(Place place);
 
-/// Layers first..last, both included. last == kOpen: to the model's last layer.
+/// Layers first..last, both included. last == kOpen: to the model's last layer. `beside`: one layer, which reads the
+/// stream that the one before it in the list reads.
 struct LayerRange {
   static constexpr int kOpen = -1;
   int first = 0;
   int last = 0;
   Position position{};
+  bool beside = false;
   friend bool operator==(const LayerRange&, const LayerRange&) = default;
 };
 

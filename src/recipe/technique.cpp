@@ -9,11 +9,125 @@ namespace {
 
 constexpr Need kStack[] = {Need::kLayerStack};
 constexpr Need kCache[] = {Need::kKeyValueCache};
+constexpr Need kRewinds[] = {Need::kRewinding};
+constexpr Need kStackThatRewinds[] = {Need::kLayerStack, Need::kRewinding};
 
 constexpr std::string_view kLayerOrSublayer[] = {"", "attn", "mlp", "cross"};
 
 constexpr Parameter kListParameters[] = {
-    {.name = "layers", .kind = ParameterKind::kLayers, .doc = "the layers to run, in this order; repeats are allowed"},
+    {.name = "layers",
+     .kind = ParameterKind::kLayers,
+     .doc = "the layers to run, in this order; repeats are allowed; (6|7) runs layers side by side"},
+};
+
+constexpr std::string_view kOneRoute = "both choose the layers";
+constexpr Conflict kOtherRoutes[] = {{Place::kRoute, "skip", kOneRoute}};
+
+constexpr std::string_view kSkipPolicies[] = {"unified"};
+constexpr Parameter kSkipParameters[] = {
+    {.name = "policy",
+     .kind = ParameterKind::kWord,
+     .words = kSkipPolicies,
+     .doc = "unified: the first, the last, and others at equal distances"},
+    {.name = "speedup",
+     .kind = ParameterKind::kNumber,
+     .minimum = 1,
+     .maximum = 64,
+     .doc = "layers of the whole route per layer that runs"},
+};
+
+constexpr std::string_view kExitMeasures[] = {"token", "stream"};
+constexpr Parameter kExitParameters[] = {
+    {.name = "confidence",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .doc = "what the measure must reach"},
+    {.name = "by",
+     .kind = ParameterKind::kWord,
+     .fallback = "token",
+     .words = kExitMeasures,
+     .doc = "token: probability of the likeliest next token; stream: cosine of the stream before and after a layer"},
+    {.name = "from",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = kMaxLayerIndex,
+     .fallback = "half of the route",
+     .doc = "the first visit of the route after which it may end"},
+    {.name = "every",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = kMaxLayerIndex,
+     .fallback = "4",
+     .doc = "visits from one look to the next; a look by token costs a product with the vocabulary"},
+};
+
+constexpr Parameter kLfdParameters[] = {
+    {.name = "layer",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = kMaxLayerIndex,
+     .doc = "after which logits are made too; one of the second half, before the layers that add most of what the "
+            "model knows"},
+    {.name = "weight",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 10,
+     .fallback = "1",
+     .doc = "of that layer's log probabilities; 0 changes no bit"},
+    {.name = "share",
+     .kind = ParameterKind::kNumber,
+     .minimum = 1e-6,
+     .maximum = 1,
+     .fallback = "0.1",
+     .doc = "tokens with that share of the likeliest one's probability gain or lose; the others lose as the worst of "
+            "them"},
+};
+
+constexpr std::string_view kOneDraft = "one draft at a time";
+constexpr Conflict kOtherDrafts[] = {{Place::kDraft, "route", kOneDraft}, {Place::kDraft, "model", kOneDraft}};
+
+constexpr std::string_view kDraftTimes[] = {"pays", "always"};
+constexpr Parameter kDraftTokens{.name = "tokens",
+                                 .kind = ParameterKind::kInteger,
+                                 .minimum = 1,
+                                 .maximum = 64,
+                                 .fallback = "8",
+                                 .doc = "guessed at once, at most; fewer where guesses were wrong"};
+constexpr Parameter kDraftConfidence{.name = "confidence",
+                                     .kind = ParameterKind::kNumber,
+                                     .minimum = 0,
+                                     .maximum = 1,
+                                     .fallback = "0.4",
+                                     .doc = "guessing stops where the likeliest token has less probability"};
+constexpr Parameter kDraftWhen{.name = "when",
+                               .kind = ParameterKind::kWord,
+                               .fallback = "pays",
+                               .words = kDraftTimes,
+                               .doc = "pays: not while it is measured to be slower; always: for measurements"};
+constexpr Parameter kNgramParameters[] = {
+    kDraftTokens,
+    {.name = "match",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 16,
+     .fallback = "2",
+     .doc = "so many of the last tokens at least must have stood in the text before"},
+    kDraftWhen,
+};
+constexpr Parameter kDraftRouteParameters[] = {
+    {.name = "skip", .kind = ParameterKind::kLayers, .fallback = "none", .doc = "layers left out while guessing"},
+    {.name = "attn", .kind = ParameterKind::kLayers, .fallback = "none", .doc = "layers whose attention is left out"},
+    {.name = "mlp", .kind = ParameterKind::kLayers, .fallback = "none", .doc = "layers whose MLP is left out"},
+    kDraftTokens,
+    kDraftConfidence,
+    kDraftWhen,
+};
+constexpr Parameter kDraftModelParameters[] = {
+    {.name = "model", .kind = ParameterKind::kText, .doc = "a file, a folder or a name in the store"},
+    kDraftTokens,
+    kDraftConfidence,
+    kDraftWhen,
 };
 
 constexpr std::string_view kMatrices[] = {"", "attn", "mlp", "q", "k", "v", "o", "gate", "up", "down"};
@@ -51,6 +165,12 @@ constexpr std::array kFormats{
     Format{"iq4_xs", "4 bits on an uneven grid, scales of scales in blocks of 256", "L*:iq4_xs", "head:iq4_xs",
            "embed:iq4_xs"},
     Format{"iq4_nl", "4 bits on an uneven grid, a scale for 32 numbers", "L*:iq4_nl", "head:iq4_nl", "embed:iq4_nl"},
+    Format{"iq3_s", "3 bits as points of a lattice, scales of scales in blocks of 256", "L*:iq3_s", "head:iq3_s",
+           "embed:iq3_s"},
+    Format{"iq3_xxs", "3 bits as points of a small lattice, scales of scales in blocks of 256", "L*:iq3_xxs",
+           "head:iq3_xxs", "embed:iq3_xxs"},
+    Format{"iq2_s", "2.5 bits as points of a lattice, scales of scales in blocks of 256", "L*:iq2_s", "head:iq2_s",
+           "embed:iq2_s"},
     Format{"mxfp4", "4-bit floats, a power of two for 32 numbers", "L*:mxfp4", "head:mxfp4", "embed:mxfp4"},
     Format{"nvfp4", "4-bit floats, an 8-bit float for 16 numbers", "L*:nvfp4", "head:nvfp4", "embed:nvfp4"},
 };
@@ -76,15 +196,305 @@ constexpr Technique format_row(const Format& format, std::string_view example) {
           .example = example};
 }
 
+constexpr std::string_view kGptqOrders[] = {"act", "block", "none"};
+constexpr Parameter kGptqParameters[] = {
+    {.name = "damp",
+     .kind = ParameterKind::kNumber,
+     .minimum = 1e-6,
+     .maximum = 1,
+     .fallback = "0.01",
+     .doc = "share of the inputs' mean square that is added to each input's; more trusts the calibration text less"},
+    {.name = "order",
+     .kind = ParameterKind::kWord,
+     .fallback = "act",
+     .words = kGptqOrders,
+     .doc = "which numbers of a row are rounded first: those of the largest inputs (act), likewise block by block "
+            "(block), or as they lie (none)"},
+};
+
+constexpr std::string_view kNoCodes = "its numbers are points of a lattice, which cannot be rounded one by one";
+constexpr std::string_view kNoScale = "its numbers share no scale, so rounding them has nothing to choose";
+constexpr Conflict kGptqConflicts[] = {{Place::kWeights, "f32", kNoScale},     {Place::kWeights, "f16", kNoScale},
+                                       {Place::kWeights, "bf16", kNoScale},    {Place::kWeights, "f8_e4m3", kNoScale},
+                                       {Place::kWeights, "f8_e5m2", kNoScale}, {Place::kWeights, "iq3_s", kNoCodes},
+                                       {Place::kWeights, "iq3_xxs", kNoCodes}, {Place::kWeights, "iq2_s", kNoCodes}};
+
+constexpr Technique kGptq = {
+    .name = "gptq",
+    .place = Place::kWeights,
+    .summary =
+        "rounds into the format beside it number by number, each making up for the errors before it; needs "
+        "statistics with Gram matrices",
+    .parameters = kGptqParameters,
+    .parts = kMatrices,
+    .effect = Effect::kLossy,
+    .conflicts = kGptqConflicts,
+    .paper = "Frantar et al. 2022, GPTQ (arXiv 2210.17323)",
+    .writes = true,
+    .example = "L*:gptq+q4_k"};
+
+constexpr std::string_view kBitsOrders[] = {"measured", "lim", "zscore"};
+constexpr std::string_view kBitsFormats[] = {"q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
+                                             "q4_1", "q5_0", "q5_k",  "q5_1",   "q6_k",   "q8_0"};
+constexpr Parameter kBitsParameters[] = {
+    {.name = "avg",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 16,
+     .fallback = "0",
+     .doc = "bits of a number, scales counted, over all that is selected; 0: what --target-bytes leaves"},
+    {.name = "order",
+     .kind = ParameterKind::kWord,
+     .fallback = "measured",
+     .words = kBitsOrders,
+     .doc = "which tensors get more: those whose errors cost most as measured; layers that turn the stream most (lim); "
+            "layers with most weights above a standard deviation (zscore)"},
+    {.name = "low",
+     .kind = ParameterKind::kWord,
+     .fallback = "q2_k",
+     .words = kBitsFormats,
+     .doc = "the smallest format"},
+    {.name = "high",
+     .kind = ParameterKind::kWord,
+     .fallback = "q8_0",
+     .words = kBitsFormats,
+     .doc = "the largest format"},
+};
+
+constexpr auto kBitsConflicts = [] {
+  std::array<Conflict, kFormats.size()> all{};
+  for (size_t i = 0; i < all.size(); ++i) all[i] = {Place::kWeights, kFormats[i].name, "bits chooses the format"};
+  return all;
+}();
+
+constexpr Technique kBits = {
+    .name = "bits",
+    .place = Place::kWeights,
+    .summary = "gives each tensor the number format with which a budget of bytes costs the least error",
+    .parameters = kBitsParameters,
+    .parts = kMatrices,
+    .effect = Effect::kLossy,
+    .conflicts = kBitsConflicts,
+    .paper = "Dumitru et al. 2024, Layer-Wise Quantization (arXiv 2406.17415), for the orders by layers",
+    .writes = true,
+    .example = "L*:bits(avg=4.5)"};
+
+constexpr std::string_view kScores[] = {"cosine", "contribution", "length"};
+constexpr std::string_view kOrders[] = {"lowest", "run"};
+constexpr std::string_view kUnits[] = {"layers", "parts"};
+constexpr Parameter kDropParameters[] = {
+    {.name = "count",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = kMaxLayerIndex,
+     .fallback = "0",
+     .doc = "how many of what is selected, chosen by statistics when a model is written; 0: all of it"},
+    {.name = "by",
+     .kind = ParameterKind::kWord,
+     .fallback = "cosine",
+     .words = kScores,
+     .doc = "what is chosen by, the lowest first: one minus the cosine of the stream before and after, the length of "
+            "what is added beside the stream's, or the change of the stream's length"},
+    {.name = "order",
+     .kind = ParameterKind::kWord,
+     .fallback = "lowest",
+     .words = kOrders,
+     .doc = "the lowest scores wherever they are, or the run of neighbours with the lowest sum"},
+    {.name = "units",
+     .kind = ParameterKind::kWord,
+     .fallback = "layers",
+     .words = kUnits,
+     .doc = "what a selector of whole layers counts: layers, or their attentions and MLPs in one list"},
+};
+
 constexpr Technique kDrop = {
     .name = "drop",
     .place = Place::kWeights,
-    .summary = "leaves layers, or only their attention or MLP, out of the run",
+    .summary = "leaves layers, or only their attention or MLP, out of the run, or out of a file that is written",
+    .parameters = kDropParameters,
     .parts = kLayerOrSublayer,
     .needs = kStack,
     .effect = Effect::kLossy,
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
-    .example = "L1.attn:drop"};
+    .example = "L0.attn:drop"};
+
+constexpr Parameter kSvdParameters[] = {
+    {.name = "rank",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = 1 << 20,
+     .fallback = "0",
+     .doc = "columns of the first factor; 0: as energy says"},
+    {.name = "energy",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .fallback = "0",
+     .doc = "the least rank that keeps this share of the squared singular values; 0: as rank says"},
+};
+
+constexpr std::string_view kInits[] = {"average", "first", "step"};
+constexpr Parameter kTieParameters[] = {
+    {.name = "rank",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = 1 << 20,
+     .fallback = "0",
+     .doc = "columns of the factors by which each layer differs from the shared matrices; 0: by none"},
+    {.name = "unique",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = kMaxLayerIndex,
+     .fallback = "1",
+     .doc = "how many sets of matrices the layers use in turn, as a loop of so many layers does"},
+    {.name = "init",
+     .kind = ParameterKind::kWord,
+     .fallback = "average",
+     .words = kInits,
+     .doc = "what a set is made of: the mean of its layers, the first of them, or layers at equal steps"},
+};
+constexpr std::string_view kMixersAndMlps[] = {"", "attn", "mlp"};
+
+constexpr std::string_view kPatterns[] = {"rows", "two_of_four"};
+constexpr Parameter kSparseParameters[] = {
+    {.name = "share",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 0.99,
+     .fallback = "0.5",
+     .doc = "of the numbers of each row, how many become 0"},
+    {.name = "pattern",
+     .kind = ParameterKind::kWord,
+     .fallback = "rows",
+     .words = kPatterns,
+     .doc = "anywhere in a row, or two of every four neighbours"},
+};
+constexpr Conflict kSparse[] = {{Place::kWeights, "magnitude", "either chooses the numbers that become 0"},
+                                {Place::kWeights, "svd", "factors of a matrix do not keep its zeros"},
+                                {Place::kWeights, "tie", "shared matrices and their factors do not keep its zeros"}};
+constexpr Parameter kFoldParameters[] = {
+    {.name = "ridge",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .fallback = "0.01",
+     .doc = "share of the mean square of inputs that is added to each one's, against fits to chance"},
+};
+constexpr Conflict kFactored[] = {{Place::kWeights, "svd", "a matrix has one pair of factors"}};
+
+/// What changes the numbers of a file.
+constexpr Technique kWritten[] = {
+    {.name = "tie",
+     .place = Place::kWeights,
+     .summary = "lets layers share their matrices, each with a difference of low rank",
+     .parameters = kTieParameters,
+     .parts = kMixersAndMlps,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kFactored,
+     .paper = "Bae et al. 2024, Relaxed Recursive Transformers (arXiv 2410.20672)",
+     .writes = true,
+     .example = "L0-1.mlp:tie(rank=16)"},
+    {.name = "magnitude",
+     .place = Place::kWeights,
+     .summary = "sets the smallest numbers of each row to 0",
+     .parameters = kSparseParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .conflicts = std::span(kSparse).subspan<1>(),
+     .paper = "Han et al. 2015 (arXiv 1506.02626)",
+     .writes = true,
+     .example = "L*.mlp:magnitude"},
+    {.name = "wanda",
+     .place = Place::kWeights,
+     .summary = "sets the numbers of each row to 0 that weigh least by their inputs; needs statistics",
+     .parameters = kSparseParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .conflicts = kSparse,
+     .paper = "Sun et al. 2023, Wanda (arXiv 2306.11695)",
+     .writes = true,
+     .example = "L*.mlp:wanda"},
+
+    {.name = "svd",
+     .place = Place::kWeights,
+     .summary = "writes a matrix as the product of two thinner ones, weighed by its inputs' squares where statistics "
+                "have them",
+     .parameters = kSvdParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .paper = "Kaushal et al. 2023, LORD (arXiv 2309.14021)",
+     .writes = true,
+     .example = "L*.mlp:svd(rank=64)"},
+};
+
+constexpr Parameter kShares = {
+    .name = "weights",
+    .kind = ParameterKind::kText,
+    .fallback = "equal",
+    .doc = "a number for each model, as \"0.3,0.7\", of those after --base where there is one"};
+constexpr Parameter kScale = {.name = "scale",
+                              .kind = ParameterKind::kNumber,
+                              .fallback = "1",
+                              .doc = "what the sum of differences from the base is multiplied by"};
+constexpr Parameter kDensity = {.name = "density",
+                                .kind = ParameterKind::kNumber,
+                                .minimum = 0.001,
+                                .maximum = 1,
+                                .fallback = "0.5",
+                                .doc = "share of the differences from the base that is kept"};
+constexpr Parameter kLinearParameters[] = {kShares};
+constexpr Parameter kSlerpParameters[] = {{.name = "t",
+                                           .kind = ParameterKind::kNumber,
+                                           .minimum = 0,
+                                           .maximum = 1,
+                                           .fallback = "0.5",
+                                           .doc = "the way from the first model to the second"}};
+constexpr Parameter kArithmeticParameters[] = {kShares, kScale};
+constexpr Parameter kTiesParameters[] = {kDensity, kShares, kScale};
+constexpr Parameter kDareParameters[] = {kDensity,
+                                         kShares,
+                                         kScale,
+                                         {.name = "seed",
+                                          .kind = ParameterKind::kInteger,
+                                          .minimum = 0,
+                                          .maximum = 1e15,
+                                          .fallback = "1",
+                                          .doc = "of the choice which differences are kept"}};
+
+constexpr std::string_view kOneMerge = "models are merged in one way";
+constexpr Conflict kOtherMerges[] = {{Place::kMerge, "linear", kOneMerge},
+                                     {Place::kMerge, "slerp", kOneMerge},
+                                     {Place::kMerge, "arithmetic", kOneMerge},
+                                     {Place::kMerge, "ties", kOneMerge},
+                                     {Place::kMerge, "dare", kOneMerge}};
+
+constexpr Technique merge_row(std::string_view name, std::string_view summary, std::span<const Parameter> parameters,
+                              std::string_view example, std::string_view paper) {
+  return {.name = name,
+          .place = Place::kMerge,
+          .summary = summary,
+          .parameters = parameters,
+          .effect = Effect::kLossy,
+          .conflicts = kOtherMerges,
+          .paper = paper,
+          .writes = true,
+          .example = example};
+}
+
+/// How `lamina merge` makes one model of several.
+constexpr Technique kMerges[] = {
+    merge_row("linear", "the weighted mean of models", kLinearParameters, "merge:linear",
+              "Wortsman et al. 2022, Model soups (arXiv 2203.05482)"),
+    merge_row("slerp", "a point on the arc between two models, matrix by matrix", kSlerpParameters, "merge:slerp",
+              "Shoemake 1985"),
+    merge_row("arithmetic", "a base and the sum of the models' differences from it", kArithmeticParameters,
+              "merge:arithmetic", "Ilharco et al. 2022, Task arithmetic (arXiv 2212.04089)"),
+    merge_row("ties", "a base and the models' largest differences from it, where most of them agree in sign",
+              kTiesParameters, "merge:ties(density=0.2)", "Yadav et al. 2023, TIES (arXiv 2306.01708)"),
+    merge_row("dare", "a base and differences from it of which a random share is kept and enlarged", kDareParameters,
+              "merge:dare(density=0.3)", "Yu et al. 2023, DARE (arXiv 2311.03099)"),
+};
 
 constexpr Technique kRunTechniques[] = {
     {.name = "list",
@@ -93,8 +503,26 @@ constexpr Technique kRunTechniques[] = {
      .parameters = kListParameters,
      .needs = kStack,
      .effect = Effect::kLossy,
+     .conflicts = kOtherRoutes,
      .paper = "Li et al. 2025, Skip a Layer or Loop it? (arXiv 2507.07996)",
      .example = "route:0-1,1"},
+    {.name = "skip",
+     .place = Place::kRoute,
+     .summary = "leaves out as many layers as a speedup asks for, the same ones for every token",
+     .parameters = kSkipParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .paper = "Liu et al. 2024, Accelerating Inference in Large Language Models with a Unified Layer Skipping Strategy "
+              "(arXiv 2404.06954)",
+     .example = "route:skip(unified,speedup=2)"},
+    {.name = "exit",
+     .place = Place::kRoute,
+     .summary = "ends the route of a token that is sure enough; later layers keep its keys as it left",
+     .parameters = kExitParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .paper = "Schuster et al. 2022, Confident Adaptive Language Modeling (arXiv 2207.07061)",
+     .example = "route:exit(confidence=0.9)"},
     {.name = "f16",
      .place = Place::kKv,
      .summary = "keeps keys and values as 16-bit floats, which is the default",
@@ -123,17 +551,56 @@ constexpr Technique kRunTechniques[] = {
      .needs = kCache,
      .effect = Effect::kLossy,
      .example = "kv:q8_0"},
+    {.name = "lfd",
+     .place = Place::kDecode,
+     .summary = "joins the logits of an earlier layer to those of the last, for answers that keep to the prompt",
+     .parameters = kLfdParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .paper = "LFD: Layer Fused Decoding to Exploit External Knowledge in Retrieval-Augmented Generation (2025)",
+     .example = "decode:lfd(layer=0)"},
+    {.name = "ngram",
+     .place = Place::kDraft,
+     .summary = "guesses that the text goes on as it did where its last tokens stood before",
+     .parameters = kNgramParameters,
+     .needs = kRewinds,
+     .effect = Effect::kExact,
+     .conflicts = kOtherDrafts,
+     .paper = "Saxena 2023, Prompt Lookup Decoding; Leviathan et al. 2023 (arXiv 2211.17192)",
+     .example = "draft:ngram"},
+    {.name = "route",
+     .place = Place::kDraft,
+     .summary = "guesses with the model's own layers, some left out, over the same cache",
+     .parameters = kDraftRouteParameters,
+     .needs = kStackThatRewinds,
+     .effect = Effect::kExact,
+     .conflicts = std::span(kOtherDrafts).subspan<1>(),
+     .paper = "Zhang et al. 2023, Draft & Verify (arXiv 2309.08168)",
+     .example = "draft:route(skip=0)"},
+    {.name = "model",
+     .place = Place::kDraft,
+     .summary = "guesses with a smaller model of the same vocabulary",
+     .parameters = kDraftModelParameters,
+     .needs = kRewinds,
+     .effect = Effect::kExact,
+     .paper = "Leviathan et al. 2023, Fast Inference from Transformers via Speculative Decoding (arXiv 2211.17192)",
+     .example = "draft:model(\"draft.gguf\")"},
 };
 
 // The rows stand in the order of their places.
 constexpr auto kTechniques = [] {
-  std::array<Technique, 1 + std::size(kRunTechniques) + 3 * kFormats.size()> all{};
+  std::array<Technique, 3 + std::size(kWritten) + std::size(kRunTechniques) + 3 * kFormats.size() + std::size(kMerges)>
+      all{};
   size_t count = 0;
   all[count++] = kDrop;
+  all[count++] = kGptq;
+  all[count++] = kBits;
+  for (const Technique& technique : kWritten) all[count++] = technique;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kWeights>(format, format.layers);
   for (const Technique& technique : kRunTechniques) all[count++] = technique;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kHead>(format, format.head);
   for (const Format& format : kFormats) all[count++] = format_row<Place::kEmbed>(format, format.embed);
+  for (const Technique& technique : kMerges) all[count++] = technique;
   return all;
 }();
 
@@ -152,7 +619,8 @@ std::string_view effect_name(Effect effect) {
 }
 
 std::string_view need_name(Need need) {
-  static constexpr std::array<std::string_view, 2> kNames{"a stack of layers", "a key-value cache"};
+  static constexpr std::array<std::string_view, 3> kNames{"a stack of layers", "a key-value cache",
+                                                          "a cache without recurrent states"};
   return kNames[static_cast<size_t>(need)];
 }
 
@@ -177,11 +645,13 @@ std::string_view conflict_reason(const Technique& a, const Technique& b) {
 }
 
 const Argument* find_argument(const Technique& technique, const Step& step, std::string_view parameter) {
+  bool list = false;  // a list has begun, and takes all further positional arguments
   for (size_t i = 0; i < step.arguments.size(); ++i) {
     const Argument& argument = step.arguments[i];
     if (argument.name == parameter) return &argument;
-    const bool positional = argument.name.empty() && i < technique.parameters.size();
+    const bool positional = argument.name.empty() && !list && i < technique.parameters.size();
     if (positional && technique.parameters[i].name == parameter) return &argument;
+    list = list || (positional && technique.parameters[i].kind == ParameterKind::kLayers);
   }
   return nullptr;
 }

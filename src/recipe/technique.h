@@ -23,6 +23,7 @@ std::string_view effect_name(Effect effect);
 enum class Need {
   kLayerStack,     ///< layers that run one after another and can be left out or repeated
   kKeyValueCache,  ///< keys and values kept from token to token
+  kRewinding,      ///< a cache that can forget the last tokens, which recurrent states cannot
 };
 /// The need in words, as it stands in errors and lists.
 std::string_view need_name(Need need);
@@ -61,6 +62,7 @@ struct Technique {
   std::span<const Conflict> conflicts{};  ///< one direction is enough
   std::string_view paper{};
   bool sets_format = false;    ///< it gives weights the number format of its name
+  bool writes = false;         ///< it changes what a file holds: `compress` carries it out, a run cannot
   std::string_view example{};  ///< a clause that is valid for every model with at least two layers
 };
 

@@ -24,11 +24,15 @@ std::string_view finish_reason_name(FinishReason reason) {
   return "none";
 }
 
-Engine::Engine(Runner& runner, const text::Tokenizer* tokenizer) : runner_(runner), tokenizer_(tokenizer) {
+Engine::Engine(Runner& runner, const text::Tokenizer* tokenizer, Speculation* speculation)
+    : runner_(runner), tokenizer_(tokenizer), speculation_(speculation) {
   const RunnerOptions& options = runner.options();
   rows_.reserve(static_cast<size_t>(options.max_rows));
   sampling_.reserve(static_cast<size_t>(options.sequences));
-  logits_.resize(static_cast<size_t>(options.sequences) * static_cast<size_t>(runner.model().vocabulary()));
+  texts_.reserve(static_cast<size_t>(options.sequences));
+  const int64_t each = speculation == nullptr ? 1 : 1 + speculation->most();
+  const int64_t most = std::max<int64_t>(options.sequences, std::min(options.sequences * each, options.max_rows));
+  logits_.resize(static_cast<size_t>(most) * static_cast<size_t>(runner.model().vocabulary()));
 }
 
 Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId sequence) {
@@ -110,12 +114,39 @@ Status Engine::encode_sources() {
 void Engine::add_rows(Active& active, size_t index, int64_t budget) {
   const int64_t computed = runner_.length(active.sequence);
   const auto known = static_cast<int64_t>(active.known.size());
-  const int64_t count = std::min(known - computed, budget);
+  const int64_t count = std::min(known + std::ssize(active.guess) - computed, budget);
   for (int64_t i = computed; i < computed + count; ++i) {
-    rows_.push_back(
-        {.token = active.known[static_cast<size_t>(i)], .sequence = active.sequence, .wants_logits = i + 1 == known});
+    const int32_t token =
+        i < known ? active.known[static_cast<size_t>(i)] : active.guess[static_cast<size_t>(i - known)];
+    rows_.push_back({.token = token, .sequence = active.sequence, .wants_logits = i + 1 >= known});
   }
-  if (count > 0 && computed + count == known) sampling_.push_back(index);
+  const int64_t wanted = computed + count - known + 1;
+  if (count > 0 && wanted > 0) sampling_.push_back({.request = index, .rows = static_cast<size_t>(wanted)});
+}
+
+/// Guesses for those that lack one token, as far as they may be written and all fit into a step.
+Status Engine::guess() {
+  if (speculation_ == nullptr) return {};
+  texts_.clear();
+  const RunnerOptions& options = runner_.options();
+  for (const auto& active : active_) {
+    active->guess.clear();
+    const auto known = std::ssize(active->known);
+    const bool writes = active->sampled && active->generation.finish == FinishReason::kNone &&
+                        known - runner_.length(active->sequence) == 1;
+    if (!writes) continue;
+    const int64_t left = active->request.max_tokens < 0
+                             ? options.context
+                             : active->request.max_tokens - std::ssize(active->generation.tokens);
+    // The last token that may be written needs no guess, and is not computed.
+    texts_.push_back({.sequence = active->sequence,
+                      .known = active->known,
+                      .most = std::max<int64_t>(0, std::min(left - 1, options.context - known)),
+                      .sampler = active->sampler.get(),
+                      .guess = &active->guess});
+  }
+  for (DraftText& text : texts_) text.most = std::min(text.most, options.max_rows / std::ssize(texts_) - 1);
+  return speculation_->guess(texts_);
 }
 
 /// Sequences that lack one token come first, so that a long prompt does not hold them up by more than one step.
@@ -136,14 +167,56 @@ void Engine::fill_batch() {
 
 Result<bool> Engine::step() {
   LAMINA_CHECK_OK(encode_sources());
+  LAMINA_CHECK_OK(guess());
   fill_batch();
   if (rows_.empty()) return false;
+  const core::Stopwatch watch;
   LAMINA_CHECK_OK(runner_.step(rows_, logits_));
-  const auto vocabulary = static_cast<size_t>(runner_.model().vocabulary());
-  for (size_t i = 0; i < sampling_.size(); ++i) {
-    LAMINA_CHECK_OK(accept(*active_[sampling_[i]], std::span(logits_).subspan(i * vocabulary, vocabulary)));
-  }
+  LAMINA_CHECK_OK(confirm_all(watch.seconds()));
   return true;
+}
+
+Status Engine::confirm_all(double seconds) {
+  const auto vocabulary = static_cast<size_t>(runner_.model().vocabulary());
+  int64_t tokens = 0;
+  size_t row = 0;
+  size_t writing_rows = 0;
+  for (const Turn& turn : sampling_) {
+    Active& active = *active_[turn.request];
+    const bool wrote = active.sampled;
+    const auto before = std::ssize(active.generation.tokens);
+    LAMINA_CHECK_OK(confirm(active, std::span(logits_).subspan(row * vocabulary, turn.rows * vocabulary)));
+    row += turn.rows;
+    if (!wrote) continue;
+    tokens += std::ssize(active.generation.tokens) - before;
+    writing_rows += turn.rows;
+  }
+  if (speculation_ != nullptr) speculation_->finish_step(seconds, tokens, writing_rows == rows_.size());
+  return {};
+}
+
+/// Draws from one row of logits after the other, for as long as the tokens are those guessed; what was computed of the
+/// others is forgotten.
+Status Engine::confirm(Active& active, std::span<const float> logits) {
+  const auto vocabulary = static_cast<size_t>(runner_.model().vocabulary());
+  const auto rows = std::ssize(logits) / static_cast<int64_t>(vocabulary);
+  const bool wrote = active.sampled;
+  int64_t used = 0;
+  int64_t right = 0;
+  for (bool agrees = true; agrees && active.generation.finish == FinishReason::kNone; ++used) {
+    const size_t before = active.known.size();
+    LAMINA_CHECK_OK(accept(active, logits.subspan(static_cast<size_t>(used) * vocabulary, vocabulary)));
+    agrees = used + 1 < rows && active.known.size() > before &&
+             active.known.back() == active.guess[static_cast<size_t>(used)];
+    right += agrees ? 1 : 0;
+  }
+  const bool open = active.generation.finish == FinishReason::kNone || !active.owns_sequence;
+  if (open && used < rows)
+    std::ignore = runner_.truncate(active.sequence, runner_.length(active.sequence) - (rows - used));
+  if (speculation_ == nullptr) return {};
+  if (wrote) speculation_->confirm(active.sequence, rows - 1, right);
+  if (!open) speculation_->forget(active.sequence);
+  return {};
 }
 
 Status Engine::accept(Active& active, std::span<const float> logits) {

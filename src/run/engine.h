@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "run/runner.h"
 #include "run/sampler.h"
+#include "run/speculation.h"
 #include "run/stop.h"
 #include "text/token_grammar.h"
 #include "text/tokenizer.h"
@@ -41,12 +42,14 @@ struct Generation {
 };
 
 /// Generates for many sequences at once. There is no prefill and no decode phase: each sequence has tokens known and
-/// tokens computed, and every step lets each catch up, those that lack one token first. Of an encoder-decoder, each
-/// source is encoded in the step that finds it, before any of its tokens.
+/// tokens computed, and every step lets each catch up, those that lack one token first. With speculation, tokens that
+/// are guessed follow those that are known, and are known once they are drawn. Of an encoder-decoder, each source is
+/// encoded in the step that finds it, before any of its tokens.
 class Engine {
  public:
-  /// `runner` must outlive the engine; `tokenizer` may be null, then no text is made and stop strings are refused.
-  Engine(Runner& runner, const text::Tokenizer* tokenizer);
+  /// `runner` must outlive the engine, and so must `speculation`, which may be null; `tokenizer` may be null, then no
+  /// text is made and stop strings are refused.
+  Engine(Runner& runner, const text::Tokenizer* tokenizer, Speculation* speculation = nullptr);
 
   /// Takes a request; its index is used below. kLimit: the prompt does not fit; kInvalid: impossible options.
   /// Reuses `sequence` (whose tokens must be the beginning of the prompt) when given, else opens one and closes it at
@@ -65,6 +68,7 @@ class Engine {
     cache::SequenceId sequence;
     bool owns_sequence = true;
     std::vector<int32_t> known;  ///< prompt and generated tokens
+    std::vector<int32_t> guess;  ///< of those that follow
     std::unique_ptr<Sampler> sampler;
     StopMatcher stops;
     std::unique_ptr<text::StreamDecoder> decoder;
@@ -74,7 +78,16 @@ class Engine {
   };
 
   core::Status check_source(const GenerationRequest& request, cache::SequenceId sequence) const;
+  /// A request that gets logits in a step: for its next token, and for those after each token of its guess.
+  struct Turn {
+    size_t request = 0;
+    size_t rows = 0;
+  };
+
   core::Status encode_sources();
+  core::Status guess();
+  core::Status confirm_all(double seconds);
+  core::Status confirm(Active& active, std::span<const float> logits);
   void fill_batch();
   void add_rows(Active& active, size_t index, int64_t budget);
   core::Status accept(Active& active, std::span<const float> logits);
@@ -84,9 +97,11 @@ class Engine {
 
   Runner& runner_;
   const text::Tokenizer* tokenizer_;
+  Speculation* speculation_;
+  std::vector<DraftText> texts_;  ///< that may have a guess
   std::vector<std::unique_ptr<Active>> active_;
   std::vector<BatchRow> rows_;
-  std::vector<size_t> sampling_;  ///< which requests get logits in this step, in order
+  std::vector<Turn> sampling_;  ///< in the order of their rows
   std::vector<float> logits_;
 };
 

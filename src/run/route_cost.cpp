@@ -12,7 +12,7 @@ class Sum {
   RouteCost cost;
 
   void add(const layers::Linear& linear, WeightCounts& counts) {
-    cost.fixed_bytes += linear.bytes();
+    cost.fixed_bytes += linear.all_bytes();
     count(linear, counts);
   }
 
@@ -30,7 +30,10 @@ class Sum {
 
  private:
   void count(const layers::Linear& linear, WeightCounts& counts) {
-    (linear.multiplies_integers() ? counts.int8 : counts.float32) += linear.outputs() * linear.inputs();
+    (linear.multiplies_integers() ? counts.int8 : counts.float32) += linear.outputs() * linear.columns();
+    for (const layers::Linear* other : {linear.first(), linear.beside()}) {
+      if (other != nullptr) count(*other, counts);
+    }
     if (linear.bytes() <= largest_) return;
     largest_ = linear.bytes();
     cost.isa = core::isa_name(linear.layout().variant->isa);

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "layers/rows.h"
+#include "run/layer_fusion.h"
 #include "run/route_cost.h"
 
 namespace lamina::run {
@@ -116,15 +117,37 @@ RunnerOptions encoder_options(const models::Model& encoder, const RunnerOptions&
   return own;
 }
 
+/// Rows of which an earlier layer's logits are made at once: those of a row can be a megabyte.
+constexpr int64_t kFusedRows = 8;
+
+/// Whether there are logits to which others can be joined.
+Status check_fuse(const models::Model& model, const std::optional<recipe::FusePlan>& fuse) {
+  if (!fuse || (model.head().outputs() > 0 && !model.head().labels())) return {};
+  return fail(ErrorCode::kUnsupported, "decode", "lfd needs a head over the vocabulary, which this model lacks");
+}
+
+/// Whether rows of the model can leave early by that measure.
+Status check_exit(const models::Model& model, const std::optional<recipe::ExitPlan>& exit) {
+  if (!exit || exit->by_stream || (model.head().outputs() > 0 && !model.head().labels())) return {};
+  return fail(ErrorCode::kUnsupported, "route",
+              "an exit by token needs a head over the vocabulary; by=stream expected");
+}
+
 /// The parts of the workspace, in bytes.
 struct WorkspacePlan {
   int64_t stream = 0;
   int64_t input = 0;  // a copy of a layer's input, when a layer's parts run in parallel
+  int64_t span = 0;   // what layers side by side read, and as much for their sum
+  int64_t exit = 0;
+  int64_t fused_stream = 0;  // after the layer whose logits join the last ones
+  int64_t fused_logits = 0;
   int64_t angles = 0;
   int64_t arena = 0;
   int64_t scratch = 0;  // per thread
 
-  int64_t total(int threads) const { return stream + input + angles + arena + scratch * threads; }
+  int64_t total(int threads) const {
+    return stream + input + 2 * span + exit + fused_stream + fused_logits + angles + arena + scratch * threads;
+  }
 };
 
 WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& options) {
@@ -137,6 +160,12 @@ WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& op
   plan.arena = std::max(padded(limits.rows * model.hidden() * 4) + model.head().arena_bytes(limits.rows),
                         model.embedding().arena_bytes(limits.rows));
   plan.scratch = std::max(model.head().scratch_bytes(limits.rows), model.embedding().scratch_bytes(limits.rows));
+  if (options.takes_routes || std::ranges::any_of(options.plan.route, &recipe::Visit::beside)) plan.span = plan.stream;
+  if (options.plan.fuse) {
+    plan.fused_stream = plan.stream;
+    plan.fused_logits = padded(std::min(limits.rows, kFusedRows) * model.head().outputs() * 4);
+  }
+  if (options.takes_routes || options.plan.exit) plan.exit = padded(EarlyExit::bytes(model, limits.rows));
   for (const recipe::Visit& visit : options.plan.route) {
     const layers::Layer& layer = model.layers()[static_cast<size_t>(visit.layer)];
     if (layer.parallel) plan.input = plan.stream;
@@ -176,6 +205,8 @@ Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core:
   if (const int64_t known = model.embedding().positions(); known != 0 && options.context > known) {
     return fail(ErrorCode::kLimit, "context", "{} positions; the model has learned {}", options.context, known);
   }
+  LAMINA_CHECK_OK(check_exit(model, options.plan.exit));
+  LAMINA_CHECK_OK(check_fuse(model, options.plan.fuse));
   std::unique_ptr<Runner> runner(new Runner(model, pool, options));
   LAMINA_CHECK_OK(runner->take_memory());
   if (model.encoder() == nullptr) return runner;
@@ -197,6 +228,15 @@ Status Runner::take_memory() {
   const auto take = [&](int64_t bytes) { return std::exchange(next, next + bytes); };
   stream_ = reinterpret_cast<float*>(take(plan.stream));
   layer_input_ = reinterpret_cast<float*>(take(plan.input));
+  if (plan.span > 0) {
+    span_input_ = reinterpret_cast<float*>(take(plan.span));
+    span_sum_ = reinterpret_cast<float*>(take(plan.span));
+  }
+  if (plan.fused_stream > 0) {
+    fused_stream_ = reinterpret_cast<float*>(take(plan.fused_stream));
+    fused_logits_ = reinterpret_cast<float*>(take(plan.fused_logits));
+  }
+  if (plan.exit > 0) early_exit_.emplace(model_, options_.max_rows, take(plan.exit));
   for (const auto& rope : model_.ropes()) {
     ropes_.push_back(rope.in_context(options_.context));
     const auto half = static_cast<int64_t>(rope.frequencies.size());
@@ -343,29 +383,66 @@ void Runner::read_embedding(layers::Step& step) {
   call_hook(step, -1, -1);
 }
 
-void Runner::visit_layers(layers::Step& step, std::span<const recipe::Visit> visits, std::span<const int> slots) {
-  for (size_t i = 0; i < visits.size(); ++i) {
-    const recipe::Visit& visit = visits[i];
-    const layers::Layer& layer = model_.layers()[static_cast<size_t>(visit.layer)];
-    step.visit = slots[i];
+void Runner::visit_layers(layers::Step& step, const Path& path) {
+  const bool exits = path.exit != nullptr;
+  if (exits) early_exit_->begin(step.rows);
+  for (size_t i = 0; i < path.visits.size(); ++i) {
+    const recipe::Visit& visit = path.visits[i];
+    const bool looks = exits && path.exit->checks[i];
+    const bool more = i + 1 < path.visits.size() && path.visits[i + 1].beside;  // beside this one
+    step.visit = path.slots[i];
     step.layer = visit.layer;
-    const float* input = stream_;
-    if (layer.parallel) {
-      std::memcpy(layer_input_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
-      input = layer_input_;
-      step.lap(layers::Op::kCopy);
-    }
-    for (const auto& part : layer.parts) {
-      if (!runs(visit, part)) continue;
-      arena_.reset();
-      if (profile_ != nullptr) profile_->enter(static_cast<int>(i), visit.layer, part.role);
-      const Border here = border(step, static_cast<int>(i), visit.layer);
-      if (hook_ != nullptr) hook_->before_part(here, part.role, stream_);
-      part.sublayer->forward(step, input, stream_);
-      if (hook_ != nullptr) hook_->after_part(here, part.role, stream_);
-    }
-    call_hook(step, static_cast<int>(i), visit.layer);
+    if (more && !visit.beside)
+      std::memcpy(span_input_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
+    if (looks && path.exit->by_stream) early_exit_->note(stream_);
+    visit_layer(step, visit, static_cast<int>(i), exits);
+    if (more) call_hook(step, static_cast<int>(i), visit.layer);
+    if (more || visit.beside) join_beside(step, !visit.beside, !more);
+    if (looks) early_exit_->look(step, *path.exit, stream_);
+    if (path.fuse != nullptr && path.fuse->layer == visit.layer)
+      std::memcpy(fused_stream_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
+    if (!more) call_hook(step, static_cast<int>(i), visit.layer);
   }
+}
+
+void Runner::visit_layer(layers::Step& step, const recipe::Visit& visit, int index, bool exits) {
+  const layers::Layer& layer = model_.layers()[static_cast<size_t>(visit.layer)];
+  const float* input = stream_;
+  if (layer.parallel) {
+    std::memcpy(layer_input_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
+    input = layer_input_;
+    step.lap(layers::Op::kCopy);
+  }
+  for (const auto& part : layer.parts) {
+    if (!runs(visit, part)) continue;
+    arena_.reset();
+    if (profile_ != nullptr) profile_->enter(index, visit.layer, part.role);
+    const Border here = border(step, index, visit.layer);
+    if (hook_ != nullptr) hook_->before_part(here, part.role, stream_);
+    run_part(step, part, input, exits);
+    if (hook_ != nullptr) hook_->after_part(here, part.role, stream_);
+  }
+}
+
+/// Rows that have left the route get their stream back after each part, so that every part that keeps something of them
+/// makes it of the same stream, whoever else is in the batch.
+void Runner::run_part(layers::Step& step, const layers::Layer::Part& part, const float* input, bool exits) {
+  if (exits && early_exit_->all_left() && part.sublayer->keep(step, input)) return;
+  part.sublayer->forward(step, input, stream_);
+  if (exits) early_exit_->restore(stream_);
+}
+
+/// Of layers side by side: adds what the visit has added to the stream that all of them read, and gives the next one
+/// that stream, or the layers after the last one the sum.
+void Runner::join_beside(const layers::Step& step, bool first, bool last) {
+  const int64_t size = step.rows * model_.hidden();
+  const size_t bytes = static_cast<size_t>(size) * sizeof(float);
+  if (first) {
+    std::memcpy(span_sum_, stream_, bytes);
+  } else {
+    for (int64_t i = 0; i < size; ++i) span_sum_[i] += stream_[i] - span_input_[i];
+  }
+  std::memcpy(stream_, last ? span_sum_ : span_input_, bytes);
 }
 
 /// One row for each row that wants logits: the mean of its text.
@@ -396,6 +473,26 @@ void Runner::compute_logits(layers::Step& step, std::span<const BatchRow> rows, 
   if (count > 0 && model_.head().pools_rows()) pool_rows(rows, wanted);
   step.lap(layers::Op::kCopy);
   if (count > 0) model_.head().forward(step, wanted, count, logits);
+}
+
+/// Joins the logits of the plan's layer to those that are there, some rows at a time.
+void Runner::fuse_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits) {
+  const int64_t hidden = model_.hidden();
+  const auto outputs = static_cast<size_t>(model_.head().outputs());
+  for (size_t row = 0; row < rows.size();) {
+    arena_.reset();
+    auto* streams = arena_.take<float>(std::min(step.rows, kFusedRows) * hidden);
+    int64_t count = 0;
+    for (; row < rows.size() && count < kFusedRows; ++row) {
+      if (!rows[row].wants_logits) continue;
+      std::memcpy(streams + count++ * hidden, fused_stream_ + static_cast<int64_t>(row) * hidden,
+                  static_cast<size_t>(hidden) * sizeof(float));
+    }
+    if (count == 0) return;
+    model_.head().forward(step, streams, count, fused_logits_);
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i, logits += outputs)
+      run::fuse_logits(*options_.plan.fuse, {fused_logits_ + i * outputs, outputs}, {logits, outputs});
+  }
 }
 
 layers::Step Runner::make_step(std::span<const layers::RowGroup> groups, int64_t rows) {
@@ -471,7 +568,11 @@ void Runner::keep_encoded(const layers::RowGroup& text, const float* rows) {
   }
 }
 
-Result<Route> Runner::plan_route(std::vector<recipe::Visit> visits) const {
+Result<Route> Runner::plan_route(std::vector<recipe::Visit> visits, std::optional<recipe::ExitPlan> exit) const {
+  if (std::ranges::any_of(visits, &recipe::Visit::beside) && span_input_ == nullptr)
+    return fail(ErrorCode::kUnsupported, "route", "there is no room for layers side by side");
+  if (exit && !early_exit_) return fail(ErrorCode::kUnsupported, "route", "there is no room for early exits");
+  LAMINA_CHECK_OK(check_exit(model_, exit));
   const std::vector<recipe::Visit>& own = options_.plan.route;
   Route route;
   std::vector<size_t> next(model_.layers().size());  // where to look for the layer's next visit
@@ -489,6 +590,7 @@ Result<Route> Runner::plan_route(std::vector<recipe::Visit> visits) const {
     route.slots.push_back(slots_[at++]);
   }
   route.visits = std::move(visits);
+  route.exit = std::move(exit);
   return route;
 }
 
@@ -503,12 +605,15 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits, con
   }
   layers::Step step = make_step(groups_, count);
   read_embedding(step);
-  if (route == nullptr) {
-    visit_layers(step, options_.plan.route, slots_);
-  } else {
-    visit_layers(step, route->visits, route->slots);
-  }
+  const auto& exit = route == nullptr ? options_.plan.exit : route->exit;
+  const auto& fuse = options_.plan.fuse;
+  const bool fuses = route == nullptr && fuse && fuse->weight != 0;
+  visit_layers(step, {.visits = route == nullptr ? options_.plan.route : route->visits,
+                      .slots = route == nullptr ? slots_ : route->slots,
+                      .exit = exit ? &*exit : nullptr,
+                      .fuse = fuses ? &*fuse : nullptr});
   compute_logits(step, rows, logits.data());
+  if (fuses) fuse_logits(step, rows, logits.data());
   for (const layers::RowGroup& group : groups_) {
     if (model_.reads_ahead()) {
       std::ignore = cache_->truncate(group.sequence, 0);

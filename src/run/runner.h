@@ -12,6 +12,7 @@
 #include "layers/step.h"
 #include "models/model.h"
 #include "recipe/plan.h"
+#include "run/early_exit.h"
 
 namespace lamina::run {
 
@@ -27,9 +28,11 @@ struct BatchRow {
 struct Route {
   std::vector<recipe::Visit> visits;
   std::vector<int> slots;
+  std::optional<recipe::ExitPlan> exit{};  ///< by these visits
 };
 
-/// Where in the route a hook is called: after the embedding (visit -1, layer -1) and after each visit.
+/// Where in the route a hook is called: after the embedding (visit -1, layer -1) and after each visit. Of visits side
+/// by side, all but the last show the stream as if they were alone.
 struct Border {
   int visit = -1;
   int layer = -1;
@@ -58,7 +61,8 @@ struct RunnerOptions {
       0;  ///< positions of an encoded text, of an encoder-decoder; 0: as many as its encoder knows
   /// Positions of all sequences together, at least `context`; 0: enough for every sequence's longest text.
   int64_t cache_tokens = 0;
-  bool keeps_texts = false;  ///< make room for what keep() keeps of windows and states
+  bool keeps_texts = false;   ///< make room for what keep() keeps of windows and states
+  bool takes_routes = false;  ///< make room for routes other than the plan's: layers side by side, and early exits
 };
 
 /// What running takes besides the weights, in bytes.
@@ -123,8 +127,10 @@ class Runner {
   int64_t encoded_length(cache::SequenceId sequence) const { return encoded_ ? encoded_->length(sequence) : 0; }
 
   /// A route of some of the visits that the runner's own has, parts of them left out, in any order: the n-th visit of a
-  /// layer takes the place of the n-th one there. kUnsupported: a visit, or a part of one, that is not there.
-  core::Result<Route> plan_route(std::vector<recipe::Visit> visits) const;
+  /// layer takes the place of the n-th one there. kUnsupported: a visit, or a part of one, that is not there, or what
+  /// RunnerOptions::takes_routes makes room for.
+  core::Result<Route> plan_route(std::vector<recipe::Visit> visits,
+                                 std::optional<recipe::ExitPlan> exit = std::nullopt) const;
 
   /// Runs the rows over a route of plan_route(), always the same one for a sequence, or over the runner's own: at most
   /// max_rows, the rows of a sequence side by side. Logits of the rows that want them go to
@@ -143,9 +149,20 @@ class Runner {
   core::Status group_rows(std::span<const BatchRow> rows);
   void compute_angles(int64_t rows);
   void read_embedding(layers::Step& step);
-  void visit_layers(layers::Step& step, std::span<const recipe::Visit> visits, std::span<const int> slots);
+  /// A route as a step takes it.
+  struct Path {
+    std::span<const recipe::Visit> visits;
+    std::span<const int> slots;
+    const recipe::ExitPlan* exit = nullptr;
+    const recipe::FusePlan* fuse = nullptr;
+  };
+  void visit_layers(layers::Step& step, const Path& path);
+  void visit_layer(layers::Step& step, const recipe::Visit& visit, int index, bool exits);
+  void run_part(layers::Step& step, const layers::Layer::Part& part, const float* input, bool exits);
+  void join_beside(const layers::Step& step, bool first, bool last);
   void pool_rows(std::span<const BatchRow> rows, float* pooled);
   void compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
+  void fuse_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
   Border border(const layers::Step& step, int visit, int layer) const;
   void call_hook(const layers::Step& step, int visit, int layer);
 
@@ -163,6 +180,11 @@ class Runner {
   core::AlignedBuffer memory_;
   float* stream_ = nullptr;
   float* layer_input_ = nullptr;
+  float* span_input_ = nullptr;  ///< what layers side by side read
+  float* span_sum_ = nullptr;    ///< and what those that have run make of it
+  std::optional<EarlyExit> early_exit_;
+  float* fused_stream_ = nullptr;  ///< after the layer whose logits join the last ones, of all rows
+  float* fused_logits_ = nullptr;  ///< of some rows
   layers::Arena arena_;
   std::vector<std::byte*> thread_scratch_;
   std::vector<int> slots_;  ///< which part of the cache each visit writes

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <tuple>
 
 #include "core/clock.h"
 
@@ -15,8 +16,9 @@ constexpr int64_t kScoredRows = 32;
 
 }  // namespace
 
-Batcher::Batcher(run::Runner& runner, const PaceOptions& pace)
+Batcher::Batcher(run::Runner& runner, const PaceOptions& pace, run::Speculation* speculation)
     : runner_(runner),
+      speculation_(speculation),
       pace_(pace, runner.options().max_rows),
       keeps_states_(std::ranges::any_of(runner.cache_visits(), &cache::VisitShape::keeps_state)) {
   rows_.reserve(static_cast<size_t>(runner.options().max_rows));
@@ -56,18 +58,19 @@ bool Batcher::step() {
   counts_.token_gap_seconds.clear();
   drop_cancelled();
   admit();
+  const double before = counts_.step_seconds;
+  guess();
   plan_rows();
   if (shares_.empty()) return false;
   int64_t writers = 0;
   int64_t rows = 0;
   for (const Share& share : shares_) {
-    writers += writes(*share.sequence) ? 1 : 0;
+    writers += share.writes ? 1 : 0;
     rows += share.rows;
   }
   // One pass over the layers for each route.
   const auto recipe = [](const Share& share) { return std::string_view(share.sequence->job().recipe); };
   std::ranges::sort(shares_, {}, [&](const Share& share) { return std::pair(recipe(share), share.sequence->arrival); });
-  const double before = counts_.step_seconds;
   for (std::span<const Share> rest = shares_; !rest.empty();) {
     const auto end = std::ranges::upper_bound(rest, recipe(rest.front()), {}, recipe);
     const auto count = static_cast<size_t>(end - rest.begin());
@@ -77,7 +80,64 @@ bool Batcher::step() {
   pace_.note(writers, rows - writers, counts_.step_seconds - before);
   ++counts_.steps;
   retire();
+  end_drafts();
   return true;
+}
+
+/// By what a sequence's tokens are guessed; null: by nothing.
+run::Speculation* Batcher::speculation_of(const Sequence& sequence) {
+  const GenerationJob& job = sequence.job();
+  // The server's own draft is made for the route that it serves.
+  if (job.draft_plan == nullptr) return job.route == nullptr ? speculation_ : nullptr;
+  auto& own = drafts_[draft_key(sequence)];
+  if (!own) {
+    auto made = run::Speculation::create(*job.draft_plan, runner_);
+    if (!made) return nullptr;  // it was checked when the request came
+    own = std::move(*made);
+  }
+  return own.get();
+}
+
+std::string Batcher::draft_key(const Sequence& sequence) const {
+  return fmt::format("{} {}", sequence.job().recipe, sequence.job().draft);
+}
+
+/// Lets go of what requests have brought that are no more.
+void Batcher::end_drafts() {
+  std::erase_if(drafts_, [&](const auto& draft) {
+    return std::ranges::none_of(running_, [&](const auto& sequence) {
+      return sequence->job().draft_plan != nullptr && draft_key(*sequence) == draft.first;
+    });
+  });
+}
+
+/// Guesses what those write next who lack one token, as far as half a step has room for it.
+void Batcher::guess() {
+  std::map<run::Speculation*, std::vector<run::DraftText>> texts;
+  int64_t writers = 0;
+  for (const auto& sequence : running_) {
+    sequence->guess.clear();
+    if (!writes(*sequence)) continue;
+    ++writers;
+    run::Speculation* speculation = speculation_of(*sequence);
+    if (speculation == nullptr) continue;
+    const int64_t left = sequence->job().max_tokens - sequence->generated();
+    texts[speculation].push_back({.sequence = sequence->cache_id,
+                                  .known = sequence->known(),
+                                  .most = std::min(left - 1, runner_.options().context - std::ssize(sequence->known())),
+                                  .sampler = sequence->sampler(),
+                                  .guess = &sequence->guess});
+  }
+  const int64_t most = writers == 0 ? 0 : runner_.options().max_rows / (2 * writers) - 1;
+  const core::Stopwatch watch;
+  for (auto& [speculation, list] : texts) {
+    for (run::DraftText& text : list) text.most = std::clamp(text.most, int64_t{0}, std::max<int64_t>(most, 0));
+    // A draft that fails costs its guess; if the model itself cannot go on, the step will say so.
+    if (!speculation->guess(list)) {
+      for (const run::DraftText& text : list) text.guess->clear();
+    }
+  }
+  if (!texts.empty()) counts_.step_seconds += watch.seconds();
 }
 
 /// Runs sequences of one route together.
@@ -90,9 +150,20 @@ void Batcher::run(std::span<const Share> shares) {
     for (const Share& share : shares) share.sequence->fail(status.error());
     return;
   }
+  const double seconds = watch.seconds();
   size_t row = 0;
   size_t logit_row = 0;
-  for (const Share& share : shares) accept_share(share, row, logit_row);
+  std::map<run::Speculation*, int64_t> written;
+  const bool alone = std::ranges::all_of(shares, &Share::writes);
+  for (const Share& share : shares) {
+    const int64_t before = share.sequence->generated();
+    accept_share(share, row, logit_row);
+    if (!share.writes) continue;
+    if (run::Speculation* speculation = speculation_of(*share.sequence))
+      written[speculation] += share.sequence->generated() - before;
+  }
+  for (const auto& [speculation, tokens] : written)
+    speculation->finish_step(seconds, tokens, alone && written.size() == 1);
 }
 
 void Batcher::drop_cancelled() {
@@ -208,8 +279,12 @@ void Batcher::plan_rows() {
     for (Sequence* sequence : order) {
       const bool runs = sequence->cache_id != cache::SequenceId{};
       if (!runs || planned(*sequence) || writes(*sequence) != writing) continue;
-      const int64_t rows = plan_share(*sequence, std::min(missing(*sequence), left));
-      if (rows > 0) shares_.push_back({.sequence = sequence, .rows = rows});
+      const int64_t lacks = missing(*sequence);
+      const int64_t rows = plan_share(*sequence, std::min(lacks + std::ssize(sequence->guess), left));
+      if (rows > 0) {
+        shares_.push_back(
+            {.sequence = sequence, .rows = rows, .guessed = std::max<int64_t>(0, rows - lacks), .writes = writing});
+      }
       left -= rows;
     }
   }
@@ -233,6 +308,9 @@ int64_t Batcher::plan_share(Sequence& sequence, int64_t wanted) {
   const bool scored = sequence.job().scores_prompt && !writes(sequence);
   if (scored) wanted = std::min(wanted, scored_rows_);
   if (const int64_t end = snapshot_end(sequence); length < end) wanted = std::min(wanted, end - length);
+  // Nobody loses a place for a guess.
+  if (!sequence.guess.empty() && cache.lacking(sequence.cache_id, length + wanted) > room())
+    wanted = std::min(wanted, missing(sequence));
   while (wanted > 0 && cache.lacking(sequence.cache_id, length + wanted) > room()) {
     const auto last = std::find_if(running_.rbegin(), running_.rend(), [&](const auto& one) { return !planned(*one); });
     const bool self = last->get() == &sequence;
@@ -252,6 +330,7 @@ int64_t Batcher::plan_share(Sequence& sequence, int64_t wanted) {
 /// Lets a sequence wait again. What is computed of it stays while nobody needs its room.
 void Batcher::set_back(std::unique_ptr<Sequence>& sequence) {
   leave(*sequence);
+  sequence->guess.clear();
   ++counts_.set_back;
   waiting_.push_back(std::move(sequence));
   std::erase(running_, nullptr);
@@ -263,9 +342,11 @@ void Batcher::build_rows(std::span<const Share> shares) {
   for (const Share& share : shares) {
     const Sequence& sequence = *share.sequence;
     const int64_t first = runner_.length(sequence.cache_id);
+    const int64_t known = std::ssize(sequence.known());
     for (int64_t position = first; position < first + share.rows; ++position) {
       const bool logits = sequence.wants_logits(position);
-      rows_.push_back({.token = sequence.known()[static_cast<size_t>(position)],
+      rows_.push_back({.token = position < known ? sequence.known()[static_cast<size_t>(position)]
+                                                 : sequence.guess[static_cast<size_t>(position - known)],
                        .sequence = sequence.cache_id,
                        .wants_logits = logits});
       wanted += logits ? 1 : 0;
@@ -276,24 +357,48 @@ void Batcher::build_rows(std::span<const Share> shares) {
 }
 
 void Batcher::accept_share(const Share& share, size_t& row, size_t& logit_row) {
-  const auto vocabulary = static_cast<size_t>(runner_.model().vocabulary());
   Sequence& sequence = *share.sequence;
-  const int64_t first = runner_.length(sequence.cache_id) - share.rows;
   const int64_t generated = sequence.generated();
   const double before = sequence.times().last_token;
-  for (int64_t position = first; position < first + share.rows; ++position) {
-    if (!rows_[row++].wants_logits) continue;
-    const auto logits = std::span(logits_).subspan(logit_row++ * vocabulary, vocabulary);
-    if (sequence.finished()) continue;
-    if (core::Status status = sequence.accept(position, logits); !status) sequence.fail(std::move(status.error()));
-  }
+  const int64_t right = accept_rows(share, row, logit_row);
   const int64_t written = sequence.generated() - generated;
   clients_.give(sequence.job().client, share.rows);
   counts_.generated_tokens += written;
-  counts_.prompt_tokens += generated > 0 && share.rows == 1 ? 0 : share.rows;
+  counts_.prompt_tokens += generated > 0 && share.rows - share.guessed == 1 ? 0 : share.rows - share.guessed;
+  counts_.drafted_tokens += share.guessed;
+  counts_.accepted_tokens += right;
+  run::Speculation* speculation = share.writes ? speculation_of(sequence) : nullptr;
+  if (speculation != nullptr) speculation->confirm(sequence.cache_id, share.guessed, right);
   if (written > 0 && before >= 0) counts_.token_gap_seconds.push_back(sequence.times().last_token - before);
   if (written > 0 && before < 0) counts_.first_token_seconds.push_back(sequence.times().first_token);
   keep_prompt(share, generated == 0 && written > 0);
+}
+
+/// Lets the sequence take its rows of logits, for as long as what it draws is what was guessed; what was computed of
+/// the rest of a guess is forgotten. Returns how many tokens of the guess were right.
+int64_t Batcher::accept_rows(const Share& share, size_t& row, size_t& logit_row) {
+  const auto vocabulary = static_cast<size_t>(runner_.model().vocabulary());
+  Sequence& sequence = *share.sequence;
+  const int64_t end = runner_.length(sequence.cache_id);
+  const int64_t guess_begin = end - share.guessed;
+  int64_t right = 0;
+  bool agrees = true;
+  for (int64_t position = end - share.rows; position < end; ++position) {
+    if (!rows_[row++].wants_logits) continue;
+    const auto logits = std::span(logits_).subspan(logit_row++ * vocabulary, vocabulary);
+    if (sequence.finished() || !agrees) continue;
+    const int64_t known = std::ssize(sequence.known());
+    if (core::Status status = sequence.accept(position, logits); !status) sequence.fail(std::move(status.error()));
+    const int64_t next = position + 1;
+    if (next < guess_begin || next == end) continue;
+    agrees = std::ssize(sequence.known()) > known &&
+             sequence.known().back() == sequence.guess[static_cast<size_t>(next - guess_begin)];
+    right += agrees ? 1 : 0;
+  }
+  // Neither the token that was drawn last nor a wrong guess is computed.
+  const int64_t valid = guess_begin + right;
+  if (valid < end) std::ignore = runner_.truncate(sequence.cache_id, valid);
+  return right;
 }
 
 /// Once a prompt has been read others can go on from it, while its answer is still being written.
@@ -333,6 +438,8 @@ void Batcher::end_rest() {
 }
 
 void Batcher::close(Sequence& sequence) {
+  if (speculation_ != nullptr) speculation_->forget(sequence.cache_id);
+  for (const auto& [key, draft] : drafts_) draft->forget(sequence.cache_id);
   runner_.close(sequence.cache_id);
   sequence.cache_id = {};
 }

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "run/runner.h"
+#include "run/speculation.h"
 #include "serve/fair_shares.h"
 #include "serve/pace.h"
 #include "serve/sequence.h"
@@ -16,11 +19,12 @@ namespace lamina::serve {
 /// who wait for a place or for rows get them by priority, by what their client has had, and by arrival. When the cache
 /// runs out, the youngest of the lowest priority is set back: its keys and values are forgotten and computed again
 /// later, which changes nothing in what it writes. Those of texts that have been read are kept while there is room, for
-/// texts that begin alike.
+/// texts that begin alike. Tokens that are guessed to follow are computed with those that are known, where there is
+/// room, and become known when they are drawn.
 class Batcher : public Worker {
  public:
-  /// Both must outlive the batcher.
-  Batcher(run::Runner& runner, const PaceOptions& pace);
+  /// All must outlive the batcher. `speculation`: for those whose job says nothing of drafts; null: none.
+  Batcher(run::Runner& runner, const PaceOptions& pace, run::Speculation* speculation = nullptr);
 
   void add(std::unique_ptr<Sequence> sequence);
   bool step() override;
@@ -33,6 +37,8 @@ class Batcher : public Worker {
   struct Share {
     Sequence* sequence = nullptr;
     int64_t rows = 0;
+    int64_t guessed = 0;  ///< of them, of its guess
+    bool writes = false;
   };
 
   using Waiting = std::vector<std::unique_ptr<Sequence>>;
@@ -41,6 +47,10 @@ class Batcher : public Worker {
   void admit();
   Waiting::iterator next_waiting();
   bool is_being_read(const Sequence& sequence) const;
+  void guess();
+  run::Speculation* speculation_of(const Sequence& sequence);
+  std::string draft_key(const Sequence& sequence) const;
+  void end_drafts();
   void plan_rows();
   int64_t plan_share(Sequence& sequence, int64_t wanted);
   int64_t room() const;
@@ -48,6 +58,7 @@ class Batcher : public Worker {
   void run(std::span<const Share> shares);
   void build_rows(std::span<const Share> shares);
   void accept_share(const Share& share, size_t& row, size_t& logit_row);
+  int64_t accept_rows(const Share& share, size_t& row, size_t& logit_row);
   void keep_prompt(const Share& share, bool begun);
   void retire();
   bool open(Sequence& sequence);
@@ -62,6 +73,8 @@ class Batcher : public Worker {
   bool writes(const Sequence& sequence) const;
 
   run::Runner& runner_;
+  run::Speculation* speculation_;
+  std::map<std::string, std::unique_ptr<run::Speculation>> drafts_;  ///< that requests have brought, by draft_key()
   Pace pace_;
   FairShares clients_;
   Waiting waiting_;

@@ -37,7 +37,8 @@ constexpr std::array kShared{
     Field{"stream_options", FieldType::kObject, "{include_usage}: a last event with the counts"},
     Field{"user", FieldType::kText, "taken and not used", false, 0, 1024},
     Field{"priority", FieldType::kInteger, "lower numbers are served first; 0 by default", false, -100, 100},
-    Field{"recipe", FieldType::kText, "a route for this request alone: route:0-11,18-29 L4.mlp:drop", false, 1, 4096},
+    Field{"recipe", FieldType::kText,
+          "a route, a draft for this request alone: route:0-11,18-29 L4.mlp:drop draft:ngram", false, 1, 4096},
     Field{"cache_salt", FieldType::kText, "share what is kept of texts only with requests that say the same", false, 1,
           256},
 };

@@ -41,6 +41,7 @@ bool ModelKeeper::unload(size_t index, std::chrono::milliseconds idle, const std
   const std::unique_lock lock(state.mutex, std::try_to_lock);
   if (!lock.owns_lock() || !state.loaded || !can_unload(index)) return false;
   if (state.pins > 0 || Clock::now() - state.used < idle || !before()) return false;
+  models_[index]->speculation.reset();
   models_[index]->runner.reset();
   models_[index]->model.reset();
   state.loaded = false;

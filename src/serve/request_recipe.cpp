@@ -9,10 +9,24 @@ namespace lamina::serve {
 
 namespace {
 
+bool is_draft(const recipe::Clause& clause) {
+  return clause.where.place == recipe::Place::kDraft;
+}
+
 bool changes_the_route_alone(const recipe::Clause& clause) {
   if (clause.where.place == recipe::Place::kRoute) return true;
   return clause.where.place == recipe::Place::kWeights &&
          std::ranges::all_of(clause.steps, [](const recipe::Step& step) { return step.technique == "drop"; });
+}
+
+/// What the request's own draft needs is there: a model would have to be loaded first.
+core::Status check_draft(const recipe::DraftPlan& draft, const run::Runner& runner) {
+  if (draft.source == recipe::DraftPlan::Source::kModel) {
+    return core::fail(core::ErrorCode::kUnsupported, "draft",
+                      "a model that guesses is loaded with the server; ngram or route expected");
+  }
+  if (draft.source == recipe::DraftPlan::Source::kRoute) LAMINA_CHECK_OK(runner.plan_route(draft.route));
+  return {};
 }
 
 std::unexpected<Refusal> refuse_recipe(const core::Error& error) {
@@ -27,15 +41,34 @@ Answer<void> read_recipe(const Json& body, const ServedModel& model, GenerationJ
   const auto parsed = recipe::parse(text);
   if (!parsed) return refuse_recipe(parsed.error());
   for (const recipe::Clause& clause : parsed->clauses) {
-    if (changes_the_route_alone(clause)) continue;
-    return refuse(400, "recipe", "recipe: {}: only route: and drop are for one request; others are the server's",
+    if (is_draft(clause) || changes_the_route_alone(clause)) continue;
+    return refuse(400, "recipe",
+                  "recipe: {}: only route:, drop and draft: are for one request; others are the server's",
                   recipe::print({.clauses = {clause}}));
   }
   const auto plan = run::plan_recipe(text, *model.model);
   if (!plan) return refuse_recipe(plan.error());
-  auto route = model.runner->plan_route(plan->route);
+  if (plan->draft) {
+    if (const auto checked = check_draft(*plan->draft, *model.runner); !checked) return refuse_recipe(checked.error());
+    job.draft_plan = std::make_shared<const recipe::DraftPlan>(*plan->draft);
+  }
+  // Texts share what is kept, and steps, by their routes: how tokens are guessed is nobody's concern.
+  recipe::Recipe route_alone;
+  for (const recipe::Clause& clause : parsed->clauses) {
+    if (is_draft(clause)) {
+      job.draft = recipe::print({.clauses = {clause}});
+    } else {
+      route_alone.clauses.push_back(clause);
+    }
+  }
+  if (route_alone.clauses.empty()) return {};
+  if (model.runner->options().plan.fuse) {
+    return refuse(400, "recipe",
+                  "recipe: the server's decode:lfd is for its own route; a draft alone may be asked for");
+  }
+  auto route = model.runner->plan_route(plan->route, plan->exit);
   if (!route) return refuse_recipe(route.error());
-  job.recipe = recipe::print(*parsed);
+  job.recipe = recipe::print(route_alone);
   job.route = std::make_shared<const run::Route>(std::move(*route));
   return {};
 }

@@ -28,7 +28,7 @@ Result<std::unique_ptr<Sequence>> Sequence::create(GenerationJob job, const text
 
 bool Sequence::wants_logits(int64_t position) const {
   const int64_t next = position + 1;
-  if (next == std::ssize(known_)) return true;
+  if (next >= std::ssize(known_)) return true;  // what follows a guess too
   return job_.scores_prompt && next < std::ssize(job_.prompt) && next >= prompt_scored_;
 }
 

@@ -31,9 +31,11 @@ struct GenerationJob {
   std::string tenant{};                       ///< keys and values are shared with texts of the same tenant alone
   std::string recipe{};                       ///< of the request's own; empty: what is served
   std::shared_ptr<const run::Route> route{};  ///< of that recipe
-  std::string client{};                       ///< who asks, for fair shares
-  int priority = 0;                           ///< lower numbers come first
-  int part = 0;                               ///< what events call it
+  std::string draft{};                        ///< how the request wants tokens guessed; empty: as the server does
+  std::shared_ptr<const recipe::DraftPlan> draft_plan{};  ///< of that text
+  std::string client{};                                   ///< who asks, for fair shares
+  int priority = 0;                                       ///< lower numbers come first
+  int part = 0;                                           ///< what events call it
   std::shared_ptr<Channel> channel{};
 };
 
@@ -71,7 +73,11 @@ class Sequence {
   /// For a job of no tokens, whose prompt is not scored either.
   void finish_at_once();
 
+  /// Draws its tokens; null before the first.
+  run::Sampler* sampler() { return sampler_.get(); }
+
   cache::SequenceId cache_id{};  ///< while it runs
+  std::vector<int32_t> guess;    ///< of the tokens that follow those known
   uint64_t arrival = 0;          ///< by rising number
 
  private:

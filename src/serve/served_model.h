@@ -8,6 +8,7 @@
 #include "embed/settings.h"
 #include "models/model.h"
 #include "run/runner.h"
+#include "run/speculation.h"
 #include "serve/layer_watch.h"
 #include "text/chat_template.h"
 #include "text/pair_template.h"
@@ -36,6 +37,7 @@ struct ServedModel {
   Task task = Task::kGenerate;
   std::unique_ptr<models::Model> model;
   std::unique_ptr<run::Runner> runner;
+  std::unique_ptr<run::Speculation> speculation{};  ///< for all requests that say nothing of drafts; null: none
   text::Tokenizer tokenizer;
   std::optional<text::ChatTemplate> chat_template{};                    ///< of models that generate
   std::optional<embed::Settings> settings{};                            ///< of models that embed or rank
@@ -44,7 +46,7 @@ struct ServedModel {
   std::unique_ptr<LayerWatch> watch = std::make_unique<LayerWatch>(0);  ///< of its steps
   std::shared_ptr<Grammars> grammars = make_grammars();                 ///< that answers were asked to keep to
   ModelFacts facts{};
-  /// Makes `model` and `runner` again after they were unloaded; null: they stay.
+  /// Makes `model`, `runner` and `speculation` again after they were unloaded; null: they stay.
   std::function<core::Status(ServedModel& model)> load{};
 
   /// Tokens of one text, special ones included.

@@ -16,6 +16,8 @@ struct WorkerCounts {
   double step_seconds = 0;                    ///< that the model took for them
   int64_t prompt_tokens = 0;                  ///< read, those that were read again among them
   int64_t generated_tokens = 0;               ///< written
+  int64_t drafted_tokens = 0;                 ///< guessed
+  int64_t accepted_tokens = 0;                ///< of them, that were right
   int64_t set_back = 0;                       ///< times a sequence lost its cache to older ones
   int64_t reused_texts = 0;                   ///< prompts that began as another text did whose keys and values are kept
   int64_t reused_tokens = 0;                  ///< of them, tokens that were not computed again

@@ -13,6 +13,7 @@ namespace lamina::stats {
 using core::ErrorCode;
 using core::fail;
 using core::Result;
+using core::Status;
 
 namespace {
 
@@ -67,7 +68,8 @@ void add(PartStats& sum, const PartStats& one) {
 
 }  // namespace
 
-Collector::Collector(const models::Model& model, core::ThreadPool& pool) : model_(model), pool_(pool) {
+Collector::Collector(const models::Model& model, core::ThreadPool& pool, const CollectorOptions& options)
+    : model_(model), pool_(pool), options_(options), adder_(pool) {
   for (const format::NamedTensor& tensor : model.files().tensors())
     matrices_.push_back({.tensor = std::string(tensor.name)});
 }
@@ -86,16 +88,58 @@ Collector::Place Collector::place_of(const layers::Linear& linear) {
     place = {.tensor = i, .matrix = at / own.bytes()};
     MatrixStats& stats = matrices_[i];
     const auto matrices = static_cast<size_t>(std::max<int64_t>(whole.bytes() / own.bytes(), 1));
-    stats.inputs = linear.inputs();
+    stats.inputs = linear.columns();
     stats.rows.resize(matrices);
-    stats.squares.resize(matrices * static_cast<size_t>(linear.inputs()));
+    stats.squares.resize(matrices * static_cast<size_t>(linear.columns()));
     break;
   }
   places_[&linear] = place;
   return place;
 }
 
+/// A place for the Gram matrix of what `reader` reads, or -1 when there is no room.
+int Collector::new_gram(const layers::Linear& reader) {
+  const size_t tensor = place_of(reader).tensor;
+  if (counted_.insert(tensor).second) {
+    const int64_t matrices = std::ssize(matrices_[tensor].rows);
+    gram_count_ += matrices;
+    gram_bytes_ += matrices * triangle_size(reader.inputs()) * static_cast<int64_t>(sizeof(double));
+  }
+  if (gram_bytes_ > options_.most_gram_bytes) return -1;
+  grams_.emplace_back(reader.inputs());
+  return static_cast<int>(grams_.size()) - 1;
+}
+
+/// Matrices that are read together share one Gram matrix; one that is read in changing company has none.
+void Collector::record_gram(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) {
+  constexpr int kUnseen = -1;
+  constexpr int kMixed = -2;
+  int shared = kUnseen;
+  bool first = true;
+  for (const layers::Linear* linear : readers) {
+    const Place place = place_of(*linear);
+    if (place.tensor == matrices_.size()) continue;
+    MatrixStats& stats = matrices_[place.tensor];
+    stats.grams.resize(stats.rows.size(), kUnseen);
+    int& own = stats.grams[static_cast<size_t>(place.matrix)];
+    if (first) shared = own == kUnseen ? new_gram(*linear) : own;
+    first = false;
+    if (own != shared) own = own == kUnseen ? shared : kMixed;
+  }
+  if (shared < 0 || !status_) return;
+  status_ = adder_.add(rows, grams_[static_cast<size_t>(shared)]);
+}
+
+Status Collector::status() const {
+  if (!status_ || gram_bytes_ <= options_.most_gram_bytes) return status_;
+  constexpr int64_t kMegabyte = 1 << 20;
+  return fail(ErrorCode::kLimit, "Gram matrices",
+              "{} of them take {} MiB of memory, {} MiB may be used; statistics without them take little", gram_count_,
+              gram_bytes_ / kMegabyte + 1, options_.most_gram_bytes / kMegabyte);
+}
+
 void Collector::record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) {
+  if (options_.grams && rows.count > 0) record_gram(readers, rows);
   std::array<const MatrixStats*, 8> seen{};
   size_t count = 0;
   for (const layers::Linear* linear : readers) {
@@ -145,11 +189,14 @@ void Collector::measure(const run::Border& border, std::string_view role, const 
   sum.rows += border.rows;
 }
 
-Statistics Collector::finish() const {
+Statistics Collector::finish() {
   Statistics out{.model = fingerprint(model_.files())};
   for (const MatrixStats& stats : matrices_) {
-    if (!stats.rows.empty()) out.matrices.push_back(stats);
+    if (stats.rows.empty()) continue;
+    out.matrices.push_back(stats);
+    for (int& index : out.matrices.back().grams) index = std::max(index, -1);
   }
+  out.grams = std::move(grams_);
   for (const auto& [key, sum] : parts_) {
     PartStats part = sum;
     part.layer = key.first;
@@ -179,10 +226,10 @@ class Attached {
   run::Runner& runner_;
 };
 
-core::Status read_window(run::Runner& runner, std::span<const int32_t> tokens) {
+Status read_window(run::Runner& runner, std::span<const int32_t> tokens) {
   LAMINA_ASSIGN(const cache::SequenceId sequence, runner.open());
   std::vector<run::BatchRow> rows;
-  core::Status status;
+  Status status;
   const auto most = static_cast<size_t>(runner.options().max_rows);
   for (size_t at = 0; status && at < tokens.size(); at += rows.size()) {
     rows.clear();
@@ -203,11 +250,12 @@ Result<Statistics> collect(run::Runner& runner, core::ThreadPool& pool, std::spa
     return fail(ErrorCode::kInvalid, "calibration text", "{} tokens; at least one window of {} expected", tokens.size(),
                 options.window);
   }
-  Collector collector(runner.model(), pool);
+  Collector collector(runner.model(), pool, options.collector);
   const Attached attached(runner, collector);
   for (int64_t at = 0; at < total; at += options.window) {
     if (progress && !progress(at, total)) return fail(ErrorCode::kCancelled, "statistics", "cancelled");
     LAMINA_CHECK_OK(read_window(runner, tokens.subspan(static_cast<size_t>(at), static_cast<size_t>(options.window))));
+    LAMINA_CHECK_OK(collector.status());
   }
   Statistics out = collector.finish();
   out.tokens = total;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -13,19 +14,27 @@
 
 namespace lamina::stats {
 
+/// Which sums are kept besides those of squares.
+struct CollectorOptions {
+  bool grams = false;
+  int64_t most_gram_bytes = 0;  ///< with grams: bytes that their totals may take
+};
+
 /// Sums up what matrices read and what parts add while a runner works. Memory: one number for each input of each
-/// matrix, and one copy of a step's stream.
+/// matrix, and one copy of a step's stream; with Gram matrices, half of inputs squared float64 for each distinct input.
 class Collector : public layers::InputRecorder, public run::BorderHook {
  public:
-  Collector(const models::Model& model, core::ThreadPool& pool);
+  Collector(const models::Model& model, core::ThreadPool& pool, const CollectorOptions& options = {});
 
   void record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) override;
   void at_border(const run::Border& border, float* stream) override;
   void before_part(const run::Border& border, std::string_view role, const float* stream) override;
   void after_part(const run::Border& border, std::string_view role, const float* stream) override;
 
-  /// What was seen so far, in the order of the file's tensors and of the layers.
-  Statistics finish() const;
+  /// kLimit: the Gram matrices of what was seen take more than they may; they are not collected any further.
+  core::Status status() const;
+  /// What was seen so far, in the order of the file's tensors and of the layers. Takes the Gram matrices along.
+  Statistics finish();
 
  private:
   /// A matrix's place in the result.
@@ -34,6 +43,8 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
     int64_t matrix = 0;
   };
   Place place_of(const layers::Linear& linear);
+  void record_gram(std::span<const layers::Linear* const> readers, const layers::InputRows& rows);
+  int new_gram(const layers::Linear& reader);
   void measure(const run::Border& border, std::string_view role, const float* before, const float* after);
 
   const models::Model& model_;
@@ -44,19 +55,26 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   std::vector<float> before_part_;
   std::vector<float> before_layer_;
   std::vector<PartStats> by_row_;
-  std::vector<float> sums_;
+  CollectorOptions options_;
+  GramAdder adder_;
+  std::vector<Gram> grams_;
+  std::set<size_t> counted_;  ///< tensors whose Gram matrices are in gram_bytes_
+  int64_t gram_bytes_ = 0;    ///< of all that were asked for, those of experts to come among them
+  int64_t gram_count_ = 0;
+  core::Status status_;
 };
 
 /// How a text is read.
 struct PassOptions {
   int64_t window = 512;  ///< tokens read together; what remains of the text is left out
+  CollectorOptions collector{};
 };
 
 /// Told how many of the tokens are done; returning false cancels.
 using PassProgress = std::function<bool(int64_t done, int64_t total)>;
 
 /// Runs the text through the model, window by window, and returns what was seen. kInvalid: less than one window, with
-/// both numbers; kCancelled.
+/// both numbers; kCancelled; kLimit: the Gram matrices do not fit.
 core::Result<Statistics> collect(run::Runner& runner, core::ThreadPool& pool, std::span<const int32_t> tokens,
                                  const PassOptions& options, const PassProgress& progress);
 

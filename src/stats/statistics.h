@@ -8,6 +8,7 @@
 
 #include "core/result.h"
 #include "format/model_files.h"
+#include "stats/gram.h"
 
 namespace lamina::stats {
 
@@ -17,6 +18,7 @@ struct MatrixStats {
   int64_t inputs = 0;
   std::vector<double> squares{};  ///< [matrices, inputs]: sums of squared inputs over rows
   std::vector<int64_t> rows{};    ///< [matrices] that were read; of experts, those that they were chosen for
+  std::vector<int> grams{};       ///< [matrices]: which of Statistics::grams; -1: none; empty: none at all
 
   int64_t matrices() const { return static_cast<int64_t>(rows.size()); }
   /// Mean squares of one matrix's inputs; of an expert that was never chosen, those of all experts together; empty
@@ -33,6 +35,10 @@ struct PartStats {
   double contribution = 0;   ///< the length of what is added, by that of the stream before
   double length_before = 0;  ///< root mean square of the stream
   double length_after = 0;
+  /// Of "layer" only, where it was asked for: summed over disturbed_rows, the divergence (nats) that noise in the
+  /// stream after the layer brings, over the square of the noise's relative length.
+  double sensitivity = 0;
+  int64_t disturbed_rows = 0;
 };
 
 /// What one pass over calibration text saw of a model.
@@ -42,9 +48,13 @@ struct Statistics {
   int64_t tokens = 0;
   std::vector<MatrixStats> matrices{};
   std::vector<PartStats> parts{};
+  std::vector<Gram> grams{};  ///< one for each distinct input of matrices, when they were asked for
 
+  /// The Gram matrix of what that matrix reads, or null.
+  const Gram* gram(const MatrixStats& stats, int64_t matrix) const;
   const MatrixStats* find(std::string_view tensor) const;
-  /// Adds what another part of the text showed. kInvalid: of another model, or with other matrices.
+  /// Adds what another part of the text showed. kInvalid: of another model, with other matrices, or only one of them
+  /// with Gram matrices.
   core::Status merge(const Statistics& other);
   /// kInvalid names what differs when these are not statistics of that model. Where they do not say of which they are,
   /// each of their tensors must be one of the model's, with as many inputs.

@@ -295,7 +295,8 @@ TEST(CodecFallback, ChoosesBlocksOf32ThenF16) {
   EXPECT_EQ(chosen("q4_k", 100), "f16!");
   EXPECT_EQ(chosen("q8_0", 100), "f16!");
   EXPECT_EQ(chosen("bf16", 7), "bf16");
-  EXPECT_EQ(chosen("iq2_s", 256), "error") << "it has no encoder";
+  EXPECT_EQ(chosen("iq2_s", 576), "iq4_nl!");
+  EXPECT_EQ(chosen("iq2_xs", 256), "error") << "it has no encoder";
 }
 
 TEST(CodecEncode, RoundsAnyFloatToHalfAndBfloatLikeTheReference) {

@@ -207,7 +207,11 @@ TEST(Recipe, RefusesWhatCannotBeDone) {
     EXPECT_FALSE(report) << recipe;
     return report ? "" : report.error().text();
   };
-  EXPECT_THAT(message("L1.attn:drop"), HasSubstr("character 9: drop changes the run"));
+  EXPECT_THAT(message("route:0-1"), HasSubstr("character 7: list changes the run"));
+  EXPECT_THAT(message("L*:drop"), HasSubstr("no layer is left"));
+  EXPECT_THAT(message("L*.cross:drop"), HasSubstr("removes nothing"));
+  EXPECT_THAT(message("L*.attn:drop(count=1)"), HasSubstr("--stats"));
+  EXPECT_THAT(message("L9:drop"), HasSubstr("layer 9: the model has"));
   EXPECT_THAT(message("head:q8_0"), HasSubstr("embed:q8_0 would"));
   EXPECT_THAT(message("L99:q8_0"), HasSubstr("layer 99: the model has"));
   EXPECT_THAT(message("L*:q9_9"), HasSubstr("unknown technique 'q9_9'"));

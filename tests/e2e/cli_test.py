@@ -555,6 +555,60 @@ class Running(CommandLineTest):
         self.refuse(1, "none.txt", "tokenize", GQA, "--file", self.folder / "none.txt")
 
 
+class Drafts(CommandLineTest):
+    """Guessed tokens change the time and the report, never a text."""
+
+    DRAFTS = ["draft:ngram(match=1,when=always)", "draft:route(skip=1,confidence=0,when=always)",
+              f'draft:model("{GQA}",confidence=0,when=always)']
+
+    def test_run_writes_the_same(self):
+        for options in [["--temperature", 0], ["--temperature", 1.3, "--seed", 7]]:
+            call = ["run", GQA, "the layer the layer", "--raw", "-n", 40, *options]
+            plain = self.succeed_json(*call)
+            self.assertNotIn("draft", plain)
+            for draft in self.DRAFTS:
+                out = self.succeed_json(*call, "--recipe", draft)
+                self.assertEqual((out["text"], out["tokens"], out["finish_reason"]), (plain["text"], plain["tokens"], plain["finish_reason"]))
+                counts = out["draft"]
+                self.assertLessEqual(counts["accepted"], counts["drafted"])
+                self.assertAlmostEqual(counts["tokens_per_step"], 1 + counts["accepted"] / max(1, counts["steps"]))
+                self.assertEqual(self.succeed(*call, "--recipe", draft), self.succeed(*call))
+
+    def test_bench_and_eval_tell_what_was_right(self):
+        text = self.folder / "text.txt"
+        text.write_text("the layer the layer the layer the layer")
+        rows = self.succeed_json("bench", GQA, "-p", 8, "-n", 12, "-d", 0, "-r", 2, "-b", "1,2", "--recipe", self.DRAFTS[0])["rows"]
+        self.assertEqual(["draft" in row for row in rows], [False, True, False, True])
+        rows = self.succeed_json("bench", GQA, "-p", 0, "-n", 12, "-d", 5, "-r", 1, "--text", text, "--recipe", self.DRAFTS[2])["rows"]
+        self.assertGreater(rows[0]["draft"]["acceptance"], 0.9)
+        self.assertIn("bandwidth_share", self.succeed_json("bench", GQA, "-p", 0, "-n", 8, "-d", 5, "-r", 1, "--text", text)["rows"][0])
+        self.refuse(2, ["text.txt", "wanted by -d"], "bench", GQA, "-p", 0, "-n", 8, "-d", 200, "--text", text)
+        tasks = self.folder / "tasks.jsonl"
+        tokens = self.succeed_json("run", GQA, "the layer", "--raw", "--temperature", 0, "-n", 4)["text"]
+        tasks.write_text("".join(json.dumps({"prompt": p, "answer": a}) + "\n"
+                                 for p, a in [("the layer", tokens), ("the", "x"), ("the layer", "the"), ("a", "b")]))
+        plain = self.succeed_json("eval", GQA, "--tasks", tasks)
+        for draft in self.DRAFTS:
+            out = self.succeed_json("eval", GQA, "--tasks", tasks, "--recipe", draft)
+            self.assertEqual(out["tasks"], plain["tasks"])
+            self.assertIn("drafted", out["draft"])
+
+    def test_what_cannot_be_is_refused(self):
+        for recipe, words, status in [
+                ("draft:model(\"none\")", "none", 1), ("draft:route(skip=0-1)", "no layer is left to guess with", 2),
+                (f'draft:model("{GOLDEN / "lfm2" / "model.gguf"}")', "recurrent states", 1)]:
+            self.refuse(status, words, "run", GQA, "hi", "--raw", "--recipe", recipe)
+        self.refuse(1, "recurrent states", "run", GOLDEN / "lfm2" / "model.gguf", "hi", "--raw", "--recipe", "draft:ngram")
+        self.refuse(1, "writes no text", "logits", GQA, "--tokens", "1", "--out", self.folder / "x.npy", "--recipe", "draft:ngram")
+        self.refuse(1, "writes no text", "eval", GQA, "--text", __file__, "--recipe", "draft:ngram")
+
+    def test_show_tells_the_route(self):
+        out = self.succeed_json("show", GQA, "--recipe", "route:0,(1|0),1 draft:route(attn=0)")
+        self.assertEqual(out["route"], {"text": "0,(1|0),1", "visits": [0, 1, 0, 1], "draft": "0.mlp,(1|0.mlp),1"})
+        self.assertIn("0 (1 in all)", self.succeed("show", GQA, "--recipe", "route:skip(unified,speedup=2)"))
+        self.assertNotIn("route", self.succeed_json("show", GQA))
+
+
 class Profile(CommandLineTest):
     def test_bench_explains_the_time_by_layer_and_operation(self):
         trace = self.folder / "trace.json"

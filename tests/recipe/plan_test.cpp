@@ -44,12 +44,74 @@ TEST(RecipePlan, RoutesSkipRepeatAndReorder) {
   EXPECT_EQ(route_of("route:list(layers=0,2)"), visits({0, 2}));
 }
 
+TEST(RecipePlan, RoutesRunLayersSideBySide) {
+  EXPECT_EQ(route_of("route:0,(1|3|0),2"),
+            (std::vector<Visit>{{0}, {1}, {.layer = 3, .beside = true}, {.layer = 0, .beside = true}, {2}}));
+  EXPECT_EQ(print(*parse("route:0-1,(1|3),2-")), "route:0-1,(1|3),2-");
+  // What is left of layers side by side stays so, and does not join those before.
+  EXPECT_EQ(route_of("route:0,(1|2|3) L1:drop"), (std::vector<Visit>{{0}, {2}, {.layer = 3, .beside = true}}));
+  EXPECT_EQ(route_of("route:0,(1|2),3 L1-2:drop"), visits({0, 3}));
+  EXPECT_EQ(route_text(route_of("route:0-2,(1|3|0),2,3,1 L1.attn:drop")), "0,1.mlp,2,(1.mlp|3|0),2-3,1.mlp");
+  for (const auto& [source, message] : {std::pair{"route:(1)", "'|' and another layer expected"},
+                                        {"route:(1|2", "found the end; '|' or ')' expected"},
+                                        {"route:(1-2|3)", "'|' and another layer expected"},
+                                        {"L(1|2):drop", "a layer's number or '*'"}}) {
+    const auto recipe = parse(source);
+    ASSERT_FALSE(recipe) << source;
+    EXPECT_THAT(recipe.error().message, HasSubstr(message)) << source;
+  }
+}
+
+TEST(RecipePlan, SkipsAsManyLayersAsASpeedupAsksFor) {
+  EXPECT_EQ(route_of("route:skip(unified,speedup=1)"), visits({0, 1, 2, 3}));
+  EXPECT_EQ(route_of("route:skip(unified,speedup=1.3)"), visits({0, 2, 3}));
+  EXPECT_EQ(route_of("route:skip(unified,speedup=2)"), visits({0, 3}));
+  EXPECT_EQ(route_of("route:skip(unified,speedup=9)"), visits({0}));
+  EXPECT_EQ(route_of("route:skip(unified,speedup=1.5)", {.layers = 30}),
+            visits({0, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, 20, 21, 23, 24, 26, 27, 29}));
+}
+
+TEST(RecipePlan, ExitsAreLookedForAtEvenDistances) {
+  const ExitPlan plan = *planned("route:exit(confidence=0.9)", {.layers = 12})->exit;
+  EXPECT_EQ(plan.confidence, 0.9);
+  EXPECT_FALSE(plan.by_stream);
+  std::vector<bool> checks(12);
+  checks[6] = checks[10] = true;
+  EXPECT_EQ(plan.checks, checks);
+  const auto dropped = planned("route:0-,1+exit(confidence=1,by=stream,from=0,every=2) L1:drop");
+  EXPECT_TRUE(dropped->exit->by_stream);
+  EXPECT_EQ(dropped->route, visits({0, 2, 3}));
+  EXPECT_EQ(dropped->exit->checks, (std::vector<bool>{true, false, false}));
+}
+
+TEST(RecipePlan, DraftsLeaveOutWhatTheyAreTold) {
+  const DraftPlan ngram = *planned("draft:ngram(tokens=5,match=3,when=always)")->draft;
+  EXPECT_EQ(ngram, (DraftPlan{.source = DraftPlan::Source::kNgram, .tokens = 5, .match = 3, .always = true}));
+  const DraftPlan own = *planned("draft:route(skip=1-2,mlp=3) route:0-3,1,0")->draft;
+  EXPECT_EQ(own.route, (std::vector<Visit>{{0}, {3, true, false}, {0}}));
+  EXPECT_EQ(own.confidence, 0.4);
+  EXPECT_EQ(planned("draft:route(1,2)")->draft->route, visits({0, 3}));
+  EXPECT_EQ(planned("draft:model(\"a b\",confidence=0)")->draft->model, "a b");
+  EXPECT_FALSE(planned("")->draft);
+  const auto recurrent = planned("draft:ngram", {.layers = 4, .recurrent = true});
+  ASSERT_FALSE(recurrent);
+  EXPECT_THAT(recurrent.error().message, HasSubstr("ngram needs a cache without recurrent states"));
+}
+
 TEST(RecipePlan, DropsLayersAndSublayersInEveryVisit) {
   EXPECT_EQ(route_of("L1,3:drop"), visits({0, 2}));
   EXPECT_EQ(route_of("L1.attn:drop"), (std::vector<Visit>{{0}, {1, false, true}, {2}, {3}}));
   EXPECT_EQ(route_of("L2-.mlp:drop"), (std::vector<Visit>{{0}, {1}, {2, true, false}, {3, true, false}}));
   EXPECT_EQ(route_of("L1.attn:drop L1.mlp:drop"), visits({0, 2, 3}));
   EXPECT_EQ(route_of("L1.attn:drop route:0,1,1"), (std::vector<Visit>{{0}, {1, false, true}, {1, false, true}}));
+}
+
+TEST(RecipePlan, ChoicesByStatisticsAreMadeInFiles) {
+  EXPECT_EQ(route_of("L1:drop(count=0)"), visits({0, 2, 3}));
+  const auto refused = planned("L*.attn:drop(count=2)");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, core::ErrorCode::kUnsupported);
+  EXPECT_THAT(refused.error().message, HasSubstr("lamina compress --stats"));
 }
 
 TEST(RecipePlan, LayersWithOnePartKeepToIt) {
@@ -102,7 +164,28 @@ TEST(RecipePlan, RefusesWithPlaceAndReason) {
            Refused{"L1:dorp", "recipe, character 4", "unknown technique 'dorp' at L...; known here: drop"},
            Refused{"kv:drop", "recipe, character 4", "it acts at L...; known here: f16, f32, bf16, q8_0"},
            Refused{"kv:f8", "recipe, character 4", "known here: f16, f32, bf16, q8_0"},
-           Refused{"draft:route(skip=1)", "recipe, character 7", "places with techniques: L..., route, kv"},
+           Refused{"prefill:route(skip=1)", "recipe, character 9",
+                   "places with techniques: L..., route, kv, decode, draft"},
+           Refused{"route:0,(9|1)", "recipe, character 10", "layer 9: the model has 4 layers"},
+           Refused{"route:0-1+skip(unified,speedup=2)", "recipe, character 11", "both choose the layers"},
+           Refused{"route:skip(unified)", "recipe, character 7", "parameter speedup"},
+           Refused{"route:skip(even,speedup=2)", "recipe, character 12", "one of unified expected"},
+           Refused{"route:skip(unified,speedup=0.5)", "recipe, character 20", "1 to 64 expected"},
+           Refused{"route:exit(confidence=0.9,from=3)", "recipe, character 7",
+                   "exit from visit 3 on leaves nothing out of a route of 4 visits"},
+           Refused{"route:(0|1),2,3+exit(confidence=0.9)", "recipe, character 17",
+                   "exit does not go with layers side by side"},
+           Refused{"decode:lfd(layer=3)", "recipe, character 8", "after layer 3, with which the route ends"},
+           Refused{"decode:lfd(layer=1) route:0,2-3", "recipe, character 8", "layer 1, which the route does not visit"},
+           Refused{"decode:lfd(layer=1) route:0,(1|2),3", "recipe, character 8", "runs side by side with others"},
+           Refused{"decode:lfd", "recipe, character 8", "parameter layer"},
+           Refused{"draft:ngram+route(skip=1)", "recipe, character 13", "one draft at a time"},
+           Refused{"draft:ngram(tokens=65)", "recipe, character 13", "1 to 64 expected"},
+           Refused{"draft:route", "recipe, character 7", "route leaves nothing out"},
+           Refused{"draft:route(skip=2) L2:drop", "recipe, character 7", "route leaves nothing out"},
+           Refused{"draft:route(skip=0-)", "recipe, character 7", "no layer is left to guess with"},
+           Refused{"draft:route(skip=4)", "recipe, character 13", "layer 4: the model has 4 layers"},
+           Refused{"draft:model", "recipe, character 7", "parameter model"},
            Refused{"kv:f16+f32", "recipe, character 8", "f32 does not go with f16: a cache has one number format"},
            Refused{"kv:f32+f16", "recipe, character 8", "f16 does not go with f32"},
            Refused{"kv:q8_0+bf16", "recipe, character 9", "bf16 does not go with q8_0: a cache has one number format"},
@@ -171,7 +254,7 @@ TEST(Techniques, RowsAreCompleteAndInOrder) {
       EXPECT_NE(find_technique(conflict.place, conflict.technique), nullptr) << technique.name;
       EXPECT_FALSE(conflict.reason.empty());
     }
-    EXPECT_EQ(find_technique(Place::kDraft, technique.name), nullptr);
+    EXPECT_EQ(find_technique(Place::kPrefill, technique.name), nullptr);
   }
 }
 
@@ -185,6 +268,11 @@ TEST(Techniques, EveryRowActsAlone) {
     EXPECT_EQ(recipe->clauses[0].steps[0].technique, technique.name);
     EXPECT_EQ(print(*recipe), technique.example);
     const auto result = planned(technique.example);
+    if (technique.writes) {
+      ASSERT_FALSE(result) << technique.example;
+      EXPECT_THAT(result.error().message, HasSubstr("carries it out"));
+      continue;
+    }
     ASSERT_TRUE(result) << technique.example << ": " << result.error().text();
     if (technique.effect != Effect::kExact) {
       EXPECT_NE(*result, plain) << technique.name;
@@ -198,7 +286,7 @@ TEST(Techniques, EveryPairPlansOrIsRefusedForAReason) {
     for (const Technique& b : techniques()) {
       const std::string apart = fmt::format("{} {}", a.example, b.example);
       const bool same_place = a.place == b.place;
-      const bool conflict = !conflict_reason(a, b).empty();
+      const bool conflict = !conflict_reason(a, b).empty() || a.writes || b.writes;
       const auto result = planned(apart);
       // Weights may be left out and stored in some format at once.
       const bool together = !same_place || (a.place == Place::kWeights && &a != &b);

@@ -51,6 +51,16 @@ class RandomRecipe {
     return value;
   }
 
+  Value span() {
+    Value value;
+    value.kind = Value::Kind::kLayers;
+    for (int more = 2 + below(3); more > 0; --more) {
+      const int layer = below(200);
+      value.layers.push_back({.first = layer, .last = layer, .position = {}, .beside = !value.layers.empty()});
+    }
+    return value;
+  }
+
   Value value(bool named, int depth) {
     Value value;
     switch (below(6)) {
@@ -118,7 +128,8 @@ class RandomRecipe {
     if (result.where.place == Place::kRoute && below(2) == 0) {
       Step list;
       list.technique = "list";
-      for (int items = 1 + below(6); items > 0; --items) list.arguments.push_back({{}, layers({range()}), {}});
+      for (int items = 1 + below(6); items > 0; --items)
+        list.arguments.push_back({{}, below(5) == 0 ? span() : layers({range()}), {}});
       result.steps[0] = list;
     }
     return result;

@@ -66,6 +66,7 @@ struct ModelRun {
     if (!options.recipe && run.model->keeps_keys()) recipe = recipe::parse("kv:f32");
     const auto plan = recipe::plan(*recipe, {.layers = static_cast<int>(run.model->layers().size()),
                                              .key_value_cache = run.model->keeps_keys(),
+                                             .recurrent = false,
                                              .sublayers = sublayers_of(*run.model),
                                              .route = run.model->route()});
     if (!plan) throw std::runtime_error(plan.error().text());

@@ -104,6 +104,48 @@ TEST(Scheduler, AloneAndUnderLoadAreTheSameBits) {
   }
 }
 
+TEST(Scheduler, GuessesChangeNothing) {
+  const std::vector<Written> wanted = alone(many_jobs());
+  for (const std::string recipe :
+       {"draft:ngram(match=1,when=always)", "draft:route(skip=1,confidence=0,when=always)", "draft:ngram(match=1)"}) {
+    for (const ModelOptions& model :
+         {ModelOptions{.parallel = 16, .recipe = recipe}, ModelOptions{.parallel = 5, .max_rows = 11, .recipe = recipe},
+          ModelOptions{.parallel = 12, .cache_tokens = 256, .recipe = recipe}}) {
+      Engine engine(model);
+      const std::vector<GenerationJob> jobs = many_jobs();
+      for (const GenerationJob& job : jobs) ASSERT_TRUE(engine.submit(job));
+      engine.scheduler->start();
+      for (size_t i = 0; i < jobs.size(); ++i) EXPECT_TRUE(read_all(*jobs[i].channel) == wanted[i]) << recipe << i;
+      EXPECT_TRUE(eventually([&] { return engine.idle(); }));
+      const WorkerCounts counts = engine.counts();
+      EXPECT_GE(counts.drafted_tokens, counts.accepted_tokens);
+      if (recipe.ends_with("always)") && model.max_rows > 11) {
+        EXPECT_GT(counts.accepted_tokens, 0) << recipe;
+      }
+    }
+  }
+}
+
+TEST(Scheduler, EachTextIsGuessedAsItAsks) {
+  std::vector<GenerationJob> jobs = many_jobs();
+  const std::vector<Written> wanted = alone(jobs);
+  Engine engine({.parallel = 8});
+  const auto plan = [&](const std::string& text) {
+    return std::make_shared<const recipe::DraftPlan>(*run::plan_recipe(text, *engine.models[0]->model)->draft);
+  };
+  const std::vector<std::string> drafts{"", "draft:ngram(match=1,tokens=3,when=always)",
+                                        "draft:route(skip=0,tokens=2,confidence=0,when=always)"};
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    jobs[i].draft = drafts[i % 3];
+    if (i % 3 > 0) jobs[i].draft_plan = plan(drafts[i % 3]);
+    ASSERT_TRUE(engine.submit(jobs[i]));
+  }
+  engine.scheduler->start();
+  for (size_t i = 0; i < jobs.size(); ++i) EXPECT_TRUE(read_all(*jobs[i].channel) == wanted[i]) << i;
+  EXPECT_TRUE(eventually([&] { return engine.idle(); }));
+  EXPECT_GT(engine.counts().drafted_tokens, 0);
+}
+
 TEST(Scheduler, WhenTheCacheRunsOutTheYoungestWaitAndNobodyFails) {
   // A block each when they come in, four when they end, and no more than seven for all.
   std::vector<GenerationJob> jobs;

@@ -28,7 +28,7 @@ struct ModelOptions {
   int64_t cache_tokens = 0;
   std::string chat_template = kTemplate;
   std::string tokenizer{};  ///< of another folder, for models that have none
-  std::string recipe{};     ///< a route
+  std::string recipe{};     ///< a route, a draft
   int64_t watch_every = 0;
 };
 
@@ -52,7 +52,8 @@ inline std::unique_ptr<ServedModel> open_model(core::ThreadPool& pool, const Mod
                                      .sequences = options.parallel,
                                      .max_rows = options.max_rows,
                                      .cache_tokens = options.cache_tokens,
-                                     .keeps_texts = true});
+                                     .keeps_texts = true,
+                                     .takes_routes = true});
   if (!runner) throw std::runtime_error(runner.error().text());
   auto task = find_task(**model);
   if (!task) throw std::runtime_error(task.error().text());
@@ -63,6 +64,7 @@ inline std::unique_ptr<ServedModel> open_model(core::ThreadPool& pool, const Mod
                                                           .runner = std::move(*runner),
                                                           .tokenizer = std::move(*tokenizer)});
   if (const auto uses = read_uses(*served); !uses) throw std::runtime_error(uses.error().text());
+  if (plan->draft) served->speculation = run::Speculation::create(*plan->draft, *served->runner).value();
   served->watch = std::make_unique<LayerWatch>(options.watch_every);
   if (*task == Task::kGenerate && !options.chat_template.empty())
     served->chat_template = text::ChatTemplate::compile(options.chat_template).value();

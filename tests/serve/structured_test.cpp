@@ -58,6 +58,38 @@ Json schema_format(const Json& schema) {
   return {{"type", "json_schema"}, {"json_schema", {{"name", "s"}, {"schema", schema}, {"strict", true}}}};
 }
 
+TEST_F(Structured, GuessesChangeNoAnswer) {
+  const auto told = [](const Json& choice) {
+    return Json{choice["message"], choice["finish_reason"], choice["logprobs"]};
+  };
+  for (Json more : {Json{{"response_format", schema_format(kSchema)}}, Json{{"stop", {"a", "e"}}},
+                    Json{{"logprobs", true}, {"top_logprobs", 2}, {"temperature", 0}},
+                    Json{{"tools", {tool("look")}}, {"tool_choice", "required"}}}) {
+    more["seed"] = 3;
+    const Json plain = told(choice(more));
+    for (const char* recipe : {"draft:ngram(match=1,when=always)", "draft:route(skip=1,confidence=0,when=always)"}) {
+      more["recipe"] = recipe;
+      Json guessed = told(choice(more));
+      if (guessed[0].contains("tool_calls")) {
+        for (const Json& message : {plain[0], guessed[0]})
+          EXPECT_EQ(message["tool_calls"][0]["function"], plain[0]["tool_calls"][0]["function"]);
+        continue;  // their names are drawn anew
+      }
+      EXPECT_EQ(guessed, plain) << more;
+    }
+  }
+  const std::string metrics = server_.get("/metrics").text;
+  EXPECT_NE(metrics.find("lamina_draft_tokens_total{model=\"tiny\"}"), std::string::npos) << metrics;
+  for (const auto& [recipe, word] : {std::pair{"draft:model(\"x\")", "loaded with the server"},
+                                     {"draft:route(skip=9)", "the model has 2 layers"},
+                                     {"draft:route", "leaves nothing out"},
+                                     {"draft:ngram(tokens=0)", "1 to 64"}}) {
+    const Json refused = error({{"recipe", recipe}});
+    EXPECT_EQ(refused["param"], "recipe");
+    EXPECT_NE(refused["message"].get<std::string>().find(word), std::string::npos) << refused;
+  }
+}
+
 TEST_F(Structured, JsonKeepsToItsSchema) {
   for (int seed = 0; seed < 12; ++seed) {
     const Json one = choice({{"seed", seed}, {"response_format", schema_format(kSchema)}});

@@ -1,7 +1,9 @@
 #include "stats/collector.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -23,6 +25,12 @@ std::vector<int32_t> some_tokens(int64_t count, int64_t vocabulary, int seed = 3
 
 Statistics collect_from(ModelRun& run, int64_t tokens, int64_t window, int seed = 3) {
   return collect(*run.runner, *run.pool, some_tokens(tokens, run.model->vocabulary(), seed), {.window = window}, {})
+      .value();
+}
+
+Statistics grams_from(ModelRun& run, int64_t tokens, int64_t window, int seed = 3) {
+  return collect(*run.runner, *run.pool, some_tokens(tokens, run.model->vocabulary(), seed),
+                 {.window = window, .collector = {.grams = true, .most_gram_bytes = int64_t{1} << 30}}, {})
       .value();
 }
 
@@ -124,6 +132,118 @@ TEST(Collector, ATextShorterThanAWindowIsRefusedWithBothNumbers) {
   const auto found = collect(*run.runner, *run.pool, some_tokens(10, 50), {.window = 32}, {});
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().text(), "calibration text: 10 tokens; at least one window of 32 expected");
+}
+
+TEST(Gram, IsThatOfTheRowsThatAMatrixReads) {
+  ModelRun run = ModelRun::open(golden_folder() / "gqa/model.gguf", {});
+  const Statistics statistics = grams_from(run, 70, 35);
+  for (const char* name : {"blk.0.ffn_down.weight", "blk.1.attn_v.weight", "blk.1.ffn_gate.weight"}) {
+    KeepRows rows(name);
+    run.runner->set_recorder(&rows);
+    const auto all = some_tokens(70, run.model->vocabulary());
+    for (int64_t at = 0; at < 70; at += 35) run.logits({all.begin() + at, all.begin() + at + 35}, {35});
+    run.runner->set_recorder(nullptr);
+    const MatrixStats& stats = *statistics.find(name);
+    const Gram* gram = statistics.gram(stats, 0);
+    ASSERT_NE(gram, nullptr) << name;
+    EXPECT_EQ(gram->rows(), 70);
+    ASSERT_EQ(gram->inputs(), stats.inputs);
+    for (int64_t i = 0; i < gram->inputs(); ++i) {
+      for (int64_t j = 0; j < gram->inputs(); ++j) {
+        double sum = 0;
+        double size = 0;
+        for (const auto& row : rows.kept) {
+          const double product = double{row[static_cast<size_t>(i)]} * double{row[static_cast<size_t>(j)]};
+          sum += product;
+          size += std::fabs(product);
+        }
+        ASSERT_NEAR(gram->at(i, j), sum, 1e-5 * size + 1e-12) << name << " " << i << " " << j;
+      }
+    }
+    // The order of the sums is the kernels' own, so that of squares agrees to float32 only.
+    EXPECT_NEAR(gram->at(3, 3), stats.squares[3], 1e-5 * stats.squares[3]);
+  }
+}
+
+TEST(Gram, MatricesThatReadTheSameShareOne) {
+  ModelRun run = ModelRun::open(golden_folder() / "gqa/model.gguf", {});
+  const Statistics statistics = grams_from(run, 64, 32);
+  const auto of = [&](const char* name) { return statistics.find(name)->grams.at(0); };
+  EXPECT_EQ(of("blk.0.attn_q.weight"), of("blk.0.attn_k.weight"));
+  EXPECT_EQ(of("blk.0.attn_q.weight"), of("blk.0.attn_v.weight"));
+  EXPECT_EQ(of("blk.0.ffn_gate.weight"), of("blk.0.ffn_up.weight"));
+  EXPECT_NE(of("blk.0.attn_q.weight"), of("blk.0.attn_output.weight"));
+  EXPECT_NE(of("blk.0.attn_q.weight"), of("blk.1.attn_q.weight"));
+  EXPECT_EQ(statistics.grams.size(), 4 * run.model->layers().size());
+}
+
+TEST(Gram, ExpertsHaveTheirOwn) {
+  ModelRun run = ModelRun::open(golden_folder() / "mixtral/model.gguf", {});
+  const Statistics statistics = grams_from(run, 64, 32);
+  for (const MatrixStats& stats : statistics.matrices) {
+    for (int64_t i = 0; i < stats.matrices(); ++i) {
+      const Gram* gram = statistics.gram(stats, i);
+      const int64_t rows = stats.rows[static_cast<size_t>(i)];
+      ASSERT_EQ(gram == nullptr, rows == 0) << stats.tensor;
+      if (gram != nullptr) {
+        EXPECT_EQ(gram->rows(), rows) << stats.tensor;
+      }
+    }
+  }
+}
+
+TEST(Gram, NoBitDependsOnThreads) {
+  for (const char* name : {"qwen3moe", "gpt2"}) {
+    ModelRun one = ModelRun::open(golden_folder() / name / "model.gguf", {.threads = 1});
+    ModelRun five = ModelRun::open(golden_folder() / name / "model.gguf", {.threads = 5});
+    const Statistics a = grams_from(one, 96, 48);
+    const Statistics b = grams_from(five, 96, 48);
+    ASSERT_EQ(a.grams.size(), b.grams.size());
+    for (size_t i = 0; i < a.grams.size(); ++i)
+      EXPECT_TRUE(std::ranges::equal(a.grams[i].sums(), b.grams[i].sums())) << name << " " << i;
+  }
+}
+
+TEST(Gram, WhatDoesNotFitIsRefusedWithBothSizes) {
+  ModelRun run = ModelRun::open(golden_folder() / "gqa/model.gguf", {});
+  const auto refused = collect(*run.runner, *run.pool, some_tokens(64, run.model->vocabulary()),
+                               {.window = 32, .collector = {.grams = true, .most_gram_bytes = 1000}}, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, core::ErrorCode::kLimit);
+  const std::string wanted = fmt::format("Gram matrices: {} of them take 1 MiB", 4 * run.model->layers().size());
+  EXPECT_EQ(refused.error().text().substr(0, wanted.size()), wanted) << refused.error().text();
+}
+
+TEST(Gram, SavedLoadedAndMerged) {
+  for (const char* name : {"gqa", "mixtral"}) {
+    ModelRun run = ModelRun::open(golden_folder() / name / "model.gguf", {});
+    Statistics first = grams_from(run, 32, 32, 1);
+    const Statistics second = grams_from(run, 32, 32, 2);
+    const auto path = std::filesystem::temp_directory_path() / "lamina_gram_test.safetensors";
+    ASSERT_TRUE(save(first, path));
+    Statistics again = load(path).value();
+    std::filesystem::remove(path);
+    ASSERT_EQ(again.grams.size(), first.grams.size());
+    for (size_t i = 0; i < first.grams.size(); ++i)
+      EXPECT_TRUE(std::ranges::equal(again.grams[i].sums(), first.grams[i].sums()));
+    ASSERT_TRUE(again.merge(second));
+    for (const MatrixStats& stats : again.matrices) {
+      for (int64_t m = 0; m < stats.matrices(); ++m) {
+        const Gram* sum = again.gram(stats, m);
+        const Gram* a = first.gram(*first.find(stats.tensor), m);
+        const Gram* b = second.gram(*second.find(stats.tensor), m);
+        ASSERT_EQ(sum == nullptr, a == nullptr && b == nullptr);
+        if (sum == nullptr) continue;
+        const double wanted = (a == nullptr ? 0 : a->at(2, 1)) + (b == nullptr ? 0 : b->at(2, 1));
+        EXPECT_EQ(sum->at(2, 1), wanted) << stats.tensor;
+        EXPECT_EQ(sum->rows(), (a == nullptr ? 0 : a->rows()) + (b == nullptr ? 0 : b->rows()));
+      }
+    }
+    Statistics without = collect_from(run, 32, 32, 2);
+    const auto refused = without.merge(first);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message, "one of two parts has Gram matrices; both or none expected");
+  }
 }
 
 TEST(Statistics, SavedLoadedMergedAndTiedToTheirModel) {

@@ -13,12 +13,12 @@ int64_t weight_bytes(const models::Model& model, const PartWork& part) {
   int64_t bytes = 0;
   if (part.layer < 0) {
     if (part.part != "head") return 0;
-    for (const layers::Linear* linear : model.head().linears()) bytes += linear->bytes();
+    for (const layers::Linear* linear : model.head().linears()) bytes += linear->all_bytes();
     return bytes;
   }
   for (const auto& own : model.layers()[static_cast<size_t>(part.layer)].parts) {
     if (own.role != part.part) continue;
-    for (const layers::Linear* linear : own.sublayer->linears()) bytes += linear->bytes();
+    for (const layers::Linear* linear : own.sublayer->linears()) bytes += linear->all_bytes();
   }
   return bytes;
 }

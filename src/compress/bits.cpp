@@ -1,0 +1,424 @@
+#include "compress/bits.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "codec/encode.h"
+#include "codec/fallback.h"
+#include "compress/knapsack.h"
+#include "recipe/plan.h"
+#include "recipe/technique.h"
+
+namespace lamina::compress {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+using core::Status;
+
+namespace {
+
+/// Formats that are weighed against each other, by their bits.
+constexpr std::array<std::string_view, 12> kLadder{"q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
+                                                   "q4_1", "q5_0", "q5_k",  "q5_1",   "q6_k",   "q8_0"};
+/// Rows of each tensor on which errors are measured.
+constexpr int64_t kSampleRows = 96;
+
+enum class Order { kMeasured, kLim, kZscore };
+
+struct Options {
+  double average = 0;  ///< bits of a number; 0: what the target leaves
+  Order order = Order::kMeasured;
+  std::vector<const codec::Codec*> ladder{};
+};
+
+/// A tensor that is given a format.
+struct Item {
+  const OutputTensor* tensor = nullptr;
+  double weight = 1;                          ///< of its relative error
+  std::vector<const codec::Codec*> codecs{};  ///< what each format of the ladder becomes for its rows
+  std::vector<Choice> choices{};              ///< of each format of the ladder
+};
+
+std::unexpected<core::Error> refuse(const recipe::Step& step, std::string message) {
+  return fail(ErrorCode::kInvalid, recipe::error_place(step.position), "{}", message);
+}
+
+Result<Options> read_options(const recipe::Step& step) {
+  const recipe::Technique& technique = *recipe::find_technique(recipe::Place::kWeights, "bits");
+  Options options;
+  const auto word = [&](std::string_view name, std::string_view fallback) {
+    const recipe::Argument* found = recipe::find_argument(technique, step, name);
+    return found == nullptr ? std::string(fallback) : found->value.text;
+  };
+  if (const recipe::Argument* average = recipe::find_argument(technique, step, "avg"); average != nullptr) {
+    const recipe::Value& value = average->value;
+    options.average = value.kind == recipe::Value::Kind::kInteger ? static_cast<double>(value.integer) : value.number;
+  }
+  const std::string order = word("order", "measured");
+  options.order = order == "lim" ? Order::kLim : order == "zscore" ? Order::kZscore : Order::kMeasured;
+  const auto low = std::ranges::find(kLadder, word("low", kLadder.front()));
+  const auto high = std::ranges::find(kLadder, word("high", kLadder.back()));
+  if (low == kLadder.end() || high == kLadder.end() || low > high)
+    return refuse(step, "bits: low and high are two formats of its list, the smaller first");
+  for (auto at = low; at <= high; ++at) options.ladder.push_back(codec::find_codec(*at));
+  return options;
+}
+
+bool selects(const recipe::Where& where, int layer, std::string_view role, std::string_view key, int layers) {
+  if (key == "router" || !recipe::selects(where, layer, layers)) return false;
+  return where.part.empty() || where.part == role || where.part == key;
+}
+
+double mean(double sum, int64_t rows) {
+  return rows > 0 ? sum / static_cast<double>(rows) : 0;
+}
+
+const stats::PartStats* find_part(const stats::Statistics* statistics, int layer, std::string_view role) {
+  if (statistics == nullptr) return nullptr;
+  const auto found = std::ranges::find_if(
+      statistics->parts, [&](const stats::PartStats& part) { return part.layer == layer && part.role == role; });
+  return found == statistics->parts.end() || found->rows == 0 ? nullptr : &*found;
+}
+
+/// What a relative error of a tensor's outputs costs: it disturbs what its part adds to the stream by that share, and
+/// the stream by what the part adds beside it; the layer's sensitivity turns that into a divergence.
+double weight_of(const stats::Statistics* statistics, const OutputTensor& tensor) {
+  const stats::PartStats* layer = find_part(statistics, tensor.layer, "layer");
+  const stats::PartStats* part = find_part(statistics, tensor.layer, tensor.role);
+  if (layer == nullptr || part == nullptr || layer->disturbed_rows == 0) return 1;
+  const double after = mean(layer->length_after, layer->rows);
+  const double share =
+      after > 0 ? mean(part->contribution, part->rows) * mean(part->length_before, part->rows) / after : 0;
+  return mean(layer->sensitivity, layer->disturbed_rows) * share * share;
+}
+
+/// e G e^T over the rows of the Gram matrix.
+double quadratic(const stats::Gram& gram, std::span<const float> e) {
+  const std::span<const double> sums = gram.sums();
+  double all = 0;
+  for (size_t i = 0; i < e.size(); ++i) {
+    const double* row = sums.data() + stats::triangle_row(static_cast<int64_t>(i));
+    double lanes[4] = {};
+    size_t j = 0;
+    for (; j + 4 <= i; j += 4) {
+      for (size_t k = 0; k < 4; ++k) lanes[k] += row[j + k] * double{e[j + k]};
+    }
+    double sum = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    for (; j < i; ++j) sum += row[j] * double{e[j]};
+    all += double{e[i]} * (2 * sum + row[i] * double{e[i]});
+  }
+  return all / static_cast<double>(std::max<int64_t>(gram.rows(), 1));
+}
+
+/// The cost of an error `e` in one row's weights, in the best measure that is known.
+double cost(const TensorRows& rows, int64_t row, std::span<const float> e) {
+  if (const stats::Gram* gram = rows.gram(row); gram != nullptr) return std::max(quadratic(*gram, e), 0.0);
+  const float* importance = rows.importance(row);
+  double sum = 0;
+  for (size_t i = 0; i < e.size(); ++i)
+    sum += (importance == nullptr ? 1.0 : double{importance[i]}) * double{e[i]} * double{e[i]};
+  return sum;
+}
+
+/// Fills the relative errors of all choices.
+Status measure(Item& item, const BitsInput& input) {
+  const OutputTensor& tensor = *item.tensor;
+  const TensorRows rows(tensor, input.importance);
+  const int64_t count = std::min(kSampleRows, rows.count());
+  const auto inputs = static_cast<size_t>(tensor.inputs);
+  const size_t ways = item.codecs.size();
+  std::vector<double> whole(static_cast<size_t>(count));
+  std::vector<double> errors(static_cast<size_t>(count) * ways);
+  std::vector<char> faults(static_cast<size_t>(count));
+  input.pool.run([&](int index, int threads) {
+    std::vector<float> numbers(inputs);
+    std::vector<float> decoded(inputs);
+    std::vector<std::byte> bytes;
+    for (int64_t s = index; s < count; s += threads) {
+      const int64_t row = s * rows.count() / count;
+      rows.numbers(row, numbers.data());
+      whole[static_cast<size_t>(s)] = cost(rows, row, numbers);
+      for (size_t c = 0; c < ways; ++c) {
+        const codec::Codec& codec = *item.codecs[c];
+        const bool known = c > 0 && item.codecs[c - 1] == &codec;
+        double& error = errors[static_cast<size_t>(s) * ways + c];
+        if (known) {
+          error = errors[static_cast<size_t>(s) * ways + c - 1];
+          continue;
+        }
+        bytes.resize(static_cast<size_t>(codec.format.row_bytes(tensor.inputs)));
+        double ignored = 0;
+        const codec::RowFault fault = codec::encode_row(codec, numbers.data(), tensor.inputs, bytes.data(),
+                                                        decoded.data(), ignored, rows.importance(row));
+        if (fault.kind != codec::RowFault::Kind::kNone) faults[static_cast<size_t>(s)] = 1;
+        for (size_t i = 0; i < inputs; ++i) decoded[i] = numbers[i] - decoded[i];
+        error = cost(rows, row, decoded);
+      }
+    }
+  });
+  if (std::ranges::find(faults, 1) != faults.end())
+    return fail(ErrorCode::kInvalid, tensor.name, "has numbers that are not finite, or too large for a format");
+  const double all = std::accumulate(whole.begin(), whole.end(), 0.0);
+  for (size_t c = 0; c < ways; ++c) {
+    double sum = 0;
+    for (size_t s = 0; s < whole.size(); ++s) sum += errors[s * ways + c];
+    item.choices[c].error = all > 0 ? item.weight * sum / all : 0;
+  }
+  return {};
+}
+
+/// One format for all items.
+Selection uniform(std::span<const std::vector<Choice>> items, size_t level) {
+  Selection out;
+  for (const std::vector<Choice>& choices : items) {
+    out.chosen.push_back(level);
+    out.bytes += choices[level].bytes;
+    out.error += choices[level].error;
+  }
+  return out;
+}
+
+/// Layers of `items`, the most important first.
+Result<std::vector<int>> ranked_layers(std::span<const Item> items, Order order, const BitsInput& input,
+                                       const recipe::Step& step) {
+  std::map<int, double> scores;
+  struct Sums {
+    double count = 0;
+    double sum = 0;
+    double square = 0;
+  };
+  std::map<int, Sums> sums;
+  const auto each_number = [&](const auto& use) {
+    for (const Item& item : items) {
+      const TensorRows rows(*item.tensor, input.importance);
+      std::vector<float> numbers(static_cast<size_t>(item.tensor->inputs));
+      for (int64_t row = 0; row < rows.count(); ++row) {
+        rows.numbers(row, numbers.data());
+        for (const float number : numbers) use(item.tensor->layer, double{number});
+      }
+    }
+  };
+  if (order == Order::kLim) {
+    for (const Item& item : items) {
+      const stats::PartStats* part = find_part(input.statistics, item.tensor->layer, "layer");
+      if (part == nullptr)
+        return refuse(step,
+                      "bits(order=lim) ranks layers by statistics; make them with `lamina stats` and give them by "
+                      "--stats");
+      scores[item.tensor->layer] = -mean(part->cosine, part->rows);
+    }
+  } else {
+    each_number([&](int layer, double number) {
+      Sums& of = sums[layer];
+      of.count += 1;
+      of.sum += number;
+      of.square += number * number;
+    });
+    each_number([&](int layer, double number) {
+      const Sums& of = sums[layer];
+      const double middle = of.sum / of.count;
+      const double deviation = std::sqrt(std::max(of.square / of.count - middle * middle, 0.0));
+      scores[layer] += deviation > 0 && (number - middle) / deviation > 1 ? 1 / of.count : 0;
+    });
+  }
+  std::vector<int> layers;
+  for (const auto& [layer, score] : scores) layers.push_back(layer);
+  std::ranges::sort(layers, {}, [&](int layer) { return std::pair(-scores[layer], layer); });
+  return layers;
+}
+
+/// The largest format for all that fits, and the next one for as many of the first layers as still fit.
+Selection by_order(std::span<const Item> items, std::span<const std::vector<Choice>> choices,
+                   std::span<const int> layers, int64_t budget) {
+  size_t level = 0;
+  const size_t levels = choices.front().size();
+  while (level + 1 < levels && uniform(choices, level + 1).bytes <= budget) ++level;
+  Selection out = uniform(choices, level);
+  if (level + 1 == levels) return out;
+  for (const int layer : layers) {
+    Selection more = out;
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (items[i].tensor->layer != layer) continue;
+      more.bytes += choices[i][level + 1].bytes - choices[i][level].bytes;
+      more.error += choices[i][level + 1].error - choices[i][level].error;
+      more.chosen[i] = level + 1;
+    }
+    if (more.bytes > budget) break;
+    out = std::move(more);
+  }
+  return out;
+}
+
+/// One clause on its way.
+class Chooser {
+ public:
+  Chooser(const BitsInput& input, const recipe::Clause& clause, const recipe::Step& step)
+      : input_(input), clause_(clause), step_(step) {}
+
+  Status prepare();
+  double average() const { return options_.average; }
+  /// The budget that the average is, in bytes.
+  int64_t average_budget() const;
+  bool has(const OutputTensor& tensor) const {
+    return std::ranges::find(items_, &tensor, &Item::tensor) != items_.end();
+  }
+  Status choose(int64_t budget, BitsReport& report);
+  void fill(std::map<std::string, const codec::Codec*>& out) const;
+
+ private:
+  std::string measure_text() const;
+  void describe(const Selection& best, BitsReport& report) const;
+
+  const BitsInput& input_;
+  const recipe::Clause& clause_;
+  const recipe::Step& step_;
+  Options options_;
+  std::vector<Item> items_;
+  Selection chosen_;
+};
+
+Status Chooser::prepare() {
+  LAMINA_ASSIGN(options_, read_options(step_));
+  for (const OutputTensor& tensor : input_.tensors) {
+    if (!tensor.matrix || tensor.half != OutputTensor::Half::kWhole) continue;
+    if (!selects(clause_.where, tensor.layer, tensor.role, tensor.key, input_.layers)) continue;
+    Item item{.tensor = &tensor, .weight = weight_of(input_.statistics, tensor)};
+    for (const codec::Codec* wanted : options_.ladder) {
+      LAMINA_ASSIGN(const codec::RowCodec fits, codec::codec_for_rows(*wanted, tensor.inputs));
+      const int64_t rows = tensor.shape.elements() / tensor.inputs;
+      item.codecs.push_back(fits.codec);
+      item.choices.push_back({.bytes = rows * fits.codec->format.row_bytes(tensor.inputs), .error = 0});
+    }
+    items_.push_back(std::move(item));
+  }
+  if (items_.empty())
+    return refuse(step_, fmt::format("{} selects no matrix of this model", recipe::print(clause_.where)));
+  for (Item& item : items_) LAMINA_CHECK_OK(measure(item, input_));
+  return {};
+}
+
+int64_t Chooser::average_budget() const {
+  double numbers = 0;
+  for (const Item& item : items_) numbers += static_cast<double>(item.tensor->shape.elements());
+  return static_cast<int64_t>(options_.average * numbers / 8);
+}
+
+std::string Chooser::measure_text() const {
+  const bool sensitive = std::ranges::any_of(items_, [this](const Item& item) {
+    const stats::PartStats* layer = find_part(input_.statistics, item.tensor->layer, "layer");
+    return layer != nullptr && layer->disturbed_rows > 0;
+  });
+  const std::string_view of = input_.importance.has_grams() ? "outputs"
+                              : input_.importance.empty()   ? "weights"
+                                                            : "weights by the squares of their inputs";
+  if (sensitive) return fmt::format("estimated divergence in nats, by relative squared errors of {}", of);
+  return fmt::format("sum of relative squared errors of {}", of);
+}
+
+Status Chooser::choose(int64_t budget, BitsReport& report) {
+  std::vector<std::vector<Choice>> choices;
+  for (const Item& item : items_) choices.push_back(item.choices);
+  const int64_t least = least_bytes(choices);
+  report.clause = fmt::format("{}:{}", recipe::print(clause_.where), recipe::print(step_));
+  report.measure = measure_text();
+  report.budget = budget;
+  if (least > budget) {
+    const int64_t others = input_.target_bytes > 0 && options_.average == 0 ? input_.target_bytes - budget : 0;
+    return refuse(step_, fmt::format("bits: {} bytes for these matrices, and they take at least {}{}",
+                                     std::max<int64_t>(budget, 0), least,
+                                     others > 0 ? fmt::format("; all tensors together at least {}", least + others)
+                                                : std::string()));
+  }
+  std::optional<Selection> plain;
+  size_t plain_level = 0;
+  for (size_t level = 0; level < options_.ladder.size(); ++level) {
+    Selection all = uniform(choices, level);
+    if (all.bytes > budget || (plain && plain->error <= all.error)) continue;
+    plain = std::move(all);
+    plain_level = level;
+  }
+  if (options_.order == Order::kMeasured) {
+    chosen_ = *choose_within(choices, budget);
+    report.bound = chosen_.bound;
+  } else {
+    LAMINA_ASSIGN(const std::vector<int> layers, ranked_layers(items_, options_.order, input_, step_));
+    if (!plain) return refuse(step_, "bits: no format for all layers fits, from which an order could go up");
+    chosen_ = by_order(items_, choices, layers, budget);
+  }
+  if (plain) {
+    report.plain = options_.ladder[plain_level]->format.name;
+    report.plain_bytes = plain->bytes;
+    report.plain_error = plain->error;
+    report.plain_won = plain->error < chosen_.error;
+    if (report.plain_won) chosen_ = *plain;
+  }
+  report.bytes = chosen_.bytes;
+  report.error = chosen_.error;
+  for (size_t i = 0; i < items_.size(); ++i) {
+    const size_t level = chosen_.chosen[i];
+    report.rows.push_back({.tensor = items_[i].tensor->name,
+                           .codec = std::string(items_[i].codecs[level]->format.name),
+                           .bytes = items_[i].choices[level].bytes,
+                           .error = items_[i].choices[level].error,
+                           .plain_error = plain ? items_[i].choices[plain_level].error : 0});
+  }
+  return {};
+}
+
+void Chooser::fill(std::map<std::string, const codec::Codec*>& out) const {
+  for (size_t i = 0; i < items_.size(); ++i) out[items_[i].tensor->name] = items_[i].codecs[chosen_.chosen[i]];
+}
+
+}  // namespace
+
+Result<std::map<std::string, const codec::Codec*>> choose_bits(const BitsInput& input,
+                                                               std::vector<BitsReport>& reports) {
+  std::map<std::string, const codec::Codec*> out;
+  std::optional<Chooser> rest;  // the clause that takes what the target leaves
+  int64_t others = 0;
+  for (const OutputTensor& tensor : input.tensors) others += tensor.shape.bytes();
+  for (const recipe::Clause& clause : input.recipe.clauses) {
+    for (const recipe::Step& step : clause.steps) {
+      if (clause.where.place != recipe::Place::kWeights || step.technique != "bits") continue;
+      Chooser chooser(input, clause, step);
+      LAMINA_CHECK_OK(chooser.prepare());
+      for (const OutputTensor& tensor : input.tensors) others -= chooser.has(tensor) ? tensor.shape.bytes() : 0;
+      if (chooser.average() == 0) {
+        if (input.target_bytes == 0)
+          return refuse(step, "bits needs a budget: bits(avg=4.5), or --target-bytes for all tensors together");
+        if (rest) return refuse(step, "one bits without avg takes what the target leaves; give this one an average");
+        rest.emplace(chooser);
+        continue;
+      }
+      BitsReport& report = reports.emplace_back();
+      LAMINA_CHECK_OK(chooser.choose(chooser.average_budget(), report));
+      chooser.fill(out);
+      others += report.bytes;
+    }
+  }
+  if (input.target_bytes > 0 && !rest) {
+    return fail(ErrorCode::kInvalid, "--target-bytes",
+                "nothing in the recipe can be made to fit; L*:bits gives matrices of layers the formats that fit");
+  }
+  if (rest) {
+    LAMINA_CHECK_OK(rest->choose(input.target_bytes - others, reports.emplace_back()));
+    rest->fill(out);
+  }
+  return out;
+}
+
+bool bits_selects(const recipe::Recipe& recipe, int layers, const layers::WeightPlace& place) {
+  return std::ranges::any_of(recipe.clauses, [&](const recipe::Clause& clause) {
+    return clause.where.place == recipe::Place::kWeights &&
+           std::ranges::find(clause.steps, "bits", &recipe::Step::technique) != clause.steps.end() &&
+           selects(clause.where, place.layer, place.role, place.key, layers);
+  });
+}
+
+}  // namespace lamina::compress

@@ -1,0 +1,122 @@
+#include "compress/linear_algebra.h"
+
+#include <Eigen/Cholesky>
+#include <Eigen/Dense>
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace lamina::compress {
+
+using core::ErrorCode;
+using core::fail;
+using core::Result;
+
+namespace {
+
+using Dense = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Vector = Eigen::VectorXd;
+
+constexpr double kIdleShare = 1e-3;
+
+/// The weights without zeros.
+Vector usable(std::span<const double> weights, int64_t inputs) {
+  Vector out = Vector::Ones(inputs);
+  if (weights.empty()) return out;
+  const double mean = std::accumulate(weights.begin(), weights.end(), 0.0) / static_cast<double>(inputs);
+  if (mean <= 0) return out;
+  for (int64_t i = 0; i < inputs; ++i) out[i] = std::max(weights[static_cast<size_t>(i)], kIdleShare * mean);
+  return out;
+}
+
+/// Eigenvalues, descending and none below 0, and their vectors as columns.
+struct Spectrum {
+  Vector values;
+  Eigen::MatrixXd vectors;
+};
+
+Spectrum spectrum_of(const Eigen::MatrixXd& gram) {
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(gram);
+  return {solver.eigenvalues().reverse().cwiseMax(0), solver.eigenvectors().rowwise().reverse()};
+}
+
+Matrix to_matrix(const Eigen::MatrixXd& values) {
+  Matrix out{.outputs = values.rows(), .inputs = values.cols()};
+  out.numbers.resize(static_cast<size_t>(values.size()));
+  for (int64_t r = 0; r < out.outputs; ++r) {
+    for (int64_t c = 0; c < out.inputs; ++c) out.row(r)[c] = static_cast<float>(values(r, c));
+  }
+  return out;
+}
+
+}  // namespace
+
+int64_t rank_for(std::span<const double> singular, double energy) {
+  double total = 0;
+  for (const double s : singular) total += s * s;
+  double sum = 0;
+  int64_t rank = 0;
+  for (const double s : singular) {
+    if (sum >= energy * total) break;
+    sum += s * s;
+    ++rank;
+  }
+  return std::max<int64_t>(rank, 1);
+}
+
+Factors factorize(const Matrix& matrix, std::span<const double> weights, const FactorChoice& choice) {
+  const Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>> stored(
+      matrix.numbers.data(), matrix.outputs, matrix.inputs);
+  const Vector weight = usable(weights, matrix.inputs);
+  const Eigen::MatrixXd weighed = stored.cast<double>() * weight.asDiagonal();
+  // The smaller of the two squares has all singular values that are not 0.
+  const bool wide = matrix.outputs <= matrix.inputs;
+  Eigen::MatrixXd gram;
+  if (wide) {
+    gram = weighed * weighed.transpose();
+  } else {
+    gram = weighed.transpose() * weighed;
+  }
+  const Spectrum spectrum = spectrum_of(gram);
+  Factors out;
+  for (const double value : spectrum.values) out.singular.push_back(std::sqrt(value));
+  const int64_t most = std::min(matrix.outputs, matrix.inputs);
+  const int64_t rank = std::min(choice.rank > 0 ? choice.rank : rank_for(out.singular, choice.energy), most);
+  const Eigen::MatrixXd basis = spectrum.vectors.leftCols(rank);
+  Eigen::MatrixXd second = basis;
+  Eigen::MatrixXd first;
+  if (wide) {
+    first = basis.transpose() * stored.cast<double>();
+  } else {
+    second = weighed * basis;
+    first = basis.transpose() * weight.cwiseInverse().asDiagonal();
+  }
+  for (int64_t i = 0; i < rank; ++i) {
+    const double root = std::sqrt(out.singular[static_cast<size_t>(i)]);
+    if (root <= 0) continue;
+    second.col(i) *= wide ? root : 1 / root;
+    first.row(i) *= wide ? 1 / root : root;
+  }
+  const double total = spectrum.values.sum();
+  out.kept = total > 0 ? spectrum.values.head(rank).sum() / total : 1;
+  out.first = to_matrix(first);
+  out.second = to_matrix(second);
+  return out;
+}
+
+Result<std::vector<double>> solve_symmetric(std::span<const double> gram, int64_t n, std::span<const double> right,
+                                            double ridge) {
+  const int64_t columns = n > 0 ? std::ssize(right) / n : 0;
+  Dense left = Eigen::Map<const Dense>(gram.data(), n, n);
+  const double lift = ridge * left.trace() / static_cast<double>(n);
+  left.diagonal().array() += lift;
+  const Eigen::LLT<Dense> factors(left);
+  if (factors.info() != Eigen::Success)
+    return fail(ErrorCode::kInvalid, "Gram matrix", "of {} inputs is not positive; more calibration text expected", n);
+  std::vector<double> out(right.size());
+  Eigen::Map<Dense>(out.data(), n, columns) = factors.solve(Eigen::Map<const Dense>(right.data(), n, columns));
+  return out;
+}
+
+}  // namespace lamina::compress
