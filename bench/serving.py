@@ -2,18 +2,20 @@
 """Runs `lamina serve` and llama.cpp's `llama-server` by turns on the same files and writes a table of both.
 
     LLAMA_CPP=FOLDER bench/serving.py MODEL.gguf [--embedder MODEL.gguf] [--rounds 3] [--only chats,long,turn,embed,idle]
+        [--embed-python PYTHON --embed-folder MODEL_FOLDER]
 
 Both servers are there all the time, and one is asked at a time, by `lamina load`, which runs on the same machine; which
 one comes first changes from round to round. Rows:
 
-  chats   16 chats at once: tokens written per second, time to the first token
+  chats   16 chats at once: tokens written per second, time to the first token, memory after them
   long    a prompt of some 3,800 tokens arrives while 4 others stream: their worst gap meanwhile, its own first token
   turn    the second turn of a chat whose first turn has been answered: time to the first token
-  embed   512 texts of mixed lengths in requests of 16, four at once: tokens per second
+  embed   512 texts of mixed lengths in requests of 16, four at once: tokens per second; also beside Python servers of the
+          same model (bench/embed_http.py), where a Python that has their packages is given
   idle    processor time of a server that has nothing to do; memory after all of it
 
 The table goes to standard output and, unless --no-write is given, between the markers in docs/performance.md.
---json FILE keeps the samples there. Best on a machine with nothing else to do, or as `chrt -f 20 bench/serving.py ...`.
+--json FILE keeps the samples there. Best on a machine with nothing else to do.
 """
 
 import argparse
@@ -33,16 +35,19 @@ ROOT = Path(__file__).resolve().parent.parent
 LAMINA = ROOT / "build/lamina"
 BEGIN, END = "<!-- serving:begin -->", "<!-- serving:end -->"
 PARTS = ("chats", "long", "turn", "embed", "idle")
+EMBEDDED = "512 texts of mixed lengths embedded"
+PYTHON_PEERS = ("sentence-transformers-f32", "sentence-transformers-bf16", "onnxruntime-f32", "onnxruntime-int8")
 CONTEXT, CACHE, CHATS = 4096, 32768, 16
 ROWS = {  # name: (unit, whether more is better, bound on Lamina's figure beside the peer's)
     "16 chats at once, written": ("tokens/s", True, ("ratio", 2.0)),
     "16 chats at once, first token (median)": ("ms", False, ("ratio", 1 / 3)),
     "16 chats at once, first token (worst)": ("ms", False, None),
+    "resident memory after 16 chats": ("MB", False, ("ratio", 0.5)),
     "4 streams while a long prompt is read, worst gap": ("ms", False, ("value", 150.0)),
     "the long prompt's own first token": ("ms", False, ("ratio", 1.0)),
     "second turn of a chat, first token": ("ms", False, ("ratio", 1.0)),
-    "512 texts of mixed lengths embedded": ("tokens/s", True, ("ratio", 1.3)),
-    "resident memory of the chat server at its end": ("MB", False, ("ratio", 0.5)),
+    EMBEDDED: ("tokens/s", True, ("ratio", 1.3)),
+    "resident memory of the chat server at its end": ("MB", False, None),
     "processor time of an idle server": ("% of a core", False, ("value", 0.5)),
     "one stream: share of a token's time outside the model": ("%", False, ("value", 2.0)),
 }
@@ -134,6 +139,7 @@ def chats(server, round_):
         "16 chats at once, written": report["output_tokens_per_second"],
         "16 chats at once, first token (median)": 1e3 * report["first_token"]["p50"],
         "16 chats at once, first token (worst)": 1e3 * report["first_token"]["max"],
+        "resident memory after 16 chats": server.resident_bytes() / 1e6,
     }
 
 
@@ -167,7 +173,7 @@ def second_turn(server, round_):
 def embed(server, round_):
     report = load(server, "--route", "embeddings", "--batch", 16, "--requests", 32, "--concurrency", 4, "--least-words", 4,
                   "--words", 180, "--seed", 400 + round_)
-    return {"512 texts of mixed lengths embedded": report["prompt_tokens_per_second"]}
+    return {EMBEDDED: report["prompt_tokens_per_second"]}
 
 
 def idle(server, _round):
@@ -188,6 +194,9 @@ MEASURES = {"chats": chats, "long": long_prompt, "turn": second_turn, "embed": e
 def start(options, name, model, embeds):
     port = free_port()
     threads = options.threads
+    if name in PYTHON_PEERS:
+        script = ROOT / "bench/embed_http.py"
+        return Server(name, [options.embed_python, script, options.embed_folder, name, "--port", port, "--threads", threads], port)
     if name == "lamina":
         extra = [] if embeds else ["--ctx", CONTEXT, "--parallel", CHATS, "--cache-tokens", CACHE]
         return Server(name, [LAMINA, "serve", model, "--port", port, "--threads", threads, "--log", "off", *extra], port)
@@ -201,6 +210,7 @@ def start(options, name, model, embeds):
 
 def measure(options, parts, model, embeds, samples):
     names = ["lamina"] + (["llama.cpp"] if options.llama_server else [])
+    names += PYTHON_PEERS if embeds and options.embed_python else ()
     servers = [start(options, name, model, embeds) for name in names]
     try:
         for server in servers:  # a first request that counts for nothing
@@ -245,7 +255,7 @@ def verdict(row, ours, theirs):
 def table(report):
     lines = [f"{report['date']}, {report['machine']}, {report['threads']} threads, {report['model']}"
              + (f" and {report['embedder']}" if report["embedder"] else "") + "; median [range] of rounds.", "",
-             "| what | unit | lamina | llama.cpp | ratio | goal |", "| --- | --- | ---: | ---: | ---: | --- |"]
+             "| what | unit | lamina | peer (llama.cpp) | ratio | goal |", "| --- | --- | ---: | ---: | ---: | --- |"]
     for row, (unit, _, _) in ROWS.items():
         found = report["samples"].get(row)
         if not found:
@@ -253,6 +263,10 @@ def table(report):
         ours, theirs = found.get("lamina", []), found.get("llama.cpp", [])
         ratio, goal = verdict(row, ours, theirs)
         lines.append(f"| {row} | {unit} | {figure(ours)} | {figure(theirs) if theirs else ''} | {ratio} | {goal} |")
+        for name in PYTHON_PEERS:
+            if others := found.get(name):
+                ratio, goal = verdict(row, ours, others)
+                lines.append(f"| … beside {name} | {unit} | {figure(ours)} | {figure(others)} | {ratio} | {goal} |")
     return "\n".join(lines)
 
 
@@ -274,6 +288,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--embedder", type=Path, help="an embedder as GGUF, which both can read")
+    parser.add_argument("--embed-python", type=Path, help="a Python with the packages that bench/embed_http.py names")
+    parser.add_argument("--embed-folder", type=Path, help="the embedder in the Hugging Face layout, for it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--only", default=",".join(PARTS))
