@@ -26,6 +26,7 @@ struct CompressCommand {
   int64_t split_bytes = 0;
   int threads = 0;
   bool force = false;
+  bool resume = false;
   bool json = false;
 };
 
@@ -126,6 +127,7 @@ Status compress_command(const CompressCommand& command) {
                                     .target_bytes = static_cast<int64_t>(command.target_bytes),
                                     .split_bytes = command.split_bytes,
                                     .force = command.force,
+                                    .resume = command.resume,
                                     .merge = std::move(merge)},
                                    pool, progress));
   bar.reset();
@@ -150,6 +152,8 @@ void add_output_options(CLI::App& command, CompressCommand& options) {
   command.add_option("--threads", options.threads, "threads; as many as this process may use by default")
       ->check(CLI::Range(1, 256));
   command.add_flag("--force", options.force, "replace the output if it exists");
+  command.add_flag("--resume", options.resume,
+                   "keep finished tensors in OUTPUT.unfinished, and go on from those of a run that was broken off");
   add_json_option(command, options.json);
 }
 

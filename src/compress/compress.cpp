@@ -4,10 +4,12 @@
 #include <fstream>
 
 #include "compress/attention_free.h"
+#include "compress/finished_tensors.h"
 #include "compress/metadata.h"
 #include "compress/output_place.h"
 #include "compress/rounding.h"
 #include "compress/sentence.h"
+#include "core/checksum.h"
 #include "format/safetensors_writer.h"
 #include "layers/weight_codecs.h"
 #include "models/translate.h"
@@ -68,6 +70,8 @@ class Job {
   void note_idle_tensors();
   Status check_recipe() const;
   Status check_selection(const std::vector<Piece>& pieces) const;
+  uint64_t plan_checksum() const;
+  Status open_finished();
   format::TensorSource source_of(size_t index);
   Status set_pooling(format::GgufWriter& writer);
   Status write_gguf();
@@ -92,6 +96,7 @@ class Job {
   Importance importance_;
   std::map<std::string, const codec::Codec*> bits_;  ///< what `bits` chose, by tensor of the output
   std::vector<OutputTensor> tensors_;
+  std::optional<FinishedTensors> finished_;
   CompressReport report_;
   int64_t done_ = 0;
 };
@@ -228,6 +233,25 @@ void Job::note_idle_tensors() {
   report_.notes.push_back(fmt::format("not read by any layer, so not written: {}{}", fmt::join(idle, ", "), more));
 }
 
+/// All that the tensors' bytes depend on.
+uint64_t Job::plan_checksum() const {
+  std::error_code code;
+  const uint64_t statistics_bytes = options_.statistics.empty() ? 0 : fs::file_size(options_.statistics, code);
+  std::string plan = fmt::format("{} {} {} {}", stats::fingerprint(model().files()), report_.recipe, report_.statistics,
+                                 statistics_bytes);
+  for (const fs::path& other : options_.merge.others) plan += " " + other.string();
+  plan += " " + options_.merge.base.string();
+  for (const OutputTensor& tensor : tensors_)
+    plan += fmt::format("\n{} {} {}", tensor.name, tensor.shape.format->name, tensor.shape.bytes());
+  return core::checksum(std::as_bytes(std::span(plan)));
+}
+
+Status Job::open_finished() {
+  if (!options_.resume) return {};
+  LAMINA_ASSIGN(finished_, FinishedTensors::open(place_->unfinished(), plan_checksum()));
+  return {};
+}
+
 format::TensorSource Job::source_of(size_t index) {
   return [this, index](const format::PutBytes& put) -> Status {
     const auto counted = [&](std::span<const std::byte> bytes) -> Status {
@@ -236,8 +260,12 @@ format::TensorSource Job::source_of(size_t index) {
       if (!progress_ || progress_(done_, report_.bytes)) return {};
       return fail(ErrorCode::kCancelled, options_.out.string(), "writing was stopped");
     };
-    return make_tensor(tensors_[index], {.files = model().files(), .pool = pool_, .importance = importance_}, counted,
-                       report_.tensors[index]);
+    TensorReport& report = report_.tensors[index];
+    const format::TensorSource make = [&](const format::PutBytes& take) {
+      return make_tensor(tensors_[index], {.files = model().files(), .pool = pool_, .importance = importance_}, take,
+                         report);
+    };
+    return finished_ ? finished_->give(index, tensors_[index], make, counted, report) : make(counted);
   };
 }
 
@@ -309,6 +337,7 @@ Status Job::write_gguf() {
   }
   set_file_type(writer, tensors_);
   if (!report_.recipe.empty()) writer.set(kRecipeKey, report_.recipe);
+  if (!report_.statistics.empty()) writer.set(kStatisticsKey, report_.statistics);
   for (size_t i = 0; i < tensors_.size(); ++i) {
     LAMINA_CHECK_OK(writer.add_tensor(tensors_[i].name, tensors_[i].shape, source_of(i)));
   }
@@ -363,6 +392,7 @@ Status Job::write_folder() {
   format::SafetensorsWriter writer;
   writer.set_metadata("format", "pt");
   if (!report_.recipe.empty()) writer.set_metadata(kRecipeKey, report_.recipe);
+  if (!report_.statistics.empty()) writer.set_metadata(kStatisticsKey, report_.statistics);
   const format::Gguf* gguf = model().files().gguf();
   if (gguf == nullptr) {
     LAMINA_CHECK_OK(copy_side_files());
@@ -420,6 +450,7 @@ Result<CompressReport> Job::run() {
   LAMINA_CHECK_OK(choose_formats());
   report_.tensors.resize(tensors_.size());
   for (const OutputTensor& tensor : tensors_) report_.bytes += tensor.shape.bytes();
+  LAMINA_CHECK_OK(open_finished());
   LAMINA_CHECK_OK(place_->container() == Container::kGguf ? write_gguf() : write_folder());
   for (const TensorReport& tensor : report_.tensors) {
     if (!tensor.note.empty()) report_.notes.push_back(fmt::format("tensor {}: {}", tensor.name, tensor.note));
@@ -430,6 +461,7 @@ Result<CompressReport> Job::run() {
                 written.error().text());
   }
   LAMINA_ASSIGN(report_.files, place_->publish());
+  if (finished_) LAMINA_CHECK_OK(finished_->remove());
   return std::move(report_);
 }
 

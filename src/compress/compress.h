@@ -23,7 +23,8 @@ struct CompressOptions {
   int64_t target_bytes = 0;            ///< of all tensors, what the recipe's `bits` has to keep within; 0: none
   int64_t split_bytes = 0;             ///< tensor bytes of one file at most; 0: one file
   bool force = false;                  ///< replaces `out` if it exists
-  MergeSources merge{};                ///< models to be merged into it first; empty: none
+  bool resume = false;   ///< keeps finished tensors in `out`.unfinished until the end, and uses those there
+  MergeSources merge{};  ///< models to be merged into it first; empty: none
 };
 
 struct CompressReport {
@@ -44,9 +45,9 @@ using Progress = std::function<bool(int64_t done, int64_t total)>;
 
 /// Writes the model again: into the container that the output's name asks for, changed by the recipe's passes (pass.h),
 /// with the weights' codecs that it asks for. Tensors stream through bounded memory. Everything is written beside `out`
-/// under a temporary name, opened and built as a model, then renamed; on an error nothing is left. kInvalid: `out`
-/// exists or lies inside the model's folder, the recipe is wrong, a number is not finite, statistics of another model;
-/// kUnsupported: something that the other container cannot say.
+/// under a temporary name, opened and built as a model, then renamed; on an error nothing is left, or with `resume` the
+/// tensors that were finished. kInvalid: `out` exists or lies inside the model's folder, the recipe is wrong, a number
+/// is not finite, statistics of another model; kUnsupported: something that the other container cannot say.
 core::Result<CompressReport> compress(const CompressOptions& options, core::ThreadPool& pool, const Progress& progress);
 
 }  // namespace lamina::compress

@@ -17,6 +17,7 @@ namespace lamina::compress {
 
 /// Keys that carry what was done to the weights.
 inline constexpr std::string_view kRecipeKey = "lamina.recipe";
+inline constexpr std::string_view kStatisticsKey = "lamina.statistics";  ///< checksums of the calibration texts
 /// The object of config.json in which a folder keeps what a GGUF file said of itself, by key.
 inline constexpr const char* kGeneralKey = "gguf_metadata";
 

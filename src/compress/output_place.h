@@ -27,6 +27,8 @@ class OutputPlace {
   format::Container container() const { return container_; }
   /// An empty folder to write to.
   const std::filesystem::path& folder() const { return folder_; }
+  /// A folder beside the output for what is to outlive a run that is broken off.
+  std::filesystem::path unfinished() const { return out_.string() + ".unfinished"; }
   /// The name of a GGUF file in it.
   std::string file_name() const { return out_.filename().string(); }
   /// Renames what was written; returns the paths.

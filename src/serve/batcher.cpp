@@ -27,7 +27,8 @@ Batcher::Batcher(run::Runner& runner, const PaceOptions& pace, run::Speculation*
 void Batcher::add(std::unique_ptr<Sequence> sequence) {
   sequence->arrival = arrivals_++;
   if (sequence->job().max_tokens == 0 && !sequence->job().scores_prompt) {
-    sequence->finish_at_once();
+    sequence->end_at_once();
+    sequence->tell_end();
     return;
   }
   clients_.join(sequence->job().client);
@@ -54,6 +55,7 @@ WorkerLoad Batcher::load() const {
 }
 
 bool Batcher::step() {
+  tell_ends();
   counts_.first_token_seconds.clear();
   counts_.token_gap_seconds.clear();
   drop_cancelled();
@@ -413,9 +415,15 @@ void Batcher::retire() {
   for (auto& sequence : running_) {
     if (!sequence->finished()) continue;
     leave(*sequence);
-    forget(sequence);
+    clients_.leave(sequence->job().client);
+    ended_.push_back(std::move(sequence));
   }
   std::erase(running_, nullptr);
+}
+
+void Batcher::tell_ends() {
+  for (const auto& sequence : ended_) sequence->tell_end();
+  ended_.clear();
 }
 
 /// Ends a sequence's use of the cache, whose contents others may go on from.
@@ -425,13 +433,14 @@ void Batcher::leave(Sequence& sequence) {
 }
 
 void Batcher::end_rest() {
-  for (const auto& sequence : waiting_) sequence->fail(ended_error());
-  for (const auto& sequence : running_) {
-    sequence->fail(ended_error());
-    close(*sequence);
-  }
+  tell_ends();
+  for (const auto& sequence : running_) close(*sequence);
   for (auto* list : {&waiting_, &running_}) {
-    for (auto& sequence : *list) forget(sequence);
+    for (auto& sequence : *list) {
+      sequence->fail(ended_error());
+      sequence->tell_end();
+      forget(sequence);
+    }
   }
   waiting_.clear();
   running_.clear();

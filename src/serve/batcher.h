@@ -28,6 +28,7 @@ class Batcher : public Worker {
 
   void add(std::unique_ptr<Sequence> sequence);
   bool step() override;
+  void tell_ends() override;
   WorkerCounts counts() const override;
   WorkerLoad load() const override;
   void end_rest() override;
@@ -79,6 +80,7 @@ class Batcher : public Worker {
   FairShares clients_;
   Waiting waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  ///< by priority, then by arrival
+  std::vector<std::unique_ptr<Sequence>> ended_;    ///< whose ends are still to be told
   uint64_t arrivals_ = 0;
   bool keeps_states_ = false;   ///< the model has recurrent states
   int64_t planned_blocks_ = 0;  ///< that the shares need

@@ -129,6 +129,7 @@ void Scheduler::work() {
       models_[i]->watch->end(runner, stepped);
       busy = busy || stepped;
       tell(i);
+      slots_[i].worker()->tell_ends();
     }
     if (!busy) unload_idle();
   }
@@ -233,7 +234,10 @@ void Scheduler::end_rest() {
   }
   const std::lock_guard lock(mutex_);
   for (Arrival& arrival : arrivals_) {
-    if (arrival.sequence) arrival.sequence->fail(ended_error());
+    if (arrival.sequence) {
+      arrival.sequence->fail(ended_error());
+      arrival.sequence->tell_end();
+    }
     if (arrival.between) arrival.between->done.set_value(std::unexpected(ended_error()));
     if (arrival.vectors)
       arrival.vectors->channel->push({.part = arrival.vectors->part, .error = ended_error(), .last = true});

@@ -39,9 +39,7 @@ Status Sequence::accept(int64_t position, std::span<const float> logits) {
     return {};
   }
   if (job_.max_tokens == 0) {
-    Event event{.part = job_.part};
-    end(FinishReason::kLength, event);
-    job_.channel->push(std::move(event));
+    end_at_once();
     return {};
   }
   LAMINA_ASSIGN(const int32_t token, draw(logits));
@@ -100,8 +98,11 @@ void Sequence::write(int32_t token, std::span<const float> logits) {
   event.completion_tokens = generated();
   event.cached_tokens = std::max<int64_t>(cached_, 0);
   if (!prompt_scores_.empty()) event.prompt = std::exchange(prompt_scores_, {});
-  if (event.last || !event.text.empty() || !event.tokens.empty() || !event.prompt.empty())
+  if (event.last) {
+    end_ = std::move(event);
+  } else if (!event.text.empty() || !event.tokens.empty() || !event.prompt.empty()) {
     job_.channel->push(std::move(event));
+  }
 }
 
 /// Counts the token as written, and keeps what is to be told of it.
@@ -138,13 +139,17 @@ void Sequence::end(FinishReason reason, Event& event) {
 
 void Sequence::fail(core::Error error) {
   finish_ = FinishReason::kCancelled;
-  job_.channel->push({.part = job_.part, .finish = finish_, .error = std::move(error), .last = true});
+  end_ = {.part = job_.part, .finish = finish_, .error = std::move(error), .last = true};
 }
 
-void Sequence::finish_at_once() {
+void Sequence::end_at_once() {
   Event event{.part = job_.part};
   end(FinishReason::kLength, event);
-  job_.channel->push(std::move(event));
+  end_ = std::move(event);
+}
+
+void Sequence::tell_end() {
+  if (end_) job_.channel->push(*std::exchange(end_, {}));
 }
 
 }  // namespace lamina::serve

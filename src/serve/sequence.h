@@ -70,8 +70,10 @@ class Sequence {
   void note_cached(int64_t tokens) { cached_ = cached_ < 0 ? tokens : cached_; }
   /// Ends it: nothing more is told than this.
   void fail(core::Error error);
+  /// Tells how it ended, which it keeps until then.
+  void tell_end();
   /// For a job of no tokens, whose prompt is not scored either.
-  void finish_at_once();
+  void end_at_once();
 
   /// Draws its tokens; null before the first.
   run::Sampler* sampler() { return sampler_.get(); }
@@ -110,6 +112,7 @@ class Sequence {
   int64_t cached_ = -1;                     ///< tokens; -1: it has not begun
   size_t told_ = 0;                         ///< bytes of them that were told
   run::FinishReason finish_ = run::FinishReason::kNone;
+  std::optional<Event> end_;  ///< not yet told
   core::Stopwatch clock_;
   SequenceTimes times_;
 };

@@ -35,6 +35,7 @@ WorkerLoad VectorWorker::load() const {
 }
 
 bool VectorWorker::step() {
+  tell_ends();
   for (auto one = jobs_.begin(); one != jobs_.end();) {
     const bool cancelled = one->job.channel->cancelled();
     counts_.cancelled += cancelled ? 1 : 0;
@@ -87,11 +88,17 @@ void VectorWorker::work_on(Active& active) {
   } else {
     event.error = std::move(vectors.error());
   }
-  active.job.channel->push(std::move(event));
+  ends_.emplace_back(active.job.channel, std::move(event));
   active.job.inputs.clear();
 }
 
+void VectorWorker::tell_ends() {
+  for (auto& [channel, event] : ends_) channel->push(std::move(event));
+  ends_.clear();
+}
+
 void VectorWorker::end_rest() {
+  tell_ends();
   for (const Active& active : jobs_) {
     active.job.channel->push({.part = active.job.part, .error = ended_error(), .last = true});
     clients_.leave(active.job.client);

@@ -29,6 +29,7 @@ class VectorWorker : public Worker {
 
   void add(VectorJob job);
   bool step() override;
+  void tell_ends() override;
   WorkerCounts counts() const override;
   WorkerLoad load() const override;
   void end_rest() override;
@@ -47,6 +48,7 @@ class VectorWorker : public Worker {
   run::Runner& runner_;
   const embed::Settings* settings_;
   std::vector<Active> jobs_;
+  std::vector<std::pair<std::shared_ptr<Channel>, Event>> ends_;  ///< still to be told
   FairShares clients_;
   uint64_t arrivals_ = 0;
   double seconds_per_row_ = 0;  ///< 0: not yet known

@@ -49,6 +49,9 @@ class Worker {
   virtual bool step() = 0;
   virtual WorkerCounts counts() const = 0;
   virtual WorkerLoad load() const = 0;
+  /// Tells the ends of the answers that the last step completed, which it kept back: who has an answer and asks for
+  /// counts() or layers gets figures that have it.
+  virtual void tell_ends() = 0;
   /// Tells all who still wait that nothing comes any more.
   virtual void end_rest() = 0;
   /// How long the next steps may read, for the sake of those who wait for other models' tokens.

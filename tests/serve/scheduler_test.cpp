@@ -254,6 +254,7 @@ struct ByHand {
     std::vector<size_t> order;
     std::vector<bool> ended(channels.size());
     while (order.size() < channels.size() && batcher.step()) {
+      batcher.tell_ends();
       for (size_t i = 0; i < channels.size(); ++i) {
         while (const auto event = ended[i] ? std::nullopt : channels[i]->pop(std::chrono::milliseconds(0))) {
           ended[i] = event->last;
@@ -302,6 +303,7 @@ TEST(Scheduler, TheLowestPriorityIsSetBackHoweverOld) {
   while (hand.batcher.counts().set_back == 0) ASSERT_TRUE(hand.batcher.step());
   ASSERT_EQ(hand.batcher.counts().waiting, 1);
   while (hand.batcher.counts().running > 1 || hand.batcher.counts().waiting > 0) ASSERT_TRUE(hand.batcher.step());
+  hand.batcher.tell_ends();
   EXPECT_TRUE(read_all(*young) == wanted);  // it has ended, and the old one goes on
   while (hand.batcher.step()) {
   }
@@ -427,6 +429,7 @@ TEST(Scheduler, ALongPromptIsReadBetweenOthersTokens) {
   int64_t steps = 0;
   while (!other->pop(std::chrono::milliseconds(0))) {
     ASSERT_TRUE(batcher.step());
+    batcher.tell_ends();
     ++steps;
   }
   EXPECT_GE(batcher.counts().generated_tokens - before, steps);

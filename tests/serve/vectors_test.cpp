@@ -167,6 +167,7 @@ TEST(VectorWorker, ReadsLessWhileOthersWaitForTokens) {
   const auto single = add("b", 1);
   ASSERT_TRUE(worker.step());
   ASSERT_TRUE(worker.step());
+  worker.tell_ends();
   const auto event = single->pop(std::chrono::milliseconds(0));
   ASSERT_TRUE(event && event->last);
   EXPECT_FALSE(event->error) << event->error->text();
