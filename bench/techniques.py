@@ -2,12 +2,14 @@
 """Measures what techniques cost and bring, and writes docs/techniques.md and its plots: one command, in groups that can be
 repeated alone.
 
-    bench/techniques.py [--only GROUP,...] [--texts FOLDER] [--again] [--write-only]
+    bench/techniques.py [--only GROUP,...] [--texts FOLDER] [--again] [--no-speed] [--write-only]
 
 A group is a model with the entries of bench/techniques.json: recipes that act in the run, and files that `lamina compress`
-writes. Each is evaluated on held-out text against the group's base (lamina eval) and timed (lamina bench); files of
-llama.cpp's quantizer are made and measured likewise when $LLAMA_CPP names it. Rows are kept in
-build/bench-files/techniques, so that only new entries are measured; --again measures all of the chosen groups.
+writes. Each is evaluated on held-out text against the group's base (lamina eval), and then all are timed by turns (lamina
+bench), which wants a machine with nothing else to do and is left out by --no-speed; files of llama.cpp's quantizer are made
+and measured likewise when $LLAMA_CPP names it. "as_large_as" gives an entry the bytes of another one's file as its budget.
+Rows are kept in build/bench-files/techniques, so that only new entries are measured; --again measures all of the chosen
+groups.
 --texts: the folder of held-out texts and tasks, by default shared/models/eval beside this tree; models that stand in
 techniques.json as "trained:NAME" are looked for beside it.
 """
@@ -17,6 +19,7 @@ import hashlib
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +27,10 @@ from pathlib import Path
 import performance
 
 ROOT = Path(__file__).resolve().parent.parent
-LAMINA = ROOT / "build/lamina"
+LAMINA = Path(os.environ.get("LAMINA", ROOT / "build/lamina"))
 WORK = performance.WORK / "techniques"
 PAGE = ROOT / "docs/techniques.md"
+ROUNDS = 5
 
 
 def run(*command, keep=False):
@@ -56,9 +60,13 @@ def statistics_of(group, base, folder, texts):
     return path
 
 
+def file_of(entry, folder):
+    return folder / (hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16] + ".gguf")
+
+
 def make_file(entry, group, base, folder, texts):
     """The file of an entry, made once."""
-    path = folder / (hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16] + ".gguf")
+    path = file_of(entry, folder)
     if path.exists():
         return path
     if "llama.cpp" in entry:
@@ -76,6 +84,9 @@ def make_file(entry, group, base, folder, texts):
         run(program, *options, *entry.get("options", []), source, path, entry["llama.cpp"], keep=True)
         return path
     options = ["--stats", statistics_of(group, base, folder, texts)] if entry.get("stats") else []
+    if "as_large_as" in entry:
+        other = make_file(next(one for one in group["entries"] if label_of(one) == entry["as_large_as"]), group, base, folder, texts)
+        options += ["--target-bytes", json.loads(run(LAMINA, "show", other, "--json", keep=True))["bytes"]]
     run(LAMINA, "compress", base, "--recipe", entry["compress"], *options, *entry.get("options", []), "-o", path, keep=True)
     return path
 
@@ -88,9 +99,21 @@ def measure(entry, group, base, folder, texts):
     items = ["--items", group["items"]] if tasks else []
     row = json.loads(run(LAMINA, "eval", model, "--recipe", recipe, "--text", texts / group["text"], "--windows", group["windows"], "--ctx", 512,
                          "--reference", base, *tasks, *items, "--json", keep=True))
-    rounds = json.loads(run(LAMINA, "bench", model, "--recipe", recipe, "-p", 256, "-n", 32, "-r", 5, "--json", keep=True))["rows"]
-    row["read_tps"], row["write_tps"] = (next(one["median_tps"] for one in rounds if one["test"].startswith(kind)) for kind in ("pp", "tg"))
     return row
+
+
+def time_rows(entries, rows, base, folder):
+    """Sets what is read and written in a second: medians of rounds in which every entry comes once."""
+    samples = {}
+    for round_ in range(ROUNDS):
+        for entry in entries if round_ % 2 == 0 else entries[::-1]:
+            key = json.dumps(entry, sort_keys=True)
+            model = base if "recipe" in entry else file_of(entry, folder)
+            timed = json.loads(run(LAMINA, "bench", model, "--recipe", entry.get("recipe", ""), "-p", 256, "-n", 32, "-r", 1, "--json", keep=True))["rows"]
+            for kind in ("pp", "tg"):
+                samples.setdefault((key, kind), []).append(next(one["median_tps"] for one in timed if one["test"].startswith(kind)))
+    for (key, kind), found in samples.items():
+        rows[key]["read_tps" if kind == "pp" else "write_tps"] = statistics.median(found)
 
 
 def measure_group(name, group, options):
@@ -105,6 +128,10 @@ def measure_group(name, group, options):
             continue
         rows[key] = measure(entry, group, base, folder, options.texts)
         kept.write_text(json.dumps(rows, indent=1) + "\n")
+    found = [entry for entry in group["entries"] if json.dumps(entry, sort_keys=True) in rows]
+    if not options.no_speed and any("read_tps" not in rows[json.dumps(entry, sort_keys=True)] for entry in found):
+        time_rows(found, rows, base, folder)
+        kept.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def label_of(entry):
@@ -112,7 +139,8 @@ def label_of(entry):
         return entry["name"]
     if "llama.cpp" in entry:
         return f"llama.cpp {entry['llama.cpp']}" + (" + importance" if entry.get("stats") else "")
-    return entry.get("recipe") or (entry.get("compress", "as it is") + (" + statistics" if entry.get("stats") else ""))
+    size = f", as large as {entry['as_large_as']}" if "as_large_as" in entry else ""
+    return entry.get("recipe") or (entry.get("compress", "as it is") + (" + statistics" if entry.get("stats") else "") + size)
 
 
 def at_equal_bytes(row, presets):
@@ -140,7 +168,7 @@ def table(name, group):
         low, high = row["kl_mean_ci95"] or (row["kl_mean"], row["kl_mean"])
         plain = None if entry.get("preset") or "recipe" in entry else at_equal_bytes(row, presets)
         told = "" if plain is None else f"{plain:.4f} ({row['kl_mean'] / plain - 1:+.0%})"
-        cells = [f"`{label_of(entry)}`", f"{row['file_bytes'] / 1e6:.1f}", f"{row['bytes_per_token'] / 1e6:.1f}", f"{row['read_tps']:.0f}", f"{row['write_tps']:.0f}",
+        cells = [f"`{label_of(entry)}`", f"{row['file_bytes'] / 1e6:.1f}", f"{row['bytes_per_token'] / 1e6:.1f}", *(f"{row[key]:.0f}" if key in row else "" for key in ("read_tps", "write_tps")),
                  f"{row['ppl']:.2f}", f"{row['kl_mean']:.4f} [{low:.4f}, {high:.4f}]", f"{row['kl_p99']:.2f}", f"{row['top1_agreement']:.1%}", told]
         cells += [f"{row['tasks'][task]['exact_match']:.2f}" if task in row.get("tasks", {}) else "" for task in tasks]
         lines.append("| " + " | ".join(cells) + " |")
@@ -181,6 +209,7 @@ def main():
     parser.add_argument("--only", default=",".join(groups), help="groups")
     parser.add_argument("--texts", type=Path, default=ROOT.parent / "shared/models/eval")
     parser.add_argument("--again", action="store_true", help="measure what was measured before, too")
+    parser.add_argument("--no-speed", action="store_true", help="leave the times of new entries for later")
     parser.add_argument("--write-only", action="store_true", help="write the page from what was measured")
     options = parser.parse_args()
     unknown = [name for name in options.only.split(",") if name not in groups]

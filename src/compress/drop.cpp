@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "compress/pass.h"
 #include "compress/take_out.h"
@@ -81,7 +82,7 @@ void choose(std::vector<Unit>& units, size_t count, bool run) {
   std::vector<size_t> order(units.size());
   std::iota(order.begin(), order.end(), size_t{0});
   if (!run) {
-    std::ranges::stable_sort(order, {}, [&](size_t i) { return units[i].score; });
+    std::ranges::sort(order, {}, [&](size_t i) { return std::pair(units[i].score, i); });
     for (size_t i = 0; i < count; ++i) units[order[i]].dropped = true;
     return;
   }
