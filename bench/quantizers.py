@@ -6,8 +6,10 @@ Run: python3 bench/quantizers.py MODEL.gguf --calibration TEXT --text HELD_OUT [
          [--codecs q4_k,q3_k,q2_k,iq4_xs] [--windows 16] [--work FOLDER] [--json OUT]
 
 MODEL.gguf has float16 matrices. Every file keeps the embedding in q8_0. "bits" has as many bytes as the plain file of
-the format beside it. The divergence is the mean of KL(MODEL || file) in nats per token, both with float32 activations,
-over windows of 512 tokens of a text that calibration never saw; rows are printed as they come, those that lose too.
+the format beside it. Where "rotate" gives a tied head a matrix of its own, that is stored in q8_0 too, and a row of
+"bits" with as many bytes follows. The divergence is the mean of KL(MODEL || file) in nats per token, both with float32
+activations, over windows of 512 tokens of a text that calibration never saw; rows are printed as they come, those that
+lose too.
 """
 
 import argparse
@@ -33,6 +35,11 @@ def lamina(*arguments):
     return json.loads(run(LAMINA, *arguments, "--json"))
 
 
+# Ways that change the weights before they are rounded.
+FOLDED = {"awq": "awq", "smooth": "smooth", "values": "rotate(at=values)", "rotate": "rotate",
+          "rotate-awq": "rotate+awq"}
+
+
 class Table:
     def __init__(self, options):
         self.options = options
@@ -41,6 +48,7 @@ class Table:
         self.rows = []
         self.statistics = self.work / "stats.safetensors"
         self.imatrix = self.work / "imatrix.gguf"
+        self.tied = lamina("show", options.model)["head"]["kind"].startswith("tied")
 
     def prepare(self):
         model, text = self.options.model, self.options.calibration
@@ -88,10 +96,13 @@ class Table:
         for order in [way for way in ways if way.startswith("gptq")]:
             name = order.partition("-")[2] or "act"
             size = self.compress(codec, f"gptq, {name}", f"L*:gptq(order={name})+{codec}", *known)
-        if "awq" in ways:
-            self.compress(codec, "awq", f"L*:awq+{codec}", *known)
-        if "awq+gptq" in ways:
-            self.compress(codec, "awq, gptq", f"L*:awq+gptq+{codec}", *known)
+        for way in [way for way in ways if way.split("+")[0] in FOLDED]:
+            name, _, more = way.partition("+")
+            table = " head:q8_0" if name.startswith("rotate") and self.tied else ""
+            recipe = f"L*:{FOLDED[name]}+{more + '+' if more else ''}{codec}{table}"
+            found = self.compress(codec, way.replace("+", ", "), recipe, *known)
+            if table and not more:
+                self.compress(codec, "bits, as many bytes", "L*:bits", "--target-bytes", found, *known)
         if "bits" in ways and size is not None:
             self.compress(codec, "bits", "L*:bits", "--target-bytes", size, *known)
         if "bits+gptq" in ways and size is not None:
@@ -107,7 +118,9 @@ def main():
     parser.add_argument("--text", required=True)
     parser.add_argument("--llama-quantize")
     parser.add_argument("--codecs", default="q4_k,q3_k,q2_k,iq4_xs")
-    parser.add_argument("--ways", default="plain,stats,gptq,bits,bits+gptq", help="also gptq-block, gptq-none, awq, awq+gptq")
+    parser.add_argument("--ways", default="plain,stats,gptq,bits,bits+gptq",
+                        help="also gptq-block, gptq-none, and awq, smooth, values, rotate, rotate-awq, each alone or "
+                             "as in awq+gptq")
     parser.add_argument("--tokens", default="60000", help="of the calibration text at most")
     parser.add_argument("--windows", default="16")
     parser.add_argument("--work", required=True, help="a folder for what is written; statistics that lie there are used again")

@@ -11,6 +11,7 @@
 #include "codec/encode.h"
 #include "codec/fallback.h"
 #include "compress/knapsack.h"
+#include "compress/output_error.h"
 #include "recipe/plan.h"
 #include "recipe/technique.h"
 
@@ -98,34 +99,6 @@ double weight_of(const stats::Statistics* statistics, const OutputTensor& tensor
   return mean(layer->sensitivity, layer->disturbed_rows) * share * share;
 }
 
-/// e G e^T over the rows of the Gram matrix.
-double quadratic(const stats::Gram& gram, std::span<const float> e) {
-  const std::span<const double> sums = gram.sums();
-  double all = 0;
-  for (size_t i = 0; i < e.size(); ++i) {
-    const double* row = sums.data() + stats::triangle_row(static_cast<int64_t>(i));
-    double lanes[4] = {};
-    size_t j = 0;
-    for (; j + 4 <= i; j += 4) {
-      for (size_t k = 0; k < 4; ++k) lanes[k] += row[j + k] * double{e[j + k]};
-    }
-    double sum = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
-    for (; j < i; ++j) sum += row[j] * double{e[j]};
-    all += double{e[i]} * (2 * sum + row[i] * double{e[i]});
-  }
-  return all / static_cast<double>(std::max<int64_t>(gram.rows(), 1));
-}
-
-/// The cost of an error `e` in one row's weights, in the best measure that is known.
-double cost(const TensorRows& rows, int64_t row, std::span<const float> e) {
-  if (const stats::Gram* gram = rows.gram(row); gram != nullptr) return std::max(quadratic(*gram, e), 0.0);
-  const float* importance = rows.importance(row);
-  double sum = 0;
-  for (size_t i = 0; i < e.size(); ++i)
-    sum += (importance == nullptr ? 1.0 : double{importance[i]}) * double{e[i]} * double{e[i]};
-  return sum;
-}
-
 /// Fills the relative errors of all choices.
 Status measure(Item& item, const BitsInput& input) {
   const OutputTensor& tensor = *item.tensor;
@@ -143,7 +116,7 @@ Status measure(Item& item, const BitsInput& input) {
     for (int64_t s = index; s < count; s += threads) {
       const int64_t row = s * rows.count() / count;
       rows.numbers(row, numbers.data());
-      whole[static_cast<size_t>(s)] = cost(rows, row, numbers);
+      whole[static_cast<size_t>(s)] = output_error(numbers, rows.gram(row), rows.importance(row));
       for (size_t c = 0; c < ways; ++c) {
         const codec::Codec& codec = *item.codecs[c];
         const bool known = c > 0 && item.codecs[c - 1] == &codec;
@@ -158,7 +131,7 @@ Status measure(Item& item, const BitsInput& input) {
                                                         decoded.data(), ignored, rows.importance(row));
         if (fault.kind != codec::RowFault::Kind::kNone) faults[static_cast<size_t>(s)] = 1;
         for (size_t i = 0; i < inputs; ++i) decoded[i] = numbers[i] - decoded[i];
-        error = cost(rows, row, decoded);
+        error = output_error(decoded, rows.gram(row), rows.importance(row));
       }
     }
   });

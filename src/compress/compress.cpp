@@ -101,8 +101,11 @@ class Job {
   int64_t done_ = 0;
 };
 
-/// A tied head has no tensor of its own to give a format to.
+/// A tied head has no tensor of its own to give a format to, unless `rotate` makes it one.
 Status Job::check_recipe() const {
+  for (const recipe::Clause& clause : recipe_.clauses) {
+    if (std::ranges::find(clause.steps, "rotate", &recipe::Step::technique) != clause.steps.end()) return {};
+  }
   for (const recipe::Clause& clause : recipe_.clauses) {
     if (clause.where.place != recipe::Place::kHead) continue;
     if (model().head().outputs() > 0 && !model().head().tied()) continue;

@@ -260,6 +260,11 @@ const codec::Codec* ModelEdit::kept_codec(const Piece& piece) const {
   return before != nullptr && before->encode != nullptr ? before : codec::find_codec("f16");
 }
 
+void ModelEdit::keep_as(const Piece& piece, const codec::Codec& codec) {
+  const auto found = tensors_.find(file_name(piece));
+  if (found != tensors_.end() && found->second.own) found->second.before = &codec;
+}
+
 const codec::Codec* ModelEdit::codec_of(const Piece& piece) const {
   const auto found = tensors_.find(file_name(piece));
   return found == tensors_.end() ? nullptr : found->second.before;

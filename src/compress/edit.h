@@ -92,6 +92,8 @@ class ModelEdit {
   /// The format that a changed tensor is to have where the recipe says nothing: the one that it had, or f16 where that
   /// has no encoder; null for a tensor that was not changed.
   const codec::Codec* kept_codec(const Piece& piece) const;
+  /// Sets that format for a tensor that was changed.
+  void keep_as(const Piece& piece, const codec::Codec& codec);
   /// The format in which the piece's numbers lie, or lay before they were changed.
   const codec::Codec* codec_of(const Piece& piece) const;
   /// All names, in the order in which they will be written.

@@ -58,5 +58,8 @@ core::Status tie_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status magnitude_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status wanda_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status svd_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
+core::Status rotate_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
+core::Status awq_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
+core::Status smooth_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 
 }  // namespace lamina::compress

@@ -13,8 +13,8 @@ using core::Status;
 namespace {
 
 constexpr std::array kPasses{
-    Pass{"drop", drop_pass},           Pass{"tie", tie_pass},     Pass{"svd", svd_pass},
-    Pass{"magnitude", magnitude_pass}, Pass{"wanda", wanda_pass},
+    Pass{"drop", drop_pass},   Pass{"tie", tie_pass},       Pass{"svd", svd_pass}, Pass{"magnitude", magnitude_pass},
+    Pass{"wanda", wanda_pass}, Pass{"rotate", rotate_pass}, Pass{"awq", awq_pass}, Pass{"smooth", smooth_pass},
 };
 
 /// What a parameter without an argument stands for.

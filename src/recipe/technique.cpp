@@ -382,8 +382,76 @@ constexpr Parameter kFoldParameters[] = {
 };
 constexpr Conflict kFactored[] = {{Place::kWeights, "svd", "a matrix has one pair of factors"}};
 
+constexpr Parameter kAwqParameters[] = {
+    {.name = "grid",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 100,
+     .fallback = "20",
+     .doc = "exponents that are tried at each place, from 0 up to 1"},
+};
+constexpr Parameter kSmoothParameters[] = {
+    {.name = "alpha",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .fallback = "0.5",
+     .doc = "how much of the inputs' size moves into the weights"},
+};
+constexpr std::string_view kRotated[] = {"both", "stream", "values"};
+constexpr Parameter kRotateParameters[] = {
+    {.name = "at",
+     .kind = ParameterKind::kWord,
+     .fallback = "both",
+     .words = kRotated,
+     .doc = "the stream of the whole model, the values of each attention, or both"},
+    {.name = "seed",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = 1e15,
+     .fallback = "1",
+     .doc = "of the signs, and of the orthogonal matrix where the size is no power of two"},
+};
+constexpr std::string_view kWholeLayer[] = {""};
+constexpr Conflict kAwqConflicts[] = {{Place::kWeights, "smooth", "inputs are scaled by one of them"}};
+constexpr std::string_view kNoZeros = "rotated numbers are sums, which do not keep zeros";
+constexpr Conflict kRotateConflicts[] = {{Place::kWeights, "magnitude", kNoZeros},
+                                         {Place::kWeights, "wanda", kNoZeros}};
+
 /// What changes the numbers of a file.
 constexpr Technique kWritten[] = {
+    {.name = "awq",
+     .place = Place::kWeights,
+     .summary = "scales inputs of matrices, and what makes them by the inverse, so that the format beside it loses "
+                "least; needs statistics",
+     .parameters = kAwqParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .conflicts = kAwqConflicts,
+     .paper = "Lin et al. 2023, AWQ (arXiv 2306.00978)",
+     .writes = true,
+     .example = "L*:awq"},
+    {.name = "smooth",
+     .place = Place::kWeights,
+     .summary = "moves the size of inputs into the weights that read them, so that inputs in 8 bits lose less; needs "
+                "statistics",
+     .parameters = kSmoothParameters,
+     .parts = kMatrices,
+     .effect = Effect::kLossy,
+     .paper = "Xiao et al. 2022, SmoothQuant (arXiv 2211.10438)",
+     .writes = true,
+     .example = "L*:smooth(alpha=0.5)"},
+    {.name = "rotate",
+     .place = Place::kWeights,
+     .summary = "turns the stream and the values by orthogonal matrices, so that no number stands out when they are "
+                "rounded; norms are folded into what follows them",
+     .parameters = kRotateParameters,
+     .parts = kWholeLayer,
+     .effect = Effect::kLossy,
+     .conflicts = kRotateConflicts,
+     .paper = "Ashkboos et al. 2024, QuaRot (arXiv 2404.00456)",
+     .writes = true,
+     .example = "L*:rotate"},
     {.name = "tie",
      .place = Place::kWeights,
      .summary = "lets layers share their matrices, each with a difference of low rank",
