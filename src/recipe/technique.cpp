@@ -372,14 +372,6 @@ constexpr Parameter kSparseParameters[] = {
 constexpr Conflict kSparse[] = {{Place::kWeights, "magnitude", "either chooses the numbers that become 0"},
                                 {Place::kWeights, "svd", "factors of a matrix do not keep its zeros"},
                                 {Place::kWeights, "tie", "shared matrices and their factors do not keep its zeros"}};
-constexpr Parameter kFoldParameters[] = {
-    {.name = "ridge",
-     .kind = ParameterKind::kNumber,
-     .minimum = 0,
-     .maximum = 1,
-     .fallback = "0.01",
-     .doc = "share of the mean square of inputs that is added to each one's, against fits to chance"},
-};
 constexpr Conflict kFactored[] = {{Place::kWeights, "svd", "a matrix has one pair of factors"}};
 
 constexpr Parameter kAwqParameters[] = {
