@@ -124,10 +124,10 @@ void assign_client(GenerationJob& job, const Call& call) {
 }
 
 Answer<std::vector<GenerationJob>> make_jobs(const GenerationPlan& plan, const ServedModel& model,
-                                             std::vector<std::vector<int32_t>> prompts) {
+                                             const std::vector<std::vector<int32_t>>& prompts) {
   std::vector<GenerationJob> jobs;
   const int64_t context = model.context();
-  for (std::vector<int32_t>& prompt : prompts) {
+  for (const std::vector<int32_t>& prompt : prompts) {
     const int64_t length = std::ssize(prompt);
     if (length == 0) return refuse(400, "prompt", "the prompt has no tokens; at least one expected");
     const int64_t wanted = std::max<int64_t>(plan.job.max_tokens, 0);

@@ -30,7 +30,7 @@ void assign_client(GenerationJob& job, const Call& call);
 /// A job for each choice of each prompt, in this order, with its own seed. Fills in max_tokens where it is -1.
 /// 400 with both numbers when a prompt and what is asked for do not fit into the context.
 Answer<std::vector<GenerationJob>> make_jobs(const GenerationPlan& plan, const ServedModel& model,
-                                             std::vector<std::vector<int32_t>> prompts);
+                                             const std::vector<std::vector<int32_t>>& prompts);
 
 std::string_view finish_name(run::FinishReason reason);
 Json usage_json(const RequestRecord& record);

@@ -191,7 +191,7 @@ Answer<Reply> answer_completions(Call& call) {
   const auto channel = std::make_shared<Channel>();
   plan.job.channel = channel;
   assign_client(plan.job, call);
-  LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, std::move(tokens)));
+  LAMINA_ASSIGN(std::vector<GenerationJob> jobs, make_jobs(plan, model, tokens));
   const auto parts = static_cast<int>(jobs.size());
   LAMINA_CHECK_OK(call.service.scheduler().submit(index, std::move(jobs)));
   const auto answering = std::make_shared<const Answering>(Answering{.id = "cmpl-" + call.record->id,
