@@ -68,3 +68,42 @@ function(lamina_emulated_tiles target)
   endif()
   target_sources(${target} PRIVATE ${sources})
 endfunction()
+
+# lamina_added_techniques(): builds in the techniques of examples/extend and of the folders in LAMINA_TECHNIQUES. Each is
+# NAME.h (its contract), NAME.cpp (its pass) and NAME_test.cpp, of which two tables are written: no file is changed.
+set(LAMINA_TECHNIQUES "" CACHE STRING "More folders of techniques that are built in; see docs/extend.md")
+set(LAMINA_TECHNIQUE_FOLDERS ${PROJECT_SOURCE_DIR}/examples/extend ${LAMINA_TECHNIQUES})
+function(lamina_added_techniques)
+  set(includes)
+  set(contracts)
+  set(declarations)
+  set(passes)
+  set(count 0)
+  set(sources)
+  foreach(folder ${LAMINA_TECHNIQUE_FOLDERS})
+    file(GLOB headers CONFIGURE_DEPENDS ${folder}/*.h)
+    foreach(header ${headers})
+      get_filename_component(name ${header} NAME_WE)
+      string(APPEND includes "#include \"${name}.h\"\n")
+      string(APPEND contracts "    extend::${name}::kTechnique,\n")
+      string(APPEND declarations "namespace lamina::extend::${name} {\ncore::Status apply(const compress::PassUse& use, "
+             "compress::ModelEdit& edit, compress::PassReport& report);\n}\n")
+      string(APPEND passes "    Pass{extend::${name}::kTechnique.name, extend::${name}::apply},\n")
+      math(EXPR count "${count} + 1")
+      list(APPEND sources ${folder}/${name}.cpp)
+    endforeach()
+  endforeach()
+  set(written ${PROJECT_BINARY_DIR}/written)
+  file(CONFIGURE OUTPUT ${written}/recipe/added_techniques.h CONTENT
+"#pragma once\n\n#include <array>\n\n#include \"recipe/technique.h\"\n${includes}
+namespace lamina::recipe {\n\ninline constexpr std::array<Technique, ${count}> kAddedTechniques{\n${contracts}};\n
+}  // namespace lamina::recipe\n" @ONLY)
+  file(CONFIGURE OUTPUT ${written}/compress/added_passes.h CONTENT
+"#pragma once\n\n#include <array>\n\n#include \"compress/pass.h\"\n${includes}\n${declarations}
+namespace lamina::compress {\n\ninline constexpr std::array<Pass, ${count}> kAddedPasses{\n${passes}};\n
+}  // namespace lamina::compress\n" @ONLY)
+  foreach(folder recipe compress)
+    target_include_directories(lamina_${folder} PRIVATE ${written} ${LAMINA_TECHNIQUE_FOLDERS})
+  endforeach()
+  target_sources(lamina_compress PRIVATE ${sources})
+endfunction()

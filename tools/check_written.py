@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """Reads files that `lamina compress` wrote with other readers: the gguf and safetensors packages, and llama.cpp.
 
-    check_written.py MODEL[=RECIPE]... [--lamina build/lamina] [--llama FOLDER_OF_LLAMA_PROGRAMS] [--json F]
+    check_written.py MODEL[=RECIPE]... [--lamina build/lamina] [--llama FOLDER_OF_LLAMA_PROGRAMS] [--passes TEXT] [--json F]
 
 Each MODEL is written as a GGUF file, with RECIPE where one is given, and that file as a folder; both packages read every
 tensor. With --llama, llama.cpp reads the file too: greedy continuations of four prompts are compared, or, of an encoder,
 the vectors of four texts. Lamina computes in float32 (--activations f32, kv:f32), llama.cpp keeps keys and values in
 float32 too; its products round activations where weights are bf16, f16 or in blocks. Ends with 1 when a reader fails.
 
+--passes TEXT writes each MODEL by every recipe of PASSES instead, with statistics of TEXT: what drops parts, changes
+numbers, chooses or rounds into formats. What only Lamina can read llama.cpp must refuse, not misread.
+
 With --json FILE (- for standard output) the result is one object:
 
     date, lamina, llama            day and versions
     models[]                       one row per model
       model, recipe                as given
+      refused                      llama.cpp refuses the file, as it must
       tensors, bytes               what Lamina wrote as GGUF
       gguf_tensors                 read by the gguf package
       folder_tensors               read by the safetensors package
@@ -40,6 +44,27 @@ from safetensors import safe_open
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROMPTS = ["The capital of France is", "Once upon a time there was a", "def fibonacci(n):\n    ", "One, two, three, four,"]
 TOKENS = 32
+
+F32 = "L*:f32 embed:f32"
+# Recipes of --passes for dense models of eight layers or more, and whether other programs can read the file.
+PASSES = [
+    (F32, True),
+    (f"L4,7.attn:drop {F32}", True),
+    (f"L1-.attn:drop(count=3) {F32}", True),
+    (f"L5:drop {F32}", True),
+    (f"L*:drop(count=2,order=run) {F32}", True),
+    (f"L5.mlp:drop {F32}", False),
+    (f"L*.mlp:svd(rank=64) {F32}", False),
+    (f"L6-7.mlp:tie {F32}", False),
+    (f"L*.mlp:wanda(0.3) {F32}", True),
+    (f"L*:magnitude(0.2) {F32}", True),
+    (f"L*:clip(deviations=3) {F32}", True),
+    *((f"L*:{codec} embed:q8_0", True) for codec in
+      ("q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k", "iq4_xs", "iq4_nl", "iq3_s", "iq3_xxs", "iq2_s", "mxfp4")),
+    ("L*:gptq+q4_k embed:q8_0", True),
+    ("L*:bits(avg=4.5) embed:q8_0", True),
+    ("L1-.attn:drop(count=2) L*.mlp:wanda(0.1) L*:gptq+bits(avg=5) embed:q8_0", True),
+]
 
 
 def run(*command, text=None):
@@ -115,20 +140,49 @@ def compare_vectors(options, path, row):
     return int(row["worst_cosine"] < 0.999)
 
 
-def check(options, model, recipe):
+def refused(options, path):
+    """Whether llama.cpp ends with an error of its own."""
+    try:
+        greedy_llama(options, path, PROMPTS[0])
+    except RuntimeError:
+        return True
+    return False
+
+
+def check(options, model, recipe, statistics=None, foreign=True):
+    """The row of one file. `foreign`: other programs than Lamina can read it."""
     row, failed = {"model": model.name, "recipe": recipe}, 0
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "model.gguf"
-        report = json.loads(run(options.lamina, "compress", model, "--recipe", recipe, "-o", out, "--json"))
+        stats = ["--stats", statistics] if statistics else []
+        report = json.loads(run(options.lamina, "compress", model, "--recipe", recipe, *stats, "-o", out, "--json"))
         row |= {"tensors": len(report["tensors"]), "bytes": report["bytes"], "gguf_tensors": read_gguf(out)}
         run(options.lamina, "compress", out, "-o", out.with_name("folder"))
         row["folder_tensors"] = read_folder(out.with_name("folder"))
         failed += row["gguf_tensors"] != row["tensors"]
-        if options.llama:
+        if options.llama and not foreign:
+            row["refused"] = refused(options, out)
+            failed += not row["refused"]
+        elif options.llama:
             encoder = (model / "modules.json").exists() if model.is_dir() else False
             failed += (compare_vectors if encoder else compare_texts)(options, out, row)
     print(json.dumps(row))
     return row, failed
+
+
+def jobs(options):
+    """What check() is given: each model with its recipe, or with all of PASSES."""
+    for given in options.models:
+        path, _, recipe = given.partition("=")
+        path = pathlib.Path(path)
+        if not options.passes:
+            yield path, recipe
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            statistics = pathlib.Path(folder) / "model.stats.safetensors"
+            run(options.lamina, "stats", path, "--calibration", options.passes, "--gram", "-o", statistics)
+            for recipe, foreign in PASSES:
+                yield path, recipe, statistics, foreign
 
 
 def version(*command):
@@ -141,6 +195,7 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--lamina", type=pathlib.Path, default=ROOT / "build/lamina")
     parser.add_argument("--llama", type=pathlib.Path)
+    parser.add_argument("--passes", type=pathlib.Path, metavar="TEXT")
     parser.add_argument("--json")
     options = parser.parse_args()
     report = {"date": datetime.date.today().isoformat(), "lamina": version(options.lamina, "--version"), "llama": None,
@@ -148,12 +203,11 @@ def main():
     if options.llama:
         os.environ["LD_LIBRARY_PATH"] = f"{options.llama}:{os.environ.get('LD_LIBRARY_PATH', '')}"
         report["llama"] = version(options.llama / "llama-completion", "--version")
-    for given in options.models:
-        path, _, recipe = given.partition("=")
+    for job in jobs(options):
         try:
-            row, failed = check(options, pathlib.Path(path), recipe)
+            row, failed = check(options, *job)
         except RuntimeError as error:
-            row, failed = {"model": pathlib.Path(path).name, "recipe": recipe, "error": str(error).split("\n")[0]}, 1
+            row, failed = {"model": job[0].name, "recipe": job[1], "error": str(error).split("\n")[0]}, 1
             print(error, file=sys.stderr)
         report["models"].append(row)
         report["failed"] += failed

@@ -135,7 +135,7 @@ def written(report):
             rows.append([f"`{row['model']}`", row["recipe"], "", "", row["error"]])
             continue
         read = f"{row['tensors']} / {row['gguf_tensors']} / {row['folder_tensors']}"
-        told = f"cosine {row['worst_cosine']:.7f}" if "worst_cosine" in row else f"{row['equal']} of {row['texts']} texts" if "texts" in row else ""
+        told = "refused by it, as must be" if row.get("refused") else f"cosine {row['worst_cosine']:.7f}" if "worst_cosine" in row else f"{row['equal']} of {row['texts']} texts" if "texts" in row else ""
         rows.append([f"`{row['model']}`", f"`{row['recipe']}`" if row["recipe"] else "none", f"{row['bytes'] / 1e6:.1f} MB", read, told])
     titles = ["Model", "Recipe", "GGUF", "Tensors: written / gguf / safetensors", "Same as llama.cpp"]
     return f"Peer: llama.cpp {(report['llama'] or 'not there').removeprefix('version: ')}\n\n" + table(titles, rows), report["failed"]

@@ -19,6 +19,7 @@ struct CompressCommand {
   std::string model;
   std::vector<std::string> others;
   std::string base;
+  std::vector<std::string> calibration;
   std::string recipe;
   std::string statistics;
   std::string out;
@@ -111,6 +112,7 @@ Status compress_command(const CompressCommand& command) {
   if (!command.base.empty()) {
     LAMINA_ASSIGN(merge.base, resolve_model(command.base));
   }
+  merge.texts.assign(command.calibration.begin(), command.calibration.end());
   core::ThreadPool pool(command.threads);
   const core::Stopwatch watch;
   std::optional<Progress> bar;
@@ -197,12 +199,18 @@ void add_merge(CLI::App& app, int& exit_status) {
       add_command(app, "merge", "make one model of several of the same shape",
                   "  lamina merge a b -o mean                                        (the mean of all numbers)\n"
                   "  lamina merge a b --recipe \"merge:slerp(t=0.3)\" -o between\n"
+                  "  lamina merge a b --recipe merge:regmean --calibration a.txt --calibration b.txt -o regressed\n"
                   "  lamina merge a b c --base origin --recipe \"merge:ties(density=0.2) L*:q4_k\" -o merged.gguf");
   command->add_option("MODELS", *models, "files, folders or names in the store; the first gives settings and tokenizer")
       ->required()
       ->expected(2, 64);
   command->add_option("--base", options->base, "what the others were trained from: differences are taken from it");
   command->add_option("--recipe", options->recipe, "how to merge, and codecs; see `lamina techniques`");
+  command
+      ->add_option("--calibration", options->calibration,
+                   "a text for each model, in their order, or one for all: for merge:regmean")
+      ->allow_extra_args(false)
+      ->check(CLI::ExistingFile);
   add_output_options(*command, *options);
   command->callback([options, models, &exit_status] {
     options->model = models->front();

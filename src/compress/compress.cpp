@@ -243,6 +243,7 @@ uint64_t Job::plan_checksum() const {
   std::string plan = fmt::format("{} {} {} {}", stats::fingerprint(model().files()), report_.recipe, report_.statistics,
                                  statistics_bytes);
   for (const fs::path& other : options_.merge.others) plan += " " + other.string();
+  for (const fs::path& text : options_.merge.texts) plan += " " + text.string();
   plan += " " + options_.merge.base.string();
   for (const OutputTensor& tensor : tensors_)
     plan += fmt::format("\n{} {} {}", tensor.name, tensor.shape.format->name, tensor.shape.bytes());

@@ -53,6 +53,7 @@ double score_of(const stats::PartStats& part, const std::string& by) {
   const auto rows = static_cast<double>(part.rows);
   if (by == "contribution") return part.contribution / rows;
   if (by == "length") return std::abs(part.length_after - part.length_before) / rows;
+  if (by == "void") return 1 - static_cast<double>(part.voids) / rows;
   return 1 - part.cosine / rows;
 }
 
@@ -72,6 +73,8 @@ Status set_scores(const PassUse& use, const ModelEdit& edit, std::vector<Unit>& 
                       "recipe expected, not an importance matrix",
                       layer, role));
     }
+    if (use.word("by") == "void" && found->voids < 0)
+      return use.refuse("the statistics do not count voids; `lamina stats` of this version makes such as do");
     unit.score = score_of(*found, use.word("by"));
   }
   return {};

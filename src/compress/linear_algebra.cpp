@@ -105,6 +105,99 @@ Factors factorize(const Matrix& matrix, std::span<const double> weights, const F
   return out;
 }
 
+Matrix weighted_mean(std::span<const Matrix> matrices, std::span<const double> weights) {
+  Matrix out = matrices.front();
+  for (size_t i = 0; i < out.numbers.size(); ++i) {
+    double sum = 0;
+    for (size_t m = 0; m < matrices.size(); ++m) sum += weights[m] * double{matrices[m].numbers[i]};
+    out.numbers[i] = static_cast<float>(sum);
+  }
+  return out;
+}
+
+Result<Matrix> regression_mean(std::span<const Matrix> matrices, std::span<const stats::Gram* const> grams,
+                               std::span<const double> weights, double alpha, double ridge) {
+  const int64_t inputs = matrices.front().inputs;
+  const auto transposed = [&](const Matrix& matrix) -> Dense {
+    const Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>> stored(
+        matrix.numbers.data(), matrix.outputs, inputs);
+    return stored.transpose().cast<double>();
+  };
+  Dense left = Dense::Zero(inputs, inputs);
+  Dense right = Dense::Zero(inputs, matrices.front().outputs);
+  Dense gram(inputs, inputs);
+  for (size_t m = 0; m < matrices.size(); ++m) {
+    const double share = weights[m] / static_cast<double>(std::max<int64_t>(grams[m]->rows(), 1));
+    const std::span<const double> sums = grams[m]->sums();
+    for (int64_t i = 0; i < inputs; ++i) {
+      const double* row = sums.data() + stats::triangle_row(i);
+      for (int64_t j = 0; j < i; ++j) gram(i, j) = gram(j, i) = share * alpha * row[j];
+      gram(i, i) = share * row[i];
+    }
+    left += gram;
+    right += gram * transposed(matrices[m]);
+  }
+  const double lift = ridge * left.trace() / static_cast<double>(inputs);
+  left.diagonal().array() += lift;
+  right += lift * transposed(weighted_mean(matrices, weights));
+  const Eigen::LLT<Dense> factors(left);
+  if (factors.info() != Eigen::Success) {
+    return fail(ErrorCode::kInvalid, "Gram matrices",
+                "of {} inputs are not positive with alpha={}; a smaller one or more calibration text expected", inputs,
+                alpha);
+  }
+  return to_matrix(factors.solve(right).transpose());
+}
+
+namespace {
+
+/// The Gram matrix by rows, or a diagonal of mean squares.
+Dense whole_gram(std::span<const float> squares, const stats::Gram* gram) {
+  const auto inputs = std::ssize(squares);
+  Dense out = Dense::Zero(inputs, inputs);
+  for (int64_t i = 0; i < inputs; ++i) {
+    if (gram == nullptr) {
+      out(i, i) = double{squares[static_cast<size_t>(i)]};
+      continue;
+    }
+    const double* row = gram->sums().data() + stats::triangle_row(i);
+    const double rows = static_cast<double>(std::max<int64_t>(gram->rows(), 1));
+    for (int64_t j = 0; j <= i; ++j) out(i, j) = out(j, i) = row[j] / rows;
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<FewerColumns> keep_best_columns(const Matrix& matrix, std::span<const float> squares, const stats::Gram* gram,
+                                       std::span<const size_t> kept) {
+  constexpr double kHold = 1e-3;
+  const Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>> stored(
+      matrix.numbers.data(), matrix.outputs, matrix.inputs);
+  const Dense before = stored.cast<double>();
+  const Dense products = whole_gram(squares, gram);
+  const std::vector<int64_t> columns(kept.begin(), kept.end());
+  Dense after = before(Eigen::all, columns);
+  if (gram != nullptr) {
+    Dense left = products(columns, columns);
+    const double lift = kHold * left.trace() / static_cast<double>(columns.size());
+    left.diagonal().array() += lift;
+    const Dense right = products(columns, Eigen::all) * before.transpose() + lift * after.transpose();
+    const Eigen::LLT<Dense> factors(left);
+    if (factors.info() != Eigen::Success) {
+      return fail(ErrorCode::kInvalid, "Gram matrix", "of {} inputs is not positive; more calibration text expected",
+                  matrix.inputs);
+    }
+    after = factors.solve(right).transpose();
+  }
+  Dense lost = before;
+  lost(Eigen::all, columns) -= after;
+  FewerColumns out{.matrix = to_matrix(after), .refit = gram != nullptr};
+  out.error = (lost * products).cwiseProduct(lost).sum();
+  out.whole = (before * products).cwiseProduct(before).sum();
+  return out;
+}
+
 Result<std::vector<double>> solve_symmetric(std::span<const double> gram, int64_t n, std::span<const double> right,
                                             double ridge) {
   const int64_t columns = n > 0 ? std::ssize(right) / n : 0;

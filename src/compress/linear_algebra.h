@@ -6,6 +6,7 @@
 
 #include "compress/edit.h"
 #include "core/result.h"
+#include "stats/gram.h"
 
 namespace lamina::compress {
 
@@ -30,6 +31,30 @@ Factors factorize(const Matrix& matrix, std::span<const double> weights, const F
 
 /// The rank that factorize() would choose for that share of energy.
 int64_t rank_for(std::span<const double> singular, double energy);
+
+/// The weighted mean of matrices of one shape, in float64.
+Matrix weighted_mean(std::span<const Matrix> matrices, std::span<const double> weights);
+
+/// The matrix W with the least sum over models of weight * |X W^T - X W_m^T|^2 / rows, where `grams` has X^T X of each
+/// model's rows, its sums off the diagonal multiplied by alpha (Jin et al. 2022, eq. 2 and section 4.2). `ridge` times
+/// the mean of the diagonal pulls to the weighted mean what no row tells. kInvalid: the sum is not positive.
+core::Result<Matrix> regression_mean(std::span<const Matrix> matrices, std::span<const stats::Gram* const> grams,
+                                     std::span<const double> weights, double alpha, double ridge);
+
+/// A matrix without some of its columns.
+struct FewerColumns {
+  Matrix matrix{};
+  double error = 0;    ///< mean square of what its outputs lose, summed over them
+  double whole = 0;    ///< that of the outputs before
+  bool refit = false;  ///< the columns that stay were changed
+};
+
+/// Keeps the columns `kept`, ascending. With the Gram matrix of the inputs they become those whose outputs differ
+/// least, in squares, from those of all; a thousandth of the mean square of inputs is added to each one's, which holds
+/// them near what they were. Without it (null) they stay, and inputs count as not correlated: `squares` are their
+/// means.
+core::Result<FewerColumns> keep_best_columns(const Matrix& matrix, std::span<const float> squares,
+                                             const stats::Gram* gram, std::span<const size_t> kept);
 
 /// X [n, columns] with (G + ridge * mean(diag G) * 1) X = R, G [n, n] symmetric, row by row, by Cholesky factors in
 /// float64. kInvalid: G is not positive, even with the ridge.

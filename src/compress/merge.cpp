@@ -6,6 +6,7 @@
 #include <map>
 
 #include "compress/merge_rules.h"
+#include "compress/regression_merge.h"
 #include "core/clock.h"
 #include "models/same_meaning.h"
 
@@ -40,11 +41,9 @@ Result<std::vector<double>> read_weights(const std::string& text, const PassUse&
 }
 
 Result<MergeRule> read_rule(const PassUse& use, size_t models, bool base) {
-  static const std::map<std::string_view, MergeKind> kKinds{{"linear", MergeKind::kLinear},
-                                                            {"slerp", MergeKind::kSlerp},
-                                                            {"arithmetic", MergeKind::kArithmetic},
-                                                            {"ties", MergeKind::kTies},
-                                                            {"dare", MergeKind::kDare}};
+  static const std::map<std::string_view, MergeKind> kKinds{
+      {"linear", MergeKind::kLinear}, {"slerp", MergeKind::kSlerp}, {"arithmetic", MergeKind::kArithmetic},
+      {"ties", MergeKind::kTies},     {"dare", MergeKind::kDare},   {"regmean", MergeKind::kRegmean}};
   MergeRule rule{.kind = kKinds.at(use.step.technique)};
   const auto has = [&](std::string_view name) {
     return std::ranges::find(use.technique.parameters, name, &recipe::Parameter::name) !=
@@ -126,6 +125,8 @@ class Merge {
 
   Status open(const MergeSources& sources, PassReport& report);
   Status run();
+  /// By regression, which reads the first model again while it changes.
+  Status run_regression(const PassUse& use, const MergeSources& sources, PassReport& report);
 
  private:
   Result<Source> open_one(const fs::path& path, PassReport& report);
@@ -184,6 +185,28 @@ Status Merge::run() {
   return {};
 }
 
+Status Merge::run_regression(const PassUse& use, const MergeSources& sources, PassReport& report) {
+  LAMINA_ASSIGN(Source first, open_one(edit_.model().files().path(), report));
+  others_.insert(others_.begin(), std::move(first));
+  const RegressionRule rule{.weights = rule_.weights,
+                            .alpha = use.number("alpha"),
+                            .merged_inputs = use.word("inputs") == "merged",
+                            .tokens = use.integer("tokens")};
+  return merge_by_regression(rule, others_, sources.texts, edit_, report);
+}
+
+/// Texts are for regression alone.
+Status check_texts(const PassUse& use, const MergeRule& rule, const MergeSources& sources) {
+  const size_t models = sources.others.size() + 1;
+  const size_t texts = sources.texts.size();
+  if (rule.kind != MergeKind::kRegmean) return texts == 0 ? Status() : use.refuse("has no use for --calibration");
+  if (texts == 1 || texts == models) return {};
+  return use.refuse(
+      fmt::format("goes by what matrices read; --calibration with a text for each of {} models, or one "
+                  "for all, expected, not {}",
+                  models, texts));
+}
+
 }  // namespace
 
 Status merge_models(const recipe::Recipe& recipe, const MergeSources& sources, ModelEdit& edit,
@@ -198,14 +221,17 @@ Status merge_models(const recipe::Recipe& recipe, const MergeSources& sources, M
   const recipe::Technique& technique = *recipe::find_technique(recipe::Place::kMerge, step.technique);
   const PassUse use{.clause = clause, .step = step, .technique = technique};
   LAMINA_ASSIGN(const MergeRule rule, read_rule(use, sources.others.size() + 1, !sources.base.empty()));
+  LAMINA_CHECK_OK(check_texts(use, rule, sources));
   PassReport report{.clause = recipe::print(clause.where) + ":" + recipe::print(step)};
   const core::Stopwatch watch;
   Merge merge(rule, edit);
   LAMINA_CHECK_OK(merge.open(sources, report));
-  LAMINA_CHECK_OK(merge.run());
+  const bool regression = rule.kind == MergeKind::kRegmean;
+  LAMINA_CHECK_OK(regression ? merge.run_regression(use, sources, report) : merge.run());
   LAMINA_CHECK_OK(edit.commit());
   report.summary = fmt::format("{} models became one", sources.others.size() + 1);
-  report.details = {{"models", sources.others.size() + 1}, {"weights", rule.weights}};
+  report.details["models"] = sources.others.size() + 1;
+  report.details["weights"] = rule.weights;
   report.seconds = watch.seconds();
   reports.push_back(std::move(report));
   return {};

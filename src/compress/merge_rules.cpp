@@ -127,6 +127,7 @@ std::vector<float> merge_numbers(const MergeRule& rule, std::span<const float> b
                                  std::span<const std::vector<float>> models, const std::string& name) {
   switch (rule.kind) {
     case MergeKind::kLinear:
+    case MergeKind::kRegmean:
       return linear(rule, models);
     case MergeKind::kSlerp:
       return slerp(rule, models);

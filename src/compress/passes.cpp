@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <array>
 
+#include "compress/added_passes.h"
 #include "compress/pass.h"
 #include "core/clock.h"
 #include "recipe/plan.h"
@@ -13,9 +15,17 @@ using core::Status;
 namespace {
 
 constexpr std::array kPasses{
-    Pass{"drop", drop_pass},   Pass{"tie", tie_pass},       Pass{"svd", svd_pass}, Pass{"magnitude", magnitude_pass},
-    Pass{"wanda", wanda_pass}, Pass{"rotate", rotate_pass}, Pass{"awq", awq_pass}, Pass{"smooth", smooth_pass},
+    Pass{"drop", drop_pass}, Pass{"heads", heads_pass},         Pass{"units", units_pass}, Pass{"tie", tie_pass},
+    Pass{"svd", svd_pass},   Pass{"magnitude", magnitude_pass}, Pass{"wanda", wanda_pass}, Pass{"rotate", rotate_pass},
+    Pass{"awq", awq_pass},   Pass{"smooth", smooth_pass},
 };
+
+/// Those of examples/extend and of other folders come last.
+constexpr auto kAllPasses = [] {
+  std::array<Pass, kPasses.size() + kAddedPasses.size()> all{};
+  std::ranges::copy(kAddedPasses, std::ranges::copy(kPasses, all.begin()).out);
+  return all;
+}();
 
 /// What a parameter without an argument stands for.
 std::string_view fallback(const recipe::Technique& technique, std::string_view parameter) {
@@ -64,11 +74,11 @@ std::unexpected<core::Error> PassUse::refuse(const std::string& why) const {
 }
 
 std::span<const Pass> passes() {
-  return kPasses;
+  return kAllPasses;
 }
 
 Status run_passes(const recipe::Recipe& recipe, ModelEdit& edit, std::vector<PassReport>& reports) {
-  for (const Pass& pass : kPasses) {
+  for (const Pass& pass : kAllPasses) {
     for (const recipe::Clause& clause : recipe.clauses) {
       for (const recipe::Step& step : clause.steps) {
         if (clause.where.place != recipe::Place::kWeights || step.technique != pass.technique) continue;

@@ -10,8 +10,6 @@
 
 namespace lamina::compress {
 
-using core::ErrorCode;
-using core::fail;
 using core::Result;
 using core::Status;
 

@@ -4,6 +4,9 @@
 #include <array>
 #include <iterator>
 
+#include "recipe/added_techniques.h"
+#include "recipe/merge_techniques.h"
+
 namespace lamina::recipe {
 namespace {
 
@@ -280,7 +283,7 @@ constexpr Technique kBits = {
     .writes = true,
     .example = "L*:bits(avg=4.5)"};
 
-constexpr std::string_view kScores[] = {"cosine", "contribution", "length"};
+constexpr std::string_view kScores[] = {"cosine", "contribution", "length", "void"};
 constexpr std::string_view kOrders[] = {"lowest", "run"};
 constexpr std::string_view kUnits[] = {"layers", "parts"};
 constexpr Parameter kDropParameters[] = {
@@ -295,7 +298,8 @@ constexpr Parameter kDropParameters[] = {
      .fallback = "cosine",
      .words = kScores,
      .doc = "what is chosen by, the lowest first: one minus the cosine of the stream before and after, the length of "
-            "what is added beside the stream's, or the change of the stream's length"},
+            "what is added beside the stream's, the change of the stream's length, or the share of tokens for which it "
+            "is not void, so changes that length by 0.8 of the largest change before it or more"},
     {.name = "order",
      .kind = ParameterKind::kWord,
      .fallback = "lowest",
@@ -332,6 +336,29 @@ constexpr Parameter kSvdParameters[] = {
      .maximum = 1,
      .fallback = "0",
      .doc = "the least rank that keeps this share of the squared singular values; 0: as rank says"},
+};
+
+constexpr Parameter kUnitsParameters[] = {
+    {.name = "share",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 0.99,
+     .doc = "of the units of each MLP, how many go"},
+    {.name = "step",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 1 << 16,
+     .fallback = "32",
+     .doc = "a multiple of it stays, as number formats in blocks want"},
+};
+constexpr std::string_view kMlp[] = {"mlp"};
+constexpr std::string_view kAttn[] = {"attn"};
+constexpr Parameter kHeadsParameters[] = {
+    {.name = "groups",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 1 << 16,
+     .doc = "how many heads of keys and values go from each attention, with the query heads that read them"},
 };
 
 constexpr std::string_view kInits[] = {"average", "first", "step"};
@@ -373,14 +400,6 @@ constexpr Parameter kSparseParameters[] = {
 constexpr Conflict kSparse[] = {{Place::kWeights, "magnitude", "either chooses the numbers that become 0"},
                                 {Place::kWeights, "svd", "factors of a matrix do not keep its zeros"},
                                 {Place::kWeights, "tie", "shared matrices and their factors do not keep its zeros"}};
-constexpr Parameter kFoldParameters[] = {
-    {.name = "ridge",
-     .kind = ParameterKind::kNumber,
-     .minimum = 0,
-     .maximum = 1,
-     .fallback = "0.01",
-     .doc = "share of the mean square of inputs that is added to each one's, against fits to chance"},
-};
 constexpr Conflict kFactored[] = {{Place::kWeights, "svd", "a matrix has one pair of factors"}};
 
 constexpr Parameter kAwqParameters[] = {
@@ -453,6 +472,26 @@ constexpr Technique kWritten[] = {
      .paper = "Ashkboos et al. 2024, QuaRot (arXiv 2404.00456)",
      .writes = true,
      .example = "L*:rotate"},
+    {.name = "heads",
+     .place = Place::kWeights,
+     .summary = "takes the heads out of attentions that add least, and lets the others take over their work; needs "
+                "statistics",
+     .parameters = kHeadsParameters,
+     .parts = kAttn,
+     .effect = Effect::kLossy,
+     .paper = "Dutta et al. 2024, VTrans (arXiv 2406.05276), without training",
+     .writes = true,
+     .example = "L*.attn:heads(groups=1)"},
+    {.name = "units",
+     .place = Place::kWeights,
+     .summary =
+         "makes MLPs thinner: the units that add least go, and the others take over their work; needs statistics",
+     .parameters = kUnitsParameters,
+     .parts = kMlp,
+     .effect = Effect::kLossy,
+     .paper = "Dutta et al. 2024, VTrans (arXiv 2406.05276), without training",
+     .writes = true,
+     .example = "L*.mlp:units(share=0.25)"},
     {.name = "tie",
      .place = Place::kWeights,
      .summary = "lets layers share their matrices, each with a difference of low rank",
@@ -495,74 +534,6 @@ constexpr Technique kWritten[] = {
      .paper = "Kaushal et al. 2023, LORD (arXiv 2309.14021)",
      .writes = true,
      .example = "L*.mlp:svd(rank=64)"},
-};
-
-constexpr Parameter kShares = {
-    .name = "weights",
-    .kind = ParameterKind::kText,
-    .fallback = "equal",
-    .doc = "a number for each model, as \"0.3,0.7\", of those after --base where there is one"};
-constexpr Parameter kScale = {.name = "scale",
-                              .kind = ParameterKind::kNumber,
-                              .fallback = "1",
-                              .doc = "what the sum of differences from the base is multiplied by"};
-constexpr Parameter kDensity = {.name = "density",
-                                .kind = ParameterKind::kNumber,
-                                .minimum = 0.001,
-                                .maximum = 1,
-                                .fallback = "0.5",
-                                .doc = "share of the differences from the base that is kept"};
-constexpr Parameter kLinearParameters[] = {kShares};
-constexpr Parameter kSlerpParameters[] = {{.name = "t",
-                                           .kind = ParameterKind::kNumber,
-                                           .minimum = 0,
-                                           .maximum = 1,
-                                           .fallback = "0.5",
-                                           .doc = "the way from the first model to the second"}};
-constexpr Parameter kArithmeticParameters[] = {kShares, kScale};
-constexpr Parameter kTiesParameters[] = {kDensity, kShares, kScale};
-constexpr Parameter kDareParameters[] = {kDensity,
-                                         kShares,
-                                         kScale,
-                                         {.name = "seed",
-                                          .kind = ParameterKind::kInteger,
-                                          .minimum = 0,
-                                          .maximum = 1e15,
-                                          .fallback = "1",
-                                          .doc = "of the choice which differences are kept"}};
-
-constexpr std::string_view kOneMerge = "models are merged in one way";
-constexpr Conflict kOtherMerges[] = {{Place::kMerge, "linear", kOneMerge},
-                                     {Place::kMerge, "slerp", kOneMerge},
-                                     {Place::kMerge, "arithmetic", kOneMerge},
-                                     {Place::kMerge, "ties", kOneMerge},
-                                     {Place::kMerge, "dare", kOneMerge}};
-
-constexpr Technique merge_row(std::string_view name, std::string_view summary, std::span<const Parameter> parameters,
-                              std::string_view example, std::string_view paper) {
-  return {.name = name,
-          .place = Place::kMerge,
-          .summary = summary,
-          .parameters = parameters,
-          .effect = Effect::kLossy,
-          .conflicts = kOtherMerges,
-          .paper = paper,
-          .writes = true,
-          .example = example};
-}
-
-/// How `lamina merge` makes one model of several.
-constexpr Technique kMerges[] = {
-    merge_row("linear", "the weighted mean of models", kLinearParameters, "merge:linear",
-              "Wortsman et al. 2022, Model soups (arXiv 2203.05482)"),
-    merge_row("slerp", "a point on the arc between two models, matrix by matrix", kSlerpParameters, "merge:slerp",
-              "Shoemake 1985"),
-    merge_row("arithmetic", "a base and the sum of the models' differences from it", kArithmeticParameters,
-              "merge:arithmetic", "Ilharco et al. 2022, Task arithmetic (arXiv 2212.04089)"),
-    merge_row("ties", "a base and the models' largest differences from it, where most of them agree in sign",
-              kTiesParameters, "merge:ties(density=0.2)", "Yadav et al. 2023, TIES (arXiv 2306.01708)"),
-    merge_row("dare", "a base and differences from it of which a random share is kept and enlarged", kDareParameters,
-              "merge:dare(density=0.3)", "Yu et al. 2023, DARE (arXiv 2311.03099)"),
 };
 
 constexpr Technique kRunTechniques[] = {
@@ -656,15 +627,22 @@ constexpr Technique kRunTechniques[] = {
      .example = "draft:model(\"draft.gguf\")"},
 };
 
+// A technique that would act in a run needs more than a pass.
+static_assert(std::ranges::all_of(kAddedTechniques, [](const Technique& technique) {
+  return technique.place == Place::kWeights && technique.writes && !technique.sets_format;
+}));
+
 // The rows stand in the order of their places.
 constexpr auto kTechniques = [] {
-  std::array<Technique, 3 + std::size(kWritten) + std::size(kRunTechniques) + 3 * kFormats.size() + std::size(kMerges)>
+  std::array<Technique, 3 + std::size(kWritten) + kAddedTechniques.size() + std::size(kRunTechniques) +
+                            3 * kFormats.size() + std::size(kMerges)>
       all{};
   size_t count = 0;
   all[count++] = kDrop;
   all[count++] = kGptq;
   all[count++] = kBits;
   for (const Technique& technique : kWritten) all[count++] = technique;
+  for (const Technique& technique : kAddedTechniques) all[count++] = technique;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kWeights>(format, format.layers);
   for (const Technique& technique : kRunTechniques) all[count++] = technique;
   for (const Format& format : kFormats) all[count++] = format_row<Place::kHead>(format, format.head);

@@ -64,6 +64,7 @@ void add(PartStats& sum, const PartStats& one) {
   sum.contribution += one.contribution;
   sum.length_before += one.length_before;
   sum.length_after += one.length_after;
+  sum.voids += one.voids;
 }
 
 }  // namespace
@@ -165,6 +166,7 @@ void Collector::record(std::span<const layers::Linear* const> readers, const lay
 void Collector::at_border(const run::Border& border, float* stream) {
   const auto size = static_cast<size_t>(border.rows * border.hidden);
   if (border.visit >= 0) measure(border, "layer", before_layer_.data(), stream);
+  if (border.visit < 0) most_.clear();
   before_layer_.assign(stream, stream + size);
 }
 
@@ -184,9 +186,23 @@ void Collector::measure(const run::Border& border, std::string_view role, const 
       by_row_[static_cast<size_t>(r)] =
           measure_row(before + r * border.hidden, after + r * border.hidden, border.hidden);
   });
+  find_voids(role);
   PartStats& sum = parts_[{border.layer, std::string(role)}];
   for (const PartStats& row : by_row_) add(sum, row);
   sum.rows += border.rows;
+}
+
+/// L2 adaptive computation, row by row, for what was just measured.
+void Collector::find_voids(std::string_view role) {
+  auto found = most_.find(role);
+  if (found == most_.end()) found = most_.emplace(role, std::vector<double>()).first;
+  std::vector<double>& most = found->second;
+  if (most.size() != by_row_.size()) most.assign(by_row_.size(), 0);
+  for (size_t r = 0; r < by_row_.size(); ++r) {
+    const double change = std::abs(by_row_[r].length_after - by_row_[r].length_before);
+    by_row_[r].voids = change < kVoidShare * most[r] ? 1 : 0;
+    most[r] = std::max(most[r], change);
+  }
 }
 
 Statistics Collector::finish() {

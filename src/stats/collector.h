@@ -46,6 +46,7 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   void record_gram(std::span<const layers::Linear* const> readers, const layers::InputRows& rows);
   int new_gram(const layers::Linear& reader);
   void measure(const run::Border& border, std::string_view role, const float* before, const float* after);
+  void find_voids(std::string_view role);
 
   const models::Model& model_;
   core::ThreadPool& pool_;
@@ -55,6 +56,7 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   std::vector<float> before_part_;
   std::vector<float> before_layer_;
   std::vector<PartStats> by_row_;
+  std::map<std::string, std::vector<double>, std::less<>> most_;  ///< by role and row, the largest change of its length
   CollectorOptions options_;
   GramAdder adder_;
   std::vector<Gram> grams_;

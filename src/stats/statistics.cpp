@@ -137,6 +137,8 @@ Status Statistics::merge(const Statistics& other) {
     parts[i].length_after += other.parts[i].length_after;
     parts[i].sensitivity += other.parts[i].sensitivity;
     parts[i].disturbed_rows += other.parts[i].disturbed_rows;
+    const bool counted = parts[i].voids >= 0 && other.parts[i].voids >= 0;
+    parts[i].voids = counted ? parts[i].voids + other.parts[i].voids : -1;
   }
   tokens += other.tokens;
   texts += "+" + other.texts;
@@ -208,7 +210,8 @@ Status save(const Statistics& statistics, const std::filesystem::path& path) {
                              {"cosine", part.cosine},
                              {"contribution", part.contribution},
                              {"length_before", part.length_before},
-                             {"length_after", part.length_after}});
+                             {"length_after", part.length_after},
+                             {"voids", part.voids}});
     if (part.disturbed_rows == 0) continue;
     head["parts"].back()["sensitivity"] = part.sensitivity;
     head["parts"].back()["disturbed_rows"] = part.disturbed_rows;
@@ -248,7 +251,8 @@ Result<Statistics> read_head(const nlohmann::json& head, const std::string& plac
                            .length_before = part.at("length_before").get<double>(),
                            .length_after = part.at("length_after").get<double>(),
                            .sensitivity = part.value("sensitivity", 0.0),
-                           .disturbed_rows = part.value("disturbed_rows", int64_t{0})});
+                           .disturbed_rows = part.value("disturbed_rows", int64_t{0}),
+                           .voids = part.value("voids", int64_t{-1})});
     }
   } catch (const nlohmann::json::exception& error) {
     return fail(ErrorCode::kCorrupt, place, "{}: {}", kKey, error.what());

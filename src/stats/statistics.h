@@ -39,7 +39,11 @@ struct PartStats {
   /// stream after the layer brings, over the square of the noise's relative length.
   double sensitivity = 0;
   int64_t disturbed_rows = 0;
+  /// Rows for which it was void (Shemiranifar 2025, arXiv 2505.14467): it changed the stream's length by less than
+  /// kVoidShare of the largest change by the parts of its role so far; -1: not counted.
+  int64_t voids = 0;
 };
+inline constexpr double kVoidShare = 0.8;
 
 /// What one pass over calibration text saw of a model.
 struct Statistics {

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "compress/conversions.h"
 #include "models/structure.h"
 #include "stats/collector.h"
@@ -130,6 +132,7 @@ class DropByScores : public testing::Test {
       part.contribution = 10 * score * static_cast<double>(part.rows);
       part.length_before = 0;
       part.length_after = (1 - score) * static_cast<double>(part.rows);
+      part.voids = std::llround((1 - score) * static_cast<double>(part.rows));
     }
   }
   core::Result<CompressReport> chosen(const std::string& recipe) {
@@ -164,6 +167,7 @@ TEST_F(DropByScores, TakesTheLowest) {
   EXPECT_EQ(chosen("L1-.mlp:drop(count=1)")->passes.at(0).summary, "dropped mlp of layers 1");
   EXPECT_EQ(chosen("L*.attn:drop(count=1,by=contribution)")->passes.at(0).summary, "dropped attn of layers " + last);
   EXPECT_EQ(chosen("L*.mlp:drop(count=1,by=length)")->passes.at(0).summary, "dropped mlp of layers " + last);
+  EXPECT_EQ(chosen("L*.attn:drop(count=1,by=void)")->passes.at(0).summary, "dropped attn of layers " + last);
   const auto report = chosen("L*.attn:drop(count=1)");
   const auto& scores = report->passes.at(0).details.at("scores");
   ASSERT_EQ(scores.size(), static_cast<size_t>(layers_));
@@ -183,6 +187,8 @@ TEST_F(DropByScores, TakesTheRunWithTheLowestSum) {
 TEST_F(DropByScores, RefusesWhatItCannotChoose) {
   EXPECT_THAT(chosen("L*.attn:drop(count=99)").error().text(), HasSubstr("99 to be dropped of"));
   EXPECT_THAT(chosen("L*:drop(count=1,units=parts,order=run)").error().text(), HasSubstr("units of one kind"));
+  for (stats::PartStats& part : statistics_.parts) part.voids = -1;
+  EXPECT_THAT(chosen("L*.attn:drop(count=1,by=void)").error().text(), HasSubstr("do not count voids"));
   statistics_.parts.clear();
   EXPECT_THAT(chosen("L*.attn:drop(count=1)").error().text(), HasSubstr("say nothing of layer 0"));
 }

@@ -127,6 +127,50 @@ TEST(Collector, PartsSayHowMuchTheyChangeTheStream) {
   }
 }
 
+/// The root mean square of every row's stream at every border.
+class KeepLengths : public run::BorderHook {
+ public:
+  void at_border(const run::Border& border, float* stream) override {
+    std::vector<double>& row = lengths.emplace_back();
+    for (int64_t r = 0; r < border.rows; ++r) {
+      double sum = 0;
+      for (int64_t i = 0; i < border.hidden; ++i)
+        sum += double{stream[r * border.hidden + i]} * stream[r * border.hidden + i];
+      row.push_back(std::sqrt(sum / static_cast<double>(border.hidden)));
+    }
+  }
+  std::vector<std::vector<double>> lengths;
+};
+
+TEST(Collector, LayersAreVoidWhereTheyChangeTheLengthLessThanOthersBefore) {
+  ModelRun run = ModelRun::open(golden_folder() / "gemma3/model.gguf", {});
+  const Statistics statistics = collect_from(run, 32, 32);
+  KeepLengths kept;
+  run.runner->set_hook(&kept);
+  run.logits(some_tokens(32, run.model->vocabulary()), {32});
+  run.runner->set_hook(nullptr);
+  const size_t layers = run.model->layers().size();
+  ASSERT_EQ(kept.lengths.size(), layers + 1);
+  std::vector<double> most(32);
+  int64_t all = 0;
+  for (size_t layer = 0; layer < layers; ++layer) {
+    int64_t voids = 0;
+    for (size_t r = 0; r < most.size(); ++r) {
+      const double change = std::abs(kept.lengths[layer + 1][r] - kept.lengths[layer][r]);
+      voids += change < kVoidShare * most[r] ? 1 : 0;
+      most[r] = std::max(most[r], change);
+    }
+    const auto part = std::ranges::find_if(statistics.parts, [&](const PartStats& one) {
+      return one.layer == static_cast<int>(layer) && one.role == "layer";
+    });
+    ASSERT_NE(part, statistics.parts.end());
+    EXPECT_EQ(part->voids, voids) << layer;
+    all += voids;
+  }
+  EXPECT_GT(all, 0);
+  EXPECT_LT(all, static_cast<int64_t>(32 * layers));
+}
+
 TEST(Collector, ATextShorterThanAWindowIsRefusedWithBothNumbers) {
   ModelRun run = ModelRun::open(golden_folder() / "gqa/model.gguf", {});
   const auto found = collect(*run.runner, *run.pool, some_tokens(10, 50), {.window = 32}, {});
