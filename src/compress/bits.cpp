@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <tuple>
 
 #include "codec/encode.h"
 #include "codec/fallback.h"
@@ -30,7 +31,7 @@ constexpr std::array<std::string_view, 12> kLadder{"q2_k", "q3_k", "mxfp4", "iq4
 /// Rows of each tensor on which errors are measured.
 constexpr int64_t kSampleRows = 96;
 
-enum class Order { kMeasured, kLim, kZscore };
+enum class Order { kMeasured, kLim, kZscore, kExperts };
 
 struct Options {
   double average = 0;  ///< bits of a number; 0: what the target leaves
@@ -62,7 +63,10 @@ Result<Options> read_options(const recipe::Step& step) {
     options.average = value.kind == recipe::Value::Kind::kInteger ? static_cast<double>(value.integer) : value.number;
   }
   const std::string order = word("order", "measured");
-  options.order = order == "lim" ? Order::kLim : order == "zscore" ? Order::kZscore : Order::kMeasured;
+  options.order = order == "lim"       ? Order::kLim
+                  : order == "zscore"  ? Order::kZscore
+                  : order == "experts" ? Order::kExperts
+                                       : Order::kMeasured;
   const auto low = std::ranges::find(kLadder, word("low", kLadder.front()));
   const auto high = std::ranges::find(kLadder, word("high", kLadder.back()));
   if (low == kLadder.end() || high == kLadder.end() || low > high)
@@ -206,18 +210,58 @@ Result<std::vector<int>> ranked_layers(std::span<const Item> items, Order order,
   return layers;
 }
 
-/// The largest format for all that fits, and the next one for as many of the first layers as still fit.
-Selection by_order(std::span<const Item> items, std::span<const std::vector<Choice>> choices,
-                   std::span<const int> layers, int64_t budget) {
+/// Items that are given more bits together.
+using Group = std::vector<size_t>;
+
+Result<std::vector<Group>> layer_groups(std::span<const Item> items, Order order, const BitsInput& input,
+                                        const recipe::Step& step) {
+  LAMINA_ASSIGN(const std::vector<int> layers, ranked_layers(items, order, input, step));
+  std::vector<Group> groups;
+  for (const int layer : layers) {
+    Group& group = groups.emplace_back();
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (items[i].tensor->layer == layer) group.push_back(i);
+    }
+  }
+  return groups;
+}
+
+/// One by one: attention, then what most tokens go through, the last matrix of an MLP before the first two, early
+/// layers before late ones. Li et al. 2024, QuantMoE-Bench (arXiv 2406.08155).
+Result<std::vector<Group>> expert_groups(std::span<const Item> items, const BitsInput& input,
+                                         const recipe::Step& step) {
+  std::vector<double> shares;
+  for (const Item& item : items) {
+    const stats::MatrixStats* found = input.statistics == nullptr ? nullptr : input.statistics->find(item.tensor->name);
+    if (found == nullptr) {
+      return refuse(step,
+                    fmt::format("bits(order=experts) goes by how many tokens each matrix read, and nothing is known "
+                                "of tensor {}: statistics of `lamina stats` by --stats, and an output of the "
+                                "model's own container, expected",
+                                item.tensor->name));
+    }
+    const auto reads = static_cast<double>(std::accumulate(found->rows.begin(), found->rows.end(), int64_t{0}));
+    shares.push_back(reads / static_cast<double>(found->matrices()));
+  }
+  std::vector<Group> groups;
+  for (size_t i = 0; i < items.size(); ++i) groups.push_back({i});
+  std::ranges::stable_sort(groups, {}, [&](const Group& group) {
+    const OutputTensor& tensor = *items[group.front()].tensor;
+    return std::tuple(tensor.role != "attn", -shares[group.front()], tensor.key != "down", tensor.layer);
+  });
+  return groups;
+}
+
+/// The largest format for all that fits, and the next one for as many of the first groups as still fit.
+Selection by_order(std::span<const std::vector<Choice>> choices, std::span<const Group> groups, int64_t budget) {
   size_t level = 0;
   const size_t levels = choices.front().size();
   while (level + 1 < levels && uniform(choices, level + 1).bytes <= budget) ++level;
   Selection out = uniform(choices, level);
   if (level + 1 == levels) return out;
-  for (const int layer : layers) {
+  for (const Group& group : groups) {
     Selection more = out;
-    for (size_t i = 0; i < items.size(); ++i) {
-      if (items[i].tensor->layer != layer) continue;
+    for (const size_t i : group) {
       more.bytes += choices[i][level + 1].bytes - choices[i][level].bytes;
       more.error += choices[i][level + 1].error - choices[i][level].error;
       more.chosen[i] = level + 1;
@@ -320,9 +364,11 @@ Status Chooser::choose(int64_t budget, BitsReport& report) {
     chosen_ = *choose_within(choices, budget);
     report.bound = chosen_.bound;
   } else {
-    LAMINA_ASSIGN(const std::vector<int> layers, ranked_layers(items_, options_.order, input_, step_));
+    LAMINA_ASSIGN(const std::vector<Group> groups, options_.order == Order::kExperts
+                                                       ? expert_groups(items_, input_, step_)
+                                                       : layer_groups(items_, options_.order, input_, step_));
     if (!plain) return refuse(step_, "bits: no format for all layers fits, from which an order could go up");
-    chosen_ = by_order(items_, choices, layers, budget);
+    chosen_ = by_order(choices, groups, budget);
   }
   if (plain) {
     report.plain = options_.ladder[plain_level]->format.name;

@@ -236,7 +236,7 @@ constexpr Technique kGptq = {
     .writes = true,
     .example = "L*:gptq+q4_k"};
 
-constexpr std::string_view kBitsOrders[] = {"measured", "lim", "zscore"};
+constexpr std::string_view kBitsOrders[] = {"measured", "lim", "zscore", "experts"};
 constexpr std::string_view kBitsFormats[] = {"q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
                                              "q4_1", "q5_0", "q5_k",  "q5_1",   "q6_k",   "q8_0"};
 constexpr Parameter kBitsParameters[] = {
@@ -251,7 +251,8 @@ constexpr Parameter kBitsParameters[] = {
      .fallback = "measured",
      .words = kBitsOrders,
      .doc = "which tensors get more: those whose errors cost most as measured; layers that turn the stream most (lim); "
-            "layers with most weights above a standard deviation (zscore)"},
+            "layers with most weights above a standard deviation (zscore); attention, then experts that most tokens "
+            "choose (experts)"},
     {.name = "low",
      .kind = ParameterKind::kWord,
      .fallback = "q2_k",

@@ -151,5 +151,75 @@ TEST(Bits, RefusesImpossibleBudgetsWithTheLeastPossible) {
   EXPECT_FALSE(fs::exists(temporary.path() / "out.gguf"));
 }
 
+/// A matrix of 16 rows of 256 numbers.
+OutputTensor matrix_named(const std::string& name, const std::string& role, const std::string& key,
+                          const std::vector<float>& numbers) {
+  constexpr int64_t kRows = 16;
+  const int64_t inputs = std::ssize(numbers) / kRows;
+  OutputTensor tensor{.name = name, .inputs = inputs, .matrix = true, .layer = 0, .role = role, .key = key};
+  core::TensorView view{.format = &codec::find_codec("f32")->format, .rank = 2};
+  view.shape = {kRows, inputs, 1, 1};
+  view.data = reinterpret_cast<const std::byte*>(numbers.data());
+  tensor.shape = view;
+  tensor.sources.push_back({.view = view});
+  for (int32_t row = 0; row < kRows; ++row) tensor.rows.push_back({.source = 0, .row = row});
+  return tensor;
+}
+
+// Attention, the expert that most tokens chose, of the others the last matrix first.
+TEST(Bits, GoesByHowManyTokensChooseAnExpert) {
+  std::vector<float> numbers(4096);
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = std::sin(0.37F * static_cast<float>(i * i % 977));
+  std::vector<OutputTensor> tensors;
+  stats::Statistics statistics;
+  const auto add = [&](const std::string& name, const std::string& role, const std::string& key, int64_t reads) {
+    tensors.push_back(matrix_named(name, role, key, numbers));
+    statistics.matrices.push_back(
+        {.tensor = name, .inputs = 256, .squares = std::vector<double>(256), .rows = {reads}});
+  };
+  for (const int64_t expert : {0, 1}) {
+    for (const std::string key : {"gate", "up", "down"})
+      add(fmt::format("{}.{}", key, expert), "mlp", key, expert == 0 ? 10 : 50);
+  }
+  add("q", "attn", "q", 100);
+  const auto chosen = [&](double average) {
+    const recipe::Recipe recipe =
+        recipe::parse(fmt::format("L*:bits(avg={},order=experts,low=q6_k,high=q8_0)", average)).value();
+    core::ThreadPool pool(2);
+    std::vector<BitsReport> reports;
+    const auto formats = choose_bits({.recipe = recipe,
+                                      .layers = 1,
+                                      .tensors = tensors,
+                                      .importance = Importance(),
+                                      .statistics = &statistics,
+                                      .pool = pool},
+                                     reports);
+    EXPECT_TRUE(formats) << formats.error().text();
+    std::set<std::string> more;
+    for (const auto& [name, codec] : *formats) {
+      if (codec->format.name == "q8_0") more.insert(name);
+    }
+    return more;
+  };
+  using Names = std::set<std::string>;
+  EXPECT_EQ(chosen(6.9), (Names{"q"}));
+  EXPECT_EQ(chosen(7.2), (Names{"q", "down.1"}));
+  EXPECT_EQ(chosen(7.7), (Names{"q", "down.1", "gate.1", "up.1"}));
+  EXPECT_EQ(chosen(8.0), (Names{"q", "down.1", "gate.1", "up.1", "down.0"}));
+  statistics.matrices.pop_back();
+  const recipe::Recipe recipe = recipe::parse("L*:bits(avg=7,order=experts,low=q6_k,high=q8_0)").value();
+  core::ThreadPool pool(2);
+  std::vector<BitsReport> reports;
+  const auto refused = choose_bits({.recipe = recipe,
+                                    .layers = 1,
+                                    .tensors = tensors,
+                                    .importance = Importance(),
+                                    .statistics = &statistics,
+                                    .pool = pool},
+                                   reports);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().text(), HasSubstr("nothing is known of tensor q"));
+}
+
 }  // namespace
 }  // namespace lamina::compress
