@@ -149,6 +149,17 @@ def refused(options, path):
     return False
 
 
+def write_folder(options, path, made_by):
+    """The file as a folder; of a file in the words of a family that folders lack, the model that it was made of."""
+    folder = path.with_name("folder")
+    try:
+        run(options.lamina, "compress", path, "-o", folder)
+    except RuntimeError as error:
+        if "cannot be written as a Hugging Face folder" not in str(error):
+            raise
+        run(options.lamina, "compress", *made_by, "-o", folder)
+
+
 def check(options, model, recipe, statistics=None, foreign=True):
     """The row of one file. `foreign`: other programs than Lamina can read it."""
     row, failed = {"model": model.name, "recipe": recipe}, 0
@@ -157,7 +168,7 @@ def check(options, model, recipe, statistics=None, foreign=True):
         stats = ["--stats", statistics] if statistics else []
         report = json.loads(run(options.lamina, "compress", model, "--recipe", recipe, *stats, "-o", out, "--json"))
         row |= {"tensors": len(report["tensors"]), "bytes": report["bytes"], "gguf_tensors": read_gguf(out)}
-        run(options.lamina, "compress", out, "-o", out.with_name("folder"))
+        write_folder(options, out, [model, "--recipe", recipe, *stats])
         row["folder_tensors"] = read_folder(out.with_name("folder"))
         failed += row["gguf_tensors"] != row["tensors"]
         if options.llama and not foreign:

@@ -245,9 +245,9 @@ Result<std::vector<Group>> expert_groups(std::span<const Item> items, const Bits
   }
   std::vector<Group> groups;
   for (size_t i = 0; i < items.size(); ++i) groups.push_back({i});
-  std::ranges::stable_sort(groups, {}, [&](const Group& group) {
+  std::ranges::sort(groups, {}, [&](const Group& group) {
     const OutputTensor& tensor = *items[group.front()].tensor;
-    return std::tuple(tensor.role != "attn", -shares[group.front()], tensor.key != "down", tensor.layer);
+    return std::tuple(tensor.role != "attn", -shares[group.front()], tensor.key != "down", tensor.layer, group.front());
   });
   return groups;
 }
