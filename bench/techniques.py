@@ -79,7 +79,8 @@ def make_file(entry, group, base, folder, texts):
         if entry.get("stats"):
             imatrix = folder / "base.imatrix.gguf"  # with the names of the GGUF file
             if not imatrix.exists():
-                run(LAMINA, "stats", source, "--calibration", texts / "calibration.txt", *group.get("stats", []), "-o", imatrix)
+                own = [option for option in group.get("stats", []) if option not in ("--gram", "--sensitivity")]
+                run(LAMINA, "stats", source, "--calibration", texts / "calibration.txt", *own, "-o", imatrix)
             options = ["--imatrix", imatrix]
         run(program, *options, *entry.get("options", []), source, path, entry["llama.cpp"], keep=True)
         return path
