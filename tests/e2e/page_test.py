@@ -77,13 +77,17 @@ class PageTest(unittest.TestCase):
 
     def test_send_and_stream(self):
         self.settings(temperature=0, max_tokens=60)
-        self.ask("Write a short poem about the sea.", wait=False)
-        expect(self.page.locator("#state")).to_have_text("writing")
-        early = self.answer()
-        expect(self.page.locator("#send")).to_have_text("Send")
+        # The page notes what it shows by itself: a busy machine may look at it too seldom.
+        self.page.evaluate("""() => {
+            window.shown = [];
+            const note = () => window.shown.push([document.querySelector("#state").textContent,
+                                                  document.querySelector("article.assistant .text")?.innerText ?? ""]);
+            new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true});
+        }""")
+        self.ask("Write a short poem about the sea.")
         whole = self.answer()
-        self.assertTrue(whole.startswith(early.rstrip()))
-        self.assertGreater(len(whole), len(early))
+        early = [text for state, text in self.page.evaluate("window.shown") if state == "writing" and text]
+        self.assertTrue(any(len(text) < len(whole) and whole.startswith(text.rstrip()) for text in early), early[:3])
         expect(self.page.locator("article.assistant .stats")).to_contain_text("60 written")
         self.ask("And one about a hill?")
         self.assertEqual(self.page.locator("article").count(), 4)
