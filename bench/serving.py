@@ -145,7 +145,7 @@ def chats(server, round_):
 
 def long_prompt(server, round_):
     """Four streams that go on throughout; the gaps before the long prompt comes are as short as they are after it."""
-    streams = subprocess.Popen(load_command(server, "--concurrency", 4, "--requests", 4, "--words", 16, "--tokens", 500, "--seed", 200 + round_),
+    streams = subprocess.Popen(load_command(server, "--concurrency", 4, "--requests", 4, "--words", 16, "--tokens", 900, "--seed", 200 + round_),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(1.5)
     report = load(server, "--requests", 1, "--words", 3700, "--tokens", 4, "--seed", 300 + round_)
