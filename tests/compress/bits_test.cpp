@@ -5,8 +5,7 @@
 
 #include <set>
 
-#include "compress/conversions.h"
-#include "stats/collector.h"
+#include "compress/model_statistics.h"
 #include "stats/sensitivity.h"
 
 namespace lamina::compress {
@@ -23,17 +22,10 @@ fs::path codec_model() {
 
 fs::path saved_statistics(const fs::path& model, const TemporaryFolder& folder) {
   run::ModelRun run = run::ModelRun::open(model, {});
-  std::vector<int32_t> text;
-  for (int64_t i = 0; i < 96; ++i)
-    text.push_back(static_cast<int32_t>((i * i * 7 + i * 31 + 44) % run.model->vocabulary()));
-  auto statistics =
-      stats::collect(*run.runner, *run.pool, text,
-                     {.window = 48, .collector = {.grams = true, .most_gram_bytes = int64_t{1} << 30}}, {})
-          .value();
+  stats::Statistics statistics = statistics_of(run);
+  const std::vector<int32_t> text = some_tokens(96, run.model->vocabulary());
   EXPECT_TRUE(stats::add_sensitivity(*run.runner, *run.pool, text, {.window = 48}, {}, statistics));
-  const fs::path path = folder.path() / "stats.safetensors";
-  EXPECT_TRUE(stats::save(statistics, path));
-  return path;
+  return save_statistics(statistics, folder);
 }
 
 struct Bits {

@@ -4,8 +4,8 @@
 
 #include "compress/conversions.h"
 #include "compress/edit.h"
+#include "compress/model_statistics.h"
 #include "compress/pass.h"
-#include "stats/collector.h"
 
 namespace lamina::compress {
 
@@ -15,27 +15,14 @@ inline std::filesystem::path golden_model(const std::string& name) {
   return std::filesystem::exists(folder / "model.gguf") ? folder / "model.gguf" : folder;
 }
 
-/// What 96 tokens show of a model, Gram matrices too.
-inline stats::Statistics statistics_of(const std::filesystem::path& model) {
+/// What some tokens show of a model, Gram matrices too, with activations in float32.
+inline stats::Statistics exact_statistics(const std::filesystem::path& model) {
   run::ModelRun run = run::ModelRun::open(model, {.exact = true});
-  std::vector<int32_t> text;
-  for (int64_t i = 0; i < 96; ++i)
-    text.push_back(static_cast<int32_t>((i * i * 7 + i * 31 + 44) % run.model->vocabulary()));
-  const stats::PassOptions options{.window = 48, .collector = {.grams = true, .most_gram_bytes = int64_t{1} << 30}};
-  return stats::collect(*run.runner, *run.pool, text, options, {}).value();
+  return statistics_of(run);
 }
 
 inline std::filesystem::path saved_statistics(const std::filesystem::path& model, const app::TemporaryFolder& folder) {
-  const std::filesystem::path path = folder.path() / "stats.safetensors";
-  EXPECT_TRUE(stats::save(statistics_of(model), path));
-  return path;
-}
-
-inline core::Result<CompressReport> with_statistics(const std::filesystem::path& model,
-                                                    const std::filesystem::path& out, const std::string& recipe,
-                                                    const std::filesystem::path& statistics) {
-  core::ThreadPool pool(2);
-  return compress({.model = model, .out = out, .recipe = recipe, .statistics = statistics, .force = true}, pool, {});
+  return save_statistics(exact_statistics(model), folder);
 }
 
 /// The logits of a golden model's text, activations in float32.
@@ -62,7 +49,7 @@ inline void expect_statistics_follow(const std::string& golden, const std::strin
   const std::filesystem::path model = golden_model(golden);
   core::ThreadPool pool(2);
   auto edit = ModelEdit::open(models::Model::build(model, {}).value(), temporary.path(), pool).value();
-  edit.set_statistics(statistics_of(model));
+  edit.set_statistics(exact_statistics(model));
   const recipe::Recipe recipe = recipe::parse(passes).value();
   std::vector<PassReport> reports;
   const auto status = run_passes(recipe, edit, reports);
@@ -73,7 +60,7 @@ inline void expect_statistics_follow(const std::string& golden, const std::strin
   const bool head = edit.find(-1, "head", "head") != nullptr;
   const auto written = with_statistics(model, out, passes + " L*:f32 embed:f32" + (head ? " head:f32" : ""), saved);
   ASSERT_TRUE(written) << written.error().text();
-  const stats::Statistics wanted = statistics_of(out);
+  const stats::Statistics wanted = exact_statistics(out);
   const stats::Statistics& found = *edit.statistics();
   int compared = 0;
   for (const stats::MatrixStats& matrix : found.matrices) {
