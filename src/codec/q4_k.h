@@ -50,8 +50,9 @@ inline void decode_block(const BlockQ4_K& block, float* out) {
   }
 }
 
-/// The scales by which codes become numbers (grid.h).
-inline void block_scales(const BlockQ4_K& block, BlockScales& out) {
+/// Of blocks with scales and minimums packed so.
+template <typename Block>
+void k_block_scales(const Block& block, BlockScales& out) {
   const float d = half_to_float(block.d);
   const float dmin = half_to_float(block.dmin);
   uint8_t scales[8];
@@ -61,6 +62,11 @@ inline void block_scales(const BlockQ4_K& block, BlockScales& out) {
     out.scales[group] = d * static_cast<float>(scales[group]);
     out.offsets[group] = -(dmin * static_cast<float>(minimums[group]));
   }
+}
+
+/// The scales by which codes become numbers (grid.h).
+inline void block_scales(const BlockQ4_K& block, BlockScales& out) {
+  k_block_scales(block, out);
 }
 
 /// Replaces the codes, of 4 bits each.

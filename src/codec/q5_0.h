@@ -32,7 +32,8 @@ inline void block_scales(const BlockQ5_0& block, BlockScales& out) {
 }
 
 /// Replaces the codes, of 5 bits each.
-inline void set_codes(BlockQ5_0& block, const uint8_t* codes) {
+template <typename Block>
+void set_five_bit_codes(Block& block, const uint8_t* codes) {
   uint32_t high = 0;
   for (int i = 0; i < 16; ++i) {
     const uint32_t first = codes[i];
@@ -41,6 +42,10 @@ inline void set_codes(BlockQ5_0& block, const uint8_t* codes) {
     high |= first >> 4 << i | second >> 4 << (i + 16);
   }
   std::memcpy(block.qh, &high, sizeof(high));
+}
+
+inline void set_codes(BlockQ5_0& block, const uint8_t* codes) {
+  set_five_bit_codes(block, codes);
 }
 
 /// The element of largest magnitude becomes exactly -16; the others are rounded half up.

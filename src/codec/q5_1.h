@@ -1,6 +1,7 @@
 #pragma once
 
 #include "codec/fit.h"
+#include "codec/q5_0.h"
 
 namespace lamina::codec {
 
@@ -35,14 +36,7 @@ inline void block_scales(const BlockQ5_1& block, BlockScales& out) {
 
 /// Replaces the codes, of 5 bits each.
 inline void set_codes(BlockQ5_1& block, const uint8_t* codes) {
-  uint32_t high = 0;
-  for (int i = 0; i < 16; ++i) {
-    const uint32_t first = codes[i];
-    const uint32_t second = codes[i + 16];
-    block.qs[i] = static_cast<uint8_t>((first & 15u) | (second & 15u) << 4);
-    high |= first >> 4 << i | second >> 4 << (i + 16);
-  }
-  std::memcpy(block.qh, &high, sizeof(high));
+  set_five_bit_codes(block, codes);
 }
 
 /// The range from smallest to largest is cut into 31 steps; rounded half up.

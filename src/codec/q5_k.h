@@ -36,15 +36,7 @@ inline void decode_block(const BlockQ5_K& block, float* out) {
 
 /// The scales by which codes become numbers (grid.h).
 inline void block_scales(const BlockQ5_K& block, BlockScales& out) {
-  const float d = half_to_float(block.d);
-  const float dmin = half_to_float(block.dmin);
-  uint8_t scales[8];
-  uint8_t minimums[8];
-  unpack_k_scales(block.scales, scales, minimums);
-  for (int group = 0; group < 8; ++group) {
-    out.scales[group] = d * static_cast<float>(scales[group]);
-    out.offsets[group] = -(dmin * static_cast<float>(minimums[group]));
-  }
+  k_block_scales(block, out);
 }
 
 /// Replaces the codes, of 5 bits each.
