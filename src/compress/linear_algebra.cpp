@@ -41,6 +41,36 @@ Spectrum spectrum_of(const Eigen::MatrixXd& gram) {
   return {solver.eigenvalues().reverse().cwiseMax(0), solver.eigenvectors().rowwise().reverse()};
 }
 
+/// The mean Gram matrix by rows, or a diagonal of mean squares.
+Dense whole_gram(std::span<const float> squares, const stats::Gram* gram) {
+  const auto inputs = std::ssize(squares);
+  Dense out = Dense::Zero(inputs, inputs);
+  for (int64_t i = 0; i < inputs; ++i) {
+    if (gram == nullptr) {
+      out(i, i) = double{squares[static_cast<size_t>(i)]};
+      continue;
+    }
+    const double* row = gram->sums().data() + stats::triangle_row(i);
+    const double rows = static_cast<double>(std::max<int64_t>(gram->rows(), 1));
+    for (int64_t j = 0; j <= i; ++j) out(i, j) = out(j, i) = row[j] / rows;
+  }
+  return out;
+}
+
+/// The R of factorize(), lower triangular.
+Result<Eigen::MatrixXd> input_root(const Matrix& matrix, std::span<const double> weights, const stats::Gram* gram) {
+  constexpr double kRidge = 1e-4;
+  if (gram == nullptr || gram->rows() == 0) return usable(weights, matrix.inputs).asDiagonal().toDenseMatrix();
+  Dense products = whole_gram(std::vector<float>(static_cast<size_t>(matrix.inputs)), gram);
+  products.diagonal().array() += kRidge * products.trace() / static_cast<double>(matrix.inputs);
+  const Eigen::LLT<Dense> factors(products);
+  if (factors.info() != Eigen::Success) {
+    return fail(ErrorCode::kInvalid, "Gram matrix", "of {} inputs is not positive; more calibration text expected",
+                matrix.inputs);
+  }
+  return Eigen::MatrixXd(factors.matrixL());
+}
+
 Matrix to_matrix(const Eigen::MatrixXd& values) {
   Matrix out{.outputs = values.rows(), .inputs = values.cols()};
   out.numbers.resize(static_cast<size_t>(values.size()));
@@ -65,20 +95,21 @@ int64_t rank_for(std::span<const double> singular, double energy) {
   return std::max<int64_t>(rank, 1);
 }
 
-Factors factorize(const Matrix& matrix, std::span<const double> weights, const FactorChoice& choice) {
+Result<Factors> factorize(const Matrix& matrix, std::span<const double> weights, const stats::Gram* gram,
+                          const FactorChoice& choice) {
   const Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>> stored(
       matrix.numbers.data(), matrix.outputs, matrix.inputs);
-  const Vector weight = usable(weights, matrix.inputs);
-  const Eigen::MatrixXd weighed = stored.cast<double>() * weight.asDiagonal();
+  LAMINA_ASSIGN(const Eigen::MatrixXd root, input_root(matrix, weights, gram));
+  const Eigen::MatrixXd weighed = stored.cast<double>() * root.triangularView<Eigen::Lower>();
   // The smaller of the two squares has all singular values that are not 0.
   const bool wide = matrix.outputs <= matrix.inputs;
-  Eigen::MatrixXd gram;
+  Eigen::MatrixXd squares;
   if (wide) {
-    gram = weighed * weighed.transpose();
+    squares = weighed * weighed.transpose();
   } else {
-    gram = weighed.transpose() * weighed;
+    squares = weighed.transpose() * weighed;
   }
-  const Spectrum spectrum = spectrum_of(gram);
+  const Spectrum spectrum = spectrum_of(squares);
   Factors out;
   for (const double value : spectrum.values) out.singular.push_back(std::sqrt(value));
   const int64_t most = std::min(matrix.outputs, matrix.inputs);
@@ -90,13 +121,13 @@ Factors factorize(const Matrix& matrix, std::span<const double> weights, const F
     first = basis.transpose() * stored.cast<double>();
   } else {
     second = weighed * basis;
-    first = basis.transpose() * weight.cwiseInverse().asDiagonal();
+    first = root.transpose().triangularView<Eigen::Upper>().solve(basis).transpose();
   }
   for (int64_t i = 0; i < rank; ++i) {
-    const double root = std::sqrt(out.singular[static_cast<size_t>(i)]);
-    if (root <= 0) continue;
-    second.col(i) *= wide ? root : 1 / root;
-    first.row(i) *= wide ? 1 / root : root;
+    const double singular = std::sqrt(out.singular[static_cast<size_t>(i)]);
+    if (singular <= 0) continue;
+    second.col(i) *= wide ? singular : 1 / singular;
+    first.row(i) *= wide ? 1 / singular : singular;
   }
   const double total = spectrum.values.sum();
   out.kept = total > 0 ? spectrum.values.head(rank).sum() / total : 1;
@@ -148,26 +179,6 @@ Result<Matrix> regression_mean(std::span<const Matrix> matrices, std::span<const
   }
   return to_matrix(factors.solve(right).transpose());
 }
-
-namespace {
-
-/// The Gram matrix by rows, or a diagonal of mean squares.
-Dense whole_gram(std::span<const float> squares, const stats::Gram* gram) {
-  const auto inputs = std::ssize(squares);
-  Dense out = Dense::Zero(inputs, inputs);
-  for (int64_t i = 0; i < inputs; ++i) {
-    if (gram == nullptr) {
-      out(i, i) = double{squares[static_cast<size_t>(i)]};
-      continue;
-    }
-    const double* row = gram->sums().data() + stats::triangle_row(i);
-    const double rows = static_cast<double>(std::max<int64_t>(gram->rows(), 1));
-    for (int64_t j = 0; j <= i; ++j) out(i, j) = out(j, i) = row[j] / rows;
-  }
-  return out;
-}
-
-}  // namespace
 
 Result<FewerColumns> keep_best_columns(const Matrix& matrix, std::span<const float> squares, const stats::Gram* gram,
                                        std::span<const size_t> kept) {

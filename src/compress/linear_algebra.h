@@ -24,10 +24,13 @@ struct FactorChoice {
 };
 
 /// The best product of that rank, or of the least rank that keeps the energy: the truncated singular value
-/// decomposition, in float64, of W diag(weights), which minimizes the mean squared error of the outputs for inputs that
-/// do not correlate and whose root mean squares are the weights; no weights: all 1. A weight of 0 counts as a
-/// thousandth of the average. Both factors share the singular values' roots.
-Factors factorize(const Matrix& matrix, std::span<const double> weights, const FactorChoice& choice);
+/// decomposition, in float64, of W R, which minimizes the mean squared error of the outputs. R R^T is the mean Gram
+/// matrix of the inputs, a ten thousandth of its mean diagonal added (Wang et al. 2024, SVD-LLM, arXiv 2403.07378);
+/// without one (null) the inputs count as not correlated and R is diag(weights), their root mean squares; without these
+/// too all are 1. A weight of 0 counts as a thousandth of the average. Both factors share the singular values' roots.
+/// kInvalid: the Gram matrix is not positive.
+core::Result<Factors> factorize(const Matrix& matrix, std::span<const double> weights, const stats::Gram* gram,
+                                const FactorChoice& choice);
 
 /// The rank that factorize() would choose for that share of energy.
 int64_t rank_for(std::span<const double> singular, double energy);

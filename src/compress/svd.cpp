@@ -4,6 +4,7 @@
 
 #include "compress/linear_algebra.h"
 #include "compress/pass.h"
+#include "compress/thin.h"
 
 namespace lamina::compress {
 
@@ -60,13 +61,17 @@ Status factor(const PassUse& use, const Piece& piece, ModelEdit& edit, Sums& sum
   const int64_t count = piece.outputs * piece.inputs;
   sums.before += count;
   const std::vector<double> weights = weights_of(piece, edit);
-  const Factors factors = factorize(matrix, weights, {.rank = use.integer("rank"), .energy = use.number("energy")});
+  const stats::Gram* gram = gram_of(edit, piece);
+  LAMINA_ASSIGN(const Factors factors,
+                factorize(matrix, weights, gram, {.rank = use.integer("rank"), .energy = use.number("energy")}));
   const int64_t rank = factors.first.outputs;
   const bool saves = rank * (piece.outputs + piece.inputs) < count;
   report.details["matrices"].push_back({{"tensor", piece.from.tensor},
                                         {"rank", rank},
                                         {"energy", factors.kept},
-                                        {"weighed", !weights.empty()},
+                                        {"weighed", gram != nullptr   ? "gram"
+                                                    : weights.empty() ? "no"
+                                                                      : "squares"},
                                         {"factored", saves}});
   if (!saves) {
     ++sums.kept;
@@ -92,8 +97,8 @@ Status factor(const PassUse& use, const Piece& piece, ModelEdit& edit, Sums& sum
 
 }  // namespace
 
-/// Kaushal et al. 2023, LORD (arXiv 2309.14021): without training, each matrix by itself; the outputs' error is that of
-/// the inputs' mean squares where statistics have them.
+/// Kaushal et al. 2023, LORD (arXiv 2309.14021): without training, each matrix by itself; the least error of its
+/// outputs for inputs with the Gram matrix or the mean squares that statistics have.
 Status svd_pass(const PassUse& use, ModelEdit& edit, PassReport& report) {
   const bool rank = use.integer("rank") > 0;
   const bool energy = use.number("energy") > 0;

@@ -6,6 +6,7 @@
 
 #include "compress/linear_algebra.h"
 #include "compress/pass.h"
+#include "compress/thin.h"
 #include "models/structure.h"
 
 namespace lamina::compress {
@@ -114,7 +115,7 @@ Status Tie::add_difference(const Piece& piece, const Matrix& own, const Matrix& 
   if (std::ranges::all_of(difference.numbers, [](float x) { return x == 0; })) return {};
   std::vector<double> weights;
   for (const float square : edit_.importance(piece)) weights.push_back(std::sqrt(double{square}));
-  const Factors factors = factorize(difference, weights, {.rank = rank});
+  LAMINA_ASSIGN(const Factors factors, factorize(difference, weights, gram_of(edit_, piece), {.rank = rank}));
   kept_ = std::min(kept_, factors.kept);
   after_ += rank * (piece.outputs + piece.inputs);
   const std::string name = edit_.model().weights().file_name(piece.from.tensor);

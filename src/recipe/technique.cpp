@@ -526,8 +526,8 @@ constexpr Technique kWritten[] = {
 
     {.name = "svd",
      .place = Place::kWeights,
-     .summary = "writes a matrix as the product of two thinner ones, weighed by its inputs' squares where statistics "
-                "have them",
+     .summary = "writes a matrix as the product of two thinner ones, with the least error of its outputs where "
+                "statistics have the inputs' Gram matrices or squares",
      .parameters = kSvdParameters,
      .parts = kMatrices,
      .effect = Effect::kLossy,

@@ -36,7 +36,14 @@ TEST(Factorize, FindsLapacksSingularValuesAndProducts) {
                         .inputs = one.at("inputs"),
                         .numbers = one.at("matrix").get<std::vector<float>>()};
     const auto weights = one.at("weights").get<std::vector<double>>();
-    const Factors factors = factorize(matrix, weights, {.rank = one.at("rank")});
+    stats::Gram gram(matrix.inputs);
+    if (one.contains("gram")) {
+      std::ranges::copy(one.at("gram").get<std::vector<double>>(), gram.change().begin());
+      gram.add_rows(one.at("rows"));
+    }
+    const auto found = factorize(matrix, weights, &gram, {.rank = one.at("rank")});
+    ASSERT_TRUE(found) << found.error().text();
+    const Factors& factors = *found;
     const auto singular = one.at("singular").get<std::vector<double>>();
     ASSERT_EQ(factors.singular.size(), singular.size());
     for (size_t i = 0; i < singular.size(); ++i) EXPECT_NEAR(factors.singular[i], singular[i], 1e-7 * singular[0]) << i;
@@ -46,10 +53,13 @@ TEST(Factorize, FindsLapacksSingularValuesAndProducts) {
     double error = 0;
     for (size_t i = 0; i < wanted.size(); ++i) {
       EXPECT_NEAR(product[i], wanted[i], 2e-6 * singular[0]) << i;
+      if (!one.contains("error")) continue;
       const double weight = weights.empty() ? 1 : weights[i % weights.size()];
       error += std::pow((product[i] - double{matrix.numbers[i]}) * weight, 2);
     }
-    EXPECT_NEAR(std::sqrt(error), one.at("error").get<double>(), 1e-5 * singular[0]);
+    if (one.contains("error")) {
+      EXPECT_NEAR(std::sqrt(error), one.at("error").get<double>(), 1e-5 * singular[0]);
+    }
   }
 }
 
