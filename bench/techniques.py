@@ -85,10 +85,17 @@ def make_file(entry, group, base, folder, texts):
         run(program, *options, *entry.get("options", []), source, path, entry["llama.cpp"], keep=True)
         return path
     options = ["--stats", statistics_of(group, base, folder, texts)] if entry.get("stats") else []
-    if "as_large_as" in entry:
-        other = make_file(next(one for one in group["entries"] if label_of(one) == entry["as_large_as"]), group, base, folder, texts)
-        options += ["--target-bytes", json.loads(run(LAMINA, "show", other, "--json", keep=True))["bytes"]]
-    run(LAMINA, "compress", base, "--recipe", entry["compress"], *options, *entry.get("options", []), "-o", path, keep=True)
+    command = [LAMINA, "compress", base, "--recipe", entry["compress"], *options, *entry.get("options", []), "--force", "-o", path]
+    if "as_large_as" not in entry:
+        run(*command, keep=True)
+        return path
+    # The budget is for tensors, and the file has a header too.
+    other = make_file(next(one for one in group["entries"] if label_of(one) == entry["as_large_as"]), group, base, folder, texts)
+    budget = most = other.stat().st_size
+    run(*command, "--target-bytes", budget, keep=True)
+    while path.stat().st_size > most:
+        budget -= path.stat().st_size - most
+        run(*command, "--target-bytes", budget, keep=True)
     return path
 
 

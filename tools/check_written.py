@@ -6,7 +6,8 @@
 Each MODEL is written as a GGUF file, with RECIPE where one is given, and that file as a folder; both packages read every
 tensor. With --llama, llama.cpp reads the file too: greedy continuations of four prompts are compared, or, of an encoder,
 the vectors of four texts. Lamina computes in float32 (--activations f32, kv:f32), llama.cpp keeps keys and values in
-float32 too; its products round activations where weights are bf16, f16 or in blocks. Ends with 1 when a reader fails.
+float32 too; its products round activations where weights are bf16, f16 or in blocks, so that texts part where two tokens are about as
+likely; then llama.cpp decodes the file into float32, and texts of that one must be equal. Ends with 1 when a reader fails.
 
 --passes TEXT writes each MODEL by every recipe of PASSES instead, with statistics of TEXT: what drops parts, changes
 numbers, chooses or rounds into formats. What only Lamina can read llama.cpp must refuse, not misread.
@@ -22,8 +23,9 @@ With --json FILE (- for standard output) the result is one object:
       folder_tensors               read by the safetensors package
       texts, equal                 greedy continuations compared, and how many are the same to the last token
       tokens, agreed               tokens of all continuations, and those before the first difference
+      decoded                      the same four with a file that llama.cpp decoded into float32, where texts differ
       worst_cosine                 encoders: between the vectors
-    failed                         models that a reader refused, and texts that differ in their first token
+    failed                         models that a reader refused, texts that differ in their first token, or when decoded
 """
 
 import argparse
@@ -103,7 +105,7 @@ def greedy_lamina(options, path, prompt):
 def greedy_llama(options, path, prompt):
     # It can end before its last piece is printed: some more tokens are asked for, and the text is cut below.
     said = run(options.llama / "llama-completion", "-m", path, "-p", prompt, "-n", TOKENS + 4, "--temp", "0", "-ctk", "f32",
-               "-ctv", "f32", "-fa", "off", "--no-display-prompt", "-no-cnv", "-t", "2", "--no-warmup", "--simple-io")
+               "-ctv", "f32", "-fa", "off", "--no-display-prompt", "-no-cnv", "-t", "1", "--no-warmup", "--simple-io")
     return re.sub(r"\s*\[end of text\]\s*$", "", said)
 
 
@@ -111,11 +113,12 @@ def tokens_of(options, path, text):
     return json.loads(run(options.lamina, "tokenize", path, "--json", text))["tokens"] if text else []
 
 
-def compare_texts(options, path, row):
+def compare_texts(options, path, row, peer_path=None):
+    """Sets the row's counts; the number of texts that differ at once. `peer_path`: what llama.cpp reads, if not the same."""
     row |= {"texts": len(PROMPTS), "equal": 0, "tokens": 0, "agreed": 0}
     failed = 0
     for prompt in PROMPTS:
-        own, peer = greedy_lamina(options, path, prompt), greedy_llama(options, path, prompt)
+        own, peer = greedy_lamina(options, path, prompt), greedy_llama(options, peer_path or path, prompt)
         own = own.strip()
         peer = peer.strip()[: len(own)]
         first, second = tokens_of(options, path, own), tokens_of(options, path, peer)
@@ -129,11 +132,20 @@ def compare_texts(options, path, row):
     return failed
 
 
+def compare_decoded(options, path, row):
+    """The same with the file that llama.cpp's own decoders make of it: it then computes with the very numbers."""
+    floats = path.with_name("floats.gguf")
+    run(options.llama / "llama-quantize", "--allow-requantize", path, floats, "f32")
+    row["decoded"] = {}
+    compare_texts(options, path, row["decoded"], floats)
+    return row["decoded"]["texts"] - row["decoded"]["equal"]
+
+
 def compare_vectors(options, path, row):
     own = np.array([vector["embedding"] if isinstance(vector, dict) else vector
                     for vector in json.loads(run(options.lamina, "embed", path, "--activations", "f32", "--json", *PROMPTS))["embeddings"]])
     said = json.loads(run(options.llama / "llama-embedding", "-m", path, "-p", "<#sep#>".join(PROMPTS), "--embd-separator",
-                          "<#sep#>", "--embd-output-format", "array", "--embd-normalize", "2", "-t", "2", "-fa", "off"))
+                          "<#sep#>", "--embd-output-format", "array", "--embd-normalize", "2", "-t", "1", "-fa", "off"))
     peer = np.array(said)
     cosines = (own * peer).sum(1) / np.linalg.norm(own, axis=1) / np.linalg.norm(peer, axis=1)
     row["worst_cosine"] = float(cosines.min())
@@ -177,6 +189,8 @@ def check(options, model, recipe, statistics=None, foreign=True):
         elif options.llama:
             encoder = (model / "modules.json").exists() if model.is_dir() else False
             failed += (compare_vectors if encoder else compare_texts)(options, out, row)
+            if row.get("equal", 0) < row.get("texts", 0):
+                failed += compare_decoded(options, out, row)
     print(json.dumps(row))
     return row, failed
 
