@@ -28,10 +28,12 @@ HALF_SCALES = {
     "f16": [0], "q4_0": [0], "q4_1": [0, 2], "q5_0": [0], "q5_1": [0, 2], "q8_0": [0], "q2_k": [80, 82],
     "q3_k": [108], "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208], "iq4_nl": [0], "iq4_xs": [0], "iq3_s": [0],
     "iq3_xxs": [0], "iq2_s": [0], "iq2_xs": [0], "iq2_xxs": [0], "iq1_s": [0], "tq1_0": [52], "tq2_0": [64],
-    "bf16": [], "iq1_m": [], "mxfp4": [], "f32": [], "nvfp4": [],
+    "bf16": [], "iq1_m": [], "mxfp4": [], "f32": [], "nvfp4": [], "cb2": [0],
 }
 # Formats that the package does not decode; torch or numpy does.
 FLOATS = {"f8_e4m3": (1, torch.float8_e4m3fn), "f8_e5m2": (1, torch.float8_e5m2), "f64": (8, torch.float64)}
+# Formats of this project: bytes of a block, decoded below.
+OWN = {"cb2": 78}
 ENCODED = ["f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 # 0, -0, largest, smallest, smallest and largest subnormal, one, minus one: all finite.
 EXTREME_HALVES = [0x0000, 0x8000, 0x7BFF, 0xFBFF, 0x0001, 0x03FF, 0x3C00, 0x8001]
@@ -75,8 +77,23 @@ def type_of(name):
     return GGMLQuantizationType[name.upper()]
 
 
+def decode_cb2(blocks):
+    """float16 d, four int8 values, 16 signed nibbles as scales, 2-bit codes as in q2_k: d / 1024 * scale * value."""
+    d = blocks[:, :2].copy().view(np.float16).astype(np.float32) * np.float32(2.0 ** -10)
+    book = blocks[:, 2:6].view(np.int8).astype(np.float32)
+    nibbles = np.stack([blocks[:, 6:14] & 15, blocks[:, 6:14] >> 4], axis=2).reshape(-1, 16).astype(np.int32)
+    scales = np.where(nibbles < 8, nibbles, nibbles - 16).astype(np.float32)
+    quarters = blocks[:, 14:].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], dtype=np.uint8).reshape(1, 1, 4, 1)
+    codes = (quarters & 3).reshape(-1, 256).astype(np.intp)
+    return np.repeat(d * scales, 16, axis=1) * np.take_along_axis(book, codes, axis=1)
+
+
+def decode(name, blocks):
+    return decode_cb2(blocks) if name in OWN else dequantize(blocks, type_of(name))
+
+
 def random_blocks(name, count, seed):
-    size = FLOATS[name][0] if name in FLOATS else GGML_QUANT_SIZES[type_of(name)][1]
+    size = FLOATS[name][0] if name in FLOATS else OWN.get(name) or GGML_QUANT_SIZES[type_of(name)][1]
     return words(seed, (count * size + 7) // 8).view(np.uint8)[: count * size].reshape(count, size).copy()
 
 
@@ -112,10 +129,10 @@ def main():
     hashes = {}
     for name in HALF_SCALES:
         blocks = plain_blocks(name, 1)
-        values = dequantize(blocks, type_of(name)).astype(np.float32)
+        values = decode(name, blocks).astype(np.float32)
         (OUT / f"{name}.decode").write_bytes(np.uint32(len(blocks)).tobytes() + blocks.tobytes() + values.tobytes())
         many = random_blocks(name, RANDOM_BLOCKS, 2)
-        decoded = np.ascontiguousarray(dequantize(many, type_of(name)), dtype=np.float32)
+        decoded = np.ascontiguousarray(decode(name, many), dtype=np.float32)
         hashes[name] = {"decode": float_digest(decoded.ravel())}
     for name in FLOATS:
         blocks = random_blocks(name, 64, 1)

@@ -11,7 +11,7 @@ namespace lamina::codec {
 /// A number format of weights or cache: its block layout, and how blocks become float32 and back.
 struct Codec {
   core::NumberFormat format;
-  int gguf_type = -1;  ///< ggml's type number in GGUF files, -1 when the format has none
+  int gguf_type = -1;  ///< type number in GGUF files, ggml's or one of our own, -1 when the format has none
   /// Decodes `elements` numbers (whole blocks) to float32.
   void (*decode)(const std::byte* blocks, int64_t elements, float* out) = nullptr;
   /// Encodes `elements` float32 numbers (whole blocks); null when the format can only be read.

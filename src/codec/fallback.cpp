@@ -13,9 +13,9 @@ struct Fallback {
 
 /// For blocks of 256, the format of the same or more bits with blocks of 32.
 constexpr std::array kFallbacks{
-    Fallback{"iq2_s", "iq4_nl"}, Fallback{"iq3_xxs", "iq4_nl"}, Fallback{"iq3_s", "iq4_nl"},
-    Fallback{"q2_k", "iq4_nl"},  Fallback{"q3_k", "iq4_nl"},    Fallback{"iq4_xs", "iq4_nl"},
-    Fallback{"q4_k", "q5_0"},    Fallback{"q5_k", "q5_1"},      Fallback{"q6_k", "q8_0"},
+    Fallback{"iq2_s", "iq4_nl"}, Fallback{"iq3_xxs", "iq4_nl"}, Fallback{"iq3_s", "iq4_nl"}, Fallback{"q2_k", "iq4_nl"},
+    Fallback{"q3_k", "iq4_nl"},  Fallback{"iq4_xs", "iq4_nl"},  Fallback{"cb2", "iq4_nl"},   Fallback{"q4_k", "q5_0"},
+    Fallback{"q5_k", "q5_1"},    Fallback{"q6_k", "q8_0"},
 };
 
 }  // namespace

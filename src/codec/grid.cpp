@@ -1,7 +1,9 @@
 #include "codec/grid.h"
 
+#include <cmath>
 #include <cstring>
 
+#include "codec/cb2.h"
 #include "codec/iq4_nl.h"
 #include "codec/iq4_xs.h"
 #include "codec/mxfp4.h"
@@ -39,6 +41,20 @@ void round_column(const GridColumn& column, uint8_t* codes, float* numbers) {
   }
 }
 
+/// Values of each block's own.
+void round_to_books(const GridColumn& column, uint8_t* codes, float* numbers) {
+  for (int i = 0; i < column.count; ++i) {
+    const float wanted = column.wanted[i] * reciprocal_or_zero(column.scales[i]);
+    int best = 0;
+    for (int k = 1; k < BlockScales::kMostValues; ++k) {
+      const float* value = column.book + i;
+      if (std::fabs(wanted - value[k * column.count]) < std::fabs(wanted - value[best * column.count])) best = k;
+    }
+    codes[i] = static_cast<uint8_t>(best);
+    numbers[i] = column.scales[i] * column.book[best * column.count + i];
+  }
+}
+
 template <typename Block>
 void write_codes(std::byte* bytes, const uint8_t* codes) {
   Block block;
@@ -58,13 +74,21 @@ constexpr Row row(std::string_view name) {
 }
 
 constexpr std::array kGrids{
-    row<BlockQ8_0, WholeLevels<-127, 127>>("q8_0"), row<BlockQ6_K, WholeLevels<-32, 31>>("q6_k"),
-    row<BlockQ5_K, WholeLevels<0, 31>>("q5_k"),     row<BlockQ5_1, WholeLevels<0, 31>>("q5_1"),
-    row<BlockQ5_0, WholeLevels<-16, 15>>("q5_0"),   row<BlockQ4_K, WholeLevels<0, 15>>("q4_k"),
-    row<BlockQ4_1, WholeLevels<0, 15>>("q4_1"),     row<BlockQ4_0, WholeLevels<-8, 7>>("q4_0"),
-    row<BlockQ3_K, WholeLevels<-4, 3>>("q3_k"),     row<BlockQ2_K, WholeLevels<0, 3>>("q2_k"),
-    row<BlockIq4Xs, Iq4Levels>("iq4_xs"),           row<BlockIq4Nl, Iq4Levels>("iq4_nl"),
-    row<BlockMxfp4, E2m1Levels>("mxfp4"),           row<BlockNvfp4, E2m1Levels>("nvfp4"),
+    row<BlockQ8_0, WholeLevels<-127, 127>>("q8_0"),
+    row<BlockQ6_K, WholeLevels<-32, 31>>("q6_k"),
+    row<BlockQ5_K, WholeLevels<0, 31>>("q5_k"),
+    row<BlockQ5_1, WholeLevels<0, 31>>("q5_1"),
+    row<BlockQ5_0, WholeLevels<-16, 15>>("q5_0"),
+    row<BlockQ4_K, WholeLevels<0, 15>>("q4_k"),
+    row<BlockQ4_1, WholeLevels<0, 15>>("q4_1"),
+    row<BlockQ4_0, WholeLevels<-8, 7>>("q4_0"),
+    row<BlockQ3_K, WholeLevels<-4, 3>>("q3_k"),
+    row<BlockQ2_K, WholeLevels<0, 3>>("q2_k"),
+    row<BlockIq4Xs, Iq4Levels>("iq4_xs"),
+    row<BlockIq4Nl, Iq4Levels>("iq4_nl"),
+    row<BlockMxfp4, E2m1Levels>("mxfp4"),
+    row<BlockNvfp4, E2m1Levels>("nvfp4"),
+    Row{"cb2", {read_scales<BlockCb2>, round_to_books, write_codes<BlockCb2>}},
 };
 
 }  // namespace

@@ -9,11 +9,14 @@
 namespace lamina::codec {
 
 /// How the scales of one block make numbers of codes: number i is scales[i / group] * value(code) + offsets[i / group].
+/// Formats whose blocks carry their own values say them in `book`.
 struct BlockScales {
   static constexpr int kMostGroups = 16;
+  static constexpr int kMostValues = 4;
   int group = 32;
   std::array<float, kMostGroups> scales{};
   std::array<float, kMostGroups> offsets{};
+  std::array<float, kMostValues> book{};
 };
 
 /// Numbers of several blocks at one place, each with the scale and offset of its own block.
@@ -22,6 +25,7 @@ struct GridColumn {
   const float* wanted = nullptr;
   const float* scales = nullptr;
   const float* offsets = nullptr;
+  const float* book = nullptr;  ///< [kMostValues, count]
 };
 
 /// The numbers that blocks of a format can hold once their scales are chosen, for encoders that choose code by code.

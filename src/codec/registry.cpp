@@ -2,6 +2,7 @@
 #include <array>
 
 #include "codec/bf16.h"
+#include "codec/cb2.h"
 #include "codec/codec.h"
 #include "codec/f16.h"
 #include "codec/f32.h"
@@ -35,6 +36,10 @@ namespace lamina::codec {
 
 namespace {
 
+/// Formats of this project have numbers from here on in GGUF files, far above those that ggml gives: programs that do
+/// not know them refuse the file by the number.
+constexpr int kOwnGgufTypes = 0x10000;
+
 template <typename Block>
 constexpr Codec row(std::string_view name, int gguf_type) {
   Codec codec{{name, Block::kElements, sizeof(Block)}, gguf_type, decode_blocks<Block>};
@@ -64,6 +69,7 @@ constexpr std::array kCodecs{
     row<BlockQ4_0>("q4_0", 2),
     row<BlockQ3_K>("q3_k", 11),
     row<BlockQ2_K>("q2_k", 10),
+    row<BlockCb2>("cb2", kOwnGgufTypes + 2),
     row<BlockIq4Xs>("iq4_xs", 23),
     row<BlockIq4Nl>("iq4_nl", 20),
     row<BlockMxfp4>("mxfp4", 39),

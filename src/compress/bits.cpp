@@ -26,8 +26,8 @@ using core::Status;
 namespace {
 
 /// Formats that are weighed against each other, by their bits.
-constexpr std::array<std::string_view, 12> kLadder{"q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
-                                                   "q4_1", "q5_0", "q5_k",  "q5_1",   "q6_k",   "q8_0"};
+constexpr std::array<std::string_view, 13> kLadder{"cb2",  "q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
+                                                   "q4_1", "q5_0", "q5_k", "q5_1",  "q6_k",   "q8_0"};
 /// Rows of each tensor on which errors are measured.
 constexpr int64_t kSampleRows = 96;
 
@@ -67,7 +67,7 @@ Result<Options> read_options(const recipe::Step& step) {
                   : order == "zscore"  ? Order::kZscore
                   : order == "experts" ? Order::kExperts
                                        : Order::kMeasured;
-  const auto low = std::ranges::find(kLadder, word("low", kLadder.front()));
+  const auto low = std::ranges::find(kLadder, word("low", "q2_k"));
   const auto high = std::ranges::find(kLadder, word("high", kLadder.back()));
   if (low == kLadder.end() || high == kLadder.end() || low > high)
     return refuse(step, "bits: low and high are two formats of its list, the smaller first");

@@ -172,6 +172,7 @@ class Bundle {
     int group = 1;
     std::array<float, codec::BlockScales::kMostGroups * kRows> scales{};  ///< [groups, lanes]
     std::array<float, codec::BlockScales::kMostGroups * kRows> offsets{};
+    std::array<float, codec::BlockScales::kMostValues * kRows> book{};  ///< [values, lanes]
   };
   float* lanes(std::vector<float>& all, int64_t place) { return all.data() + place * kRows; }
   void catch_up(int64_t place, int64_t now);
@@ -234,6 +235,7 @@ void Bundle::begin_block(int64_t block, int64_t now, int count, std::byte* out) 
       chosen.scales[static_cast<size_t>(g * kRows + r)] = scales.scales[static_cast<size_t>(g)];
       chosen.offsets[static_cast<size_t>(g * kRows + r)] = scales.offsets[static_cast<size_t>(g)];
     }
+    for (size_t k = 0; k < scales.book.size(); ++k) chosen.book[k * kRows + static_cast<size_t>(r)] = scales.book[k];
   }
 }
 
@@ -245,7 +247,8 @@ void Bundle::round(int64_t place) {
   grid_.round({.count = kRows,
                .wanted = lanes(wanted_, place),
                .scales = scales.scales.data() + group * kRows,
-               .offsets = scales.offsets.data() + group * kRows},
+               .offsets = scales.offsets.data() + group * kRows,
+               .book = scales.book.data()},
               codes_.data() + input * kRows, rounded);
   for (int r = 0; r < kRows; ++r) lanes(left_, place)[r] = lanes(original_, place)[r] - rounded[r];
 }

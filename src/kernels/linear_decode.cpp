@@ -30,7 +30,7 @@ void decode_super_row(const WeightLayout& layout, const std::byte* panel, int64_
       const float scale = d * static_cast<float>(super_scale(format, unit, s, lane));
       const float low = dmin * static_cast<float>(super_minimum(format, unit, s, lane));
       for (int64_t k = 16 * s; k < 16 * s + 16; ++k) {
-        const float product = scale * static_cast<float>(format.number(super_raw(format, unit, k, lane)));
+        const float product = scale * static_cast<float>(super_number(format, unit, k, lane));
         out[256 * b + k] = format.minimum ? product - low : product;
       }
     }

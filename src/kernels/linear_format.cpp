@@ -1,5 +1,6 @@
 #include "kernels/linear_format.h"
 
+#include "codec/cb2.h"
 #include "codec/iq4_nl.h"
 #include "codec/mxfp4.h"
 
@@ -122,6 +123,19 @@ void read_q2_k(const std::byte* block, SuperValues& out) {
   }
 }
 
+void read_cb2(const std::byte* block, SuperValues& out) {
+  out.d = load_as<uint16_t>(block);
+  for (size_t k = 0; k < 4; ++k) out.book[k] = load_as<int8_t>(block + 2, static_cast<int64_t>(k));
+  for (size_t s = 0; s < 16; ++s) {
+    const int nibble = byte_at(block + 6, static_cast<int64_t>(s / 2)) >> (s % 2 * 4) & 15;
+    out.scale[s] = static_cast<uint8_t>((nibble ^ 8) - 8);
+  }
+  for (size_t i = 0; i < 256; ++i) {
+    const uint8_t four = byte_at(block + 14, static_cast<int64_t>(i / 128 * 32 + i % 32));
+    out.raw[i] = four >> (2 * (i % 128 / 32)) & 3;
+  }
+}
+
 void read_q3_k(const std::byte* block, SuperValues& out) {
   out.d = load_as<uint16_t>(block + 108);
   read_scales_q3_k(block + 96, out);
@@ -195,6 +209,14 @@ PanelFormat super_format(std::string_view codec, int low, int high, ScaleForm sc
   return format;
 }
 
+PanelFormat cb2_format() {
+  PanelFormat format = super_format("cb2", 2, 0, ScaleForm::kSigned4, read_cb2);
+  format.block_bytes = format.panel_bytes = 78;
+  format.books = true;
+  format.factor = codec::kCb2Unit;
+  return format;
+}
+
 PanelFormat iq4_xs_format() {
   PanelFormat format = super_format("iq4_xs", 4, 0, ScaleForm::kWide8, read_iq4_xs);
   format.block_bytes = 136;
@@ -258,6 +280,7 @@ std::span<const PanelFormat> panel_formats() {
       super_format("q5_k", 4, 1, ScaleForm::kPair6, read_q5_k),
       super_format("q6_k", 4, 2, ScaleForm::kSigned8, read_q6_k),
       iq4_xs_format(),
+      cb2_format(),
       point_format<read_points_iq3_s, kGridOfIq3S, 32>("iq3_s", 110, 1.0F),
       point_format<read_points_iq3_xxs, kGridOfIq3Xxs, 32>("iq3_xxs", 98, 0.25F),
       point_format<read_points_iq2_s, kGridOfIq2S, 16>("iq2_s", 82, 0.125F),

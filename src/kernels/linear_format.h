@@ -36,6 +36,7 @@ struct SuperValues {
   std::array<uint8_t, 256> raw{};
   std::array<uint8_t, 16> scale{};  ///< int8 bits when the format has signed scales
   std::array<uint8_t, 16> minimum{};
+  std::array<int8_t, 4> book{};  ///< what raw numbers stand for, in formats with books
   uint16_t d = 0;
   uint16_t dmin = 0;
 };
@@ -50,6 +51,7 @@ enum class ScaleForm {
   kWide8,    ///< int8 per 32
   kOdd32,    ///< odd numbers up to 31 per 32, as nibbles of their halves: 64 bytes
   kOdd16,    ///< the same per 16: 128 bytes
+  kSigned4,  ///< from -8 to 7 per 16, as nibbles: 128 bytes
 };
 
 float half_to_float(uint16_t bits);
@@ -68,6 +70,7 @@ struct PanelFormat {
   bool minimum = false;            ///< blocks carry a minimum
   ScaleForm scales = ScaleForm::kNone;
   int scale_zero = 0;
+  bool books = false;                                   ///< two bits index four numbers of the block's own, instead
   const PointGrid* grid = nullptr;                      ///< the numbers are points of a grid
   float factor = 1.0F;                                  ///< kSuper: what the stored d is multiplied by, a power of two
   float (*widen)(uint32_t bits) = nullptr;              ///< kFloat, kPair: the stored bits as float32
@@ -133,11 +136,14 @@ struct SuperUnit {
   const std::byte* signs = nullptr;  ///< of points: a plane of single bits
   const std::byte* scale = nullptr;
   const std::byte* d = nullptr;     ///< 16 float16
+  const std::byte* book = nullptr;  ///< [16][4] int8, of formats with books
   const std::byte* dmin = nullptr;  ///< 16 float16, if the format has minimums
 };
 int64_t scale_form_bytes(ScaleForm form);
 SuperUnit super_unit(const PanelFormat& format, const std::byte* panel, int64_t index);
 uint8_t super_raw(const PanelFormat& format, const SuperUnit& unit, int64_t input, int64_t output);
+/// What it stands for.
+int super_number(const PanelFormat& format, const SuperUnit& unit, int64_t input, int64_t output);
 /// Integer scale and minimum of sub-block `sub` (of 16 inputs), zero already subtracted.
 int super_scale(const PanelFormat& format, const SuperUnit& unit, int64_t sub, int64_t output);
 int super_minimum(const PanelFormat& format, const SuperUnit& unit, int64_t sub, int64_t output);

@@ -121,6 +121,7 @@ struct SuperTarget {
   std::byte* low = nullptr;
   std::byte* high = nullptr;
   std::byte* scale = nullptr;
+  std::byte* book = nullptr;
   SubBits* bits = nullptr;
   size_t output = 0;
 };
@@ -159,6 +160,12 @@ void put_q3_k(const std::byte* block, const SuperTarget& to) {
   read_bits(block, to.output, *to.bits);
 }
 
+void put_cb2(const std::byte* block, const SuperTarget& to) {
+  std::memcpy(to.book, block + 2, 4);
+  for (int64_t s = 0; s < 8; ++s) to.scale[s * kPanel] = block[6 + s];
+  for (int64_t h = 0; h < 2; ++h) put_pairs(block + 14 + 32 * h, to.low + 512 * h);
+}
+
 void put_iq4_xs(const std::byte* block, const SuperTarget& to) {
   for (int64_t g = 0; g < 8; ++g) {
     to.scale[g * kPanel] = static_cast<std::byte>(iq4_xs_scale(block, g));
@@ -179,6 +186,7 @@ void pack_supers(const PanelFormat& format, const PanelRows& rows, std::byte* pa
       Put(block, {.low = at(packed, unit.low) + 4 * o,
                   .high = at(packed, unit.high) + 4 * o,
                   .scale = at(packed, unit.scale) + o,
+                  .book = at(packed, unit.book) + 4 * o,
                   .bits = &bits,
                   .output = static_cast<size_t>(o)});
       store_as(at(packed, unit.d), o, load_as<uint16_t>(block + kD));
@@ -297,6 +305,7 @@ constexpr std::array kPackRows{
     PackRow{"q5_k", pack_supers<put_q45_k<true>, 0, 2, true>},
     PackRow{"q6_k", pack_supers<put_q6_k, 208, -1, false>},
     PackRow{"iq4_xs", pack_supers<put_iq4_xs, 0, -1, false>},
+    PackRow{"cb2", pack_supers<put_cb2, 0, -1, false>},
 };
 
 }  // namespace

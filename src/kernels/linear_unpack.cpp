@@ -67,7 +67,7 @@ uint8_t block_raw(const PanelFormat& format, const BlockChunk& chunk, int64_t bl
 }
 
 int64_t scale_form_bytes(ScaleForm form) {
-  constexpr std::array<int64_t, 8> kBytes{0, 192, 256, 256, 192, 128, 64, 128};
+  constexpr std::array<int64_t, 9> kBytes{0, 192, 256, 256, 192, 128, 64, 128, 128};
   return kBytes[static_cast<size_t>(form)];
 }
 
@@ -79,12 +79,18 @@ SuperUnit super_unit(const PanelFormat& format, const std::byte* panel, int64_t 
   unit.scale = unit.signs + format.sign_bytes();
   unit.d = unit.scale + scale_form_bytes(format.scales);
   unit.dmin = unit.d + 2 * kPanel;
+  unit.book = unit.d + 2 * kPanel;
   return unit;
 }
 
 uint8_t super_raw(const PanelFormat& format, const SuperUnit& unit, int64_t input, int64_t output) {
   if (format.grid != nullptr) return point_raw(*format.grid, unit, input, output);
   return static_cast<uint8_t>(get_raw(format, unit.low, unit.high, input, output));
+}
+
+int super_number(const PanelFormat& format, const SuperUnit& unit, int64_t input, int64_t output) {
+  const uint8_t raw = super_raw(format, unit, input, output);
+  return format.books ? static_cast<int8_t>(byte_of(unit.book, 4 * output + raw)) : format.number(raw);
 }
 
 int super_scale(const PanelFormat& format, const SuperUnit& unit, int64_t sub, int64_t output) {
@@ -104,6 +110,8 @@ int super_scale(const PanelFormat& format, const SuperUnit& unit, int64_t sub, i
       const int64_t at = format.scales == ScaleForm::kOdd32 ? sub / 2 : sub;
       return 2 * (byte_of(unit.scale, at / 2 * kPanel + output) >> (at % 2 * 4) & 15) + 1;
     }
+    case ScaleForm::kSigned4:
+      return ((byte_of(unit.scale, sub / 2 * kPanel + output) >> (sub % 2 * 4) & 15) ^ 8) - 8;
     case ScaleForm::kNone:
       break;
   }

@@ -146,6 +146,7 @@ struct Format {
   std::string_view layers;
   std::string_view head;
   std::string_view embed;
+  std::string_view paper{};
 };
 constexpr std::array kFormats{
     Format{"f32", "32-bit floats", "L*:f32", "head:f32", "embed:f32"},
@@ -165,6 +166,10 @@ constexpr std::array kFormats{
     Format{"q4_0", "4 bits, a scale for 32 numbers", "L*:q4_0", "head:q4_0", "embed:q4_0"},
     Format{"q3_k", "3 bits, scales of scales in blocks of 256", "L*:q3_k", "head:q3_k", "embed:q3_k"},
     Format{"q2_k", "2 bits and minimums, scales of scales in blocks of 256", "L*:q2_k", "head:q2_k", "embed:q2_k"},
+    Format{"cb2", "2 bits that index a table of four numbers that each block of 256 learns; read by this program alone",
+           "L*:cb2", "head:cb2", "embed:cb2",
+           "Yvinec et al. 2023, Network Memory Footprint Compression Through Jointly Learnable Codebooks and Mappings "
+           "(arXiv 2309.17361), without training"},
     Format{"iq4_xs", "4 bits on an uneven grid, scales of scales in blocks of 256", "L*:iq4_xs", "head:iq4_xs",
            "embed:iq4_xs"},
     Format{"iq4_nl", "4 bits on an uneven grid, a scale for 32 numbers", "L*:iq4_nl", "head:iq4_nl", "embed:iq4_nl"},
@@ -195,6 +200,7 @@ constexpr Technique format_row(const Format& format, std::string_view example) {
                                              : std::span<const std::string_view>(),
           .effect = Effect::kLossy,
           .conflicts = kOneFormat<kPlace>,
+          .paper = format.paper,
           .sets_format = true,
           .example = example};
 }
@@ -237,8 +243,8 @@ constexpr Technique kGptq = {
     .example = "L*:gptq+q4_k"};
 
 constexpr std::string_view kBitsOrders[] = {"measured", "lim", "zscore", "experts"};
-constexpr std::string_view kBitsFormats[] = {"q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
-                                             "q4_1", "q5_0", "q5_k",  "q5_1",   "q6_k",   "q8_0"};
+constexpr std::string_view kBitsFormats[] = {"cb2",  "q2_k", "q3_k", "mxfp4", "iq4_xs", "iq4_nl", "q4_k",
+                                             "q4_1", "q5_0", "q5_k", "q5_1",  "q6_k",   "q8_0"};
 constexpr Parameter kBitsParameters[] = {
     {.name = "avg",
      .kind = ParameterKind::kNumber,
@@ -257,7 +263,7 @@ constexpr Parameter kBitsParameters[] = {
      .kind = ParameterKind::kWord,
      .fallback = "q2_k",
      .words = kBitsFormats,
-     .doc = "the smallest format"},
+     .doc = "the smallest format; cb2, which only this program reads, is there when it is named"},
     {.name = "high",
      .kind = ParameterKind::kWord,
      .fallback = "q8_0",

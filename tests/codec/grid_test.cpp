@@ -42,7 +42,7 @@ TEST(Grid, EveryFormatOfBlocksWithACodeForEachNumberHasOne) {
   std::vector<std::string_view> names;
   for (const Codec* codec : codecs_with_grids()) names.push_back(codec->format.name);
   for (const char* name : {"q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k", "iq4_xs",
-                           "iq4_nl", "mxfp4", "nvfp4"})
+                           "iq4_nl", "mxfp4", "nvfp4", "cb2"})
     EXPECT_NE(std::ranges::find(names, name), names.end()) << name;
   EXPECT_EQ(find_grid(*find_codec("f16")), nullptr);
   EXPECT_EQ(find_grid(*find_codec("iq3_s")), nullptr);
@@ -66,7 +66,8 @@ TEST(Grid, RoundsDecodedNumbersToThemselvesAndWritesTheSameBlock) {
         grid.round({.count = 1,
                     .wanted = &blocks.decoded[first + i],
                     .scales = &scales.scales[group],
-                    .offsets = &scales.offsets[group]},
+                    .offsets = &scales.offsets[group],
+                    .book = scales.book.data()},
                    &codes[i], &numbers[i]);
         ASSERT_EQ(std::bit_cast<uint32_t>(numbers[i] + 0.0f), std::bit_cast<uint32_t>(blocks.decoded[first + i] + 0.0f))
             << "number " << i;
@@ -99,7 +100,11 @@ TEST(Grid, OtherCodesDecodeToTheNumbersThatItNames) {
     for (size_t i = 0; i < size; ++i) {
       wanted[i] = 0.15f * normal(random);
       const size_t group = i / static_cast<size_t>(scales.group);
-      grid.round({.count = 1, .wanted = &wanted[i], .scales = &scales.scales[group], .offsets = &scales.offsets[group]},
+      grid.round({.count = 1,
+                  .wanted = &wanted[i],
+                  .scales = &scales.scales[group],
+                  .offsets = &scales.offsets[group],
+                  .book = scales.book.data()},
                  &codes[i], &numbers[i]);
     }
     grid.set_codes(blocks.bytes.data(), codes.data());

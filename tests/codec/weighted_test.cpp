@@ -43,7 +43,7 @@ TEST(WeightedEncode, KnowsTheFormatsThatCompressionNeeds) {
   std::vector<std::string_view> names;
   for (const Codec* codec : weighted_codecs()) names.push_back(codec->format.name);
   for (const char* name : {"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_xs",
-                           "iq4_nl", "iq3_s", "iq3_xxs", "iq2_s", "mxfp4", "nvfp4"})
+                           "iq4_nl", "iq3_s", "iq3_xxs", "iq2_s", "mxfp4", "nvfp4", "cb2"})
     EXPECT_NE(std::ranges::find(names, name), names.end()) << name;
 }
 
@@ -70,8 +70,8 @@ TEST(WeightedEncode, LowersTheWeightedErrorOfEveryFormat) {
 TEST(WeightedEncode, EqualWeightsChangeNothingInFormatsThatAlwaysSearch) {
   const std::vector<float> row = random_row(7);
   const std::vector<float> weights(row.size(), 1.0f);
-  for (const char* name :
-       {"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "iq4_nl", "iq3_s", "iq3_xxs", "iq2_s", "mxfp4", "nvfp4"}) {
+  for (const char* name : {"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "iq4_nl", "iq3_s", "iq3_xxs", "iq2_s",
+                           "mxfp4", "nvfp4", "cb2"}) {
     const Codec* codec = find_codec(name);
     std::vector<std::byte> plain(static_cast<size_t>(codec->format.row_bytes(kElements)));
     std::vector<std::byte> weighted(plain.size());

@@ -174,7 +174,8 @@ TEST_P(EveryCodec, LoadedOrStoredGivesTheSameLogits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, EveryCodec, testing::Values("f16", "q8_0", "q6_k", "q4_k", "q4_0", "iq4_nl", "mxfp4"),
+INSTANTIATE_TEST_SUITE_P(All, EveryCodec,
+                         testing::Values("f16", "q8_0", "q6_k", "q4_k", "q4_0", "iq4_nl", "mxfp4", "cb2"),
                          [](const auto& info) { return info.param; });
 
 TEST(Recipe, ActsOnWhatItSelects) {

@@ -120,8 +120,8 @@ std::vector<float> plainly_rounded(const stats::Gram& gram, const codec::Codec& 
 }
 
 std::vector<std::string> formats() {
-  return {"q8_0", "q6_k", "q5_k", "q5_1",   "q5_0",   "q4_k",  "q4_1",
-          "q4_0", "q3_k", "q2_k", "iq4_xs", "iq4_nl", "mxfp4", "nvfp4"};
+  return {"q8_0", "q6_k", "q5_k",   "q5_1",   "q5_0",  "q4_k",  "q4_1", "q4_0",
+          "q3_k", "q2_k", "iq4_xs", "iq4_nl", "mxfp4", "nvfp4", "cb2"};
 }
 
 TEST(Gptq, LowersTheErrorOfTheOutputsInEveryFormat) {
@@ -204,7 +204,11 @@ std::vector<float> textbook(const stats::Gram& gram, const codec::Codec& codec, 
       const size_t group = i % block / static_cast<size_t>(scales.group);
       const auto wanted = static_cast<float>(w[i]);
       uint8_t code = 0;
-      grid.round({.count = 1, .wanted = &wanted, .scales = &scales.scales[group], .offsets = &scales.offsets[group]},
+      grid.round({.count = 1,
+                  .wanted = &wanted,
+                  .scales = &scales.scales[group],
+                  .offsets = &scales.offsets[group],
+                  .book = scales.book.data()},
                  &code, &out[row + i]);
       const double error = (w[i] - double{out[row + i]}) / u[i][i];
       for (size_t j = i + 1; j < n; ++j) w[j] -= error * u[i][j];

@@ -93,10 +93,14 @@ class SlowPanel {
       if (format_.scales == ScaleForm::kSix) put_six(place(unit.scale), s, output, scale);
       if (format_.scales == ScaleForm::kWide8 && s % 2 == 0) put(place(unit.scale) + s / 2 * kPanel + output, 0, scale);
       if (format_.scales == ScaleForm::kSigned8) put(place(unit.scale) + s * kPanel + output, 0, scale);
+      if (format_.scales == ScaleForm::kSigned4)
+        put(place(unit.scale) + s / 2 * kPanel + output, static_cast<int>(s % 2 * 4), scale & 15);
       if (format_.scales == ScaleForm::kPair4) put(place(unit.scale) + s * kPanel + output, 0, scale | minimum << 4);
     }
     put_half(place(unit.d) + 2 * output, values.d);
     if (format_.minimum) put_half(place(unit.dmin) + 2 * output, values.dmin);
+    for (size_t k = 0; format_.books && k < 4; ++k)
+      put(place(unit.book) + 4 * output + static_cast<int64_t>(k), 0, static_cast<uint8_t>(values.book[k]));
   }
 
   /// Indices by their lower bytes [point][16], bits above in 16-bit words [point][bit], signs like fifth bits.

@@ -141,6 +141,17 @@ inline void decode_iq4_xs(const std::byte* p, int64_t n, float* y) {
     }
   });
 }
+/// Four values of the block's own, scales as nibbles of two's complement, d in units of 1/1024.
+inline void decode_cb2(const std::byte* p, int64_t n, float* y) {
+  each_block(p, n, 256, 78, y, [](const std::byte* b, float* o) {
+    for (int i = 0; i < 256; ++i) {
+      const int nibble = u8(b, 6 + i / 32) >> (i / 16 % 2 * 4) & 15;
+      const int scale = nibble < 8 ? nibble : nibble - 16;
+      const int q = u8(b, 14 + i / 128 * 32 + i % 32) >> (i % 128 / 32 * 2) & 3;
+      o[i] = half(b) / 1024 * static_cast<float>(scale) * static_cast<float>(static_cast<int8_t>(u8(b, 2 + q)));
+    }
+  });
+}
 /// Four bits are a sign, two bits of exponent and one of fraction; the block's exponent is the first byte less 127.
 inline void decode_mxfp4(const std::byte* p, int64_t n, float* y) {
   each_block(p, n, 32, 17, y, [](const std::byte* b, float* o) {
@@ -181,6 +192,7 @@ inline const std::vector<TestCodec>& test_codecs() {
       {{{"iq4_nl", 32, 18}, 20, decode_iq4_nl}, {0}},
       {{{"mxfp4", 32, 17}, 39, decode_mxfp4}, {}},
       {{{"iq4_xs", 256, 136}, 23, decode_iq4_xs}, {0}},
+      {{{"cb2", 256, 78}, -1, decode_cb2}, {0}},
       {*codec::find_codec("iq3_s"), {0}},
       {*codec::find_codec("iq3_xxs"), {0}},
       {*codec::find_codec("iq2_s"), {0}},

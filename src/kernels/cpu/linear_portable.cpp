@@ -195,7 +195,7 @@ struct SuperKernel {
         store_as(out + kMinimums, s * kPanel + o, static_cast<int16_t>(super_minimum(format, unit, s, o)));
       }
       for (int64_t k = 0; k < 256; ++k) {
-        const auto q = static_cast<int8_t>(format.number(super_raw(format, unit, k, o)));
+        const auto q = static_cast<int8_t>(super_number(format, unit, k, o));
         store_as(out, k / 4 * 64 + 4 * o + k % 4, q);
       }
     }
@@ -267,6 +267,7 @@ constexpr std::array kRows{
     row<MinimumSuperKernel>("q5_k", InputForm::kInt8Super),
     row<PlainSuperKernel>("q6_k", InputForm::kInt8Super),
     row<PlainSuperKernel>("iq4_xs", InputForm::kInt8Super),
+    row<PlainSuperKernel>("cb2", InputForm::kInt8Super),
     row<PlainSuperKernel>("iq3_s", InputForm::kInt8Super),
     row<PlainSuperKernel>("iq3_xxs", InputForm::kInt8Super),
     row<PlainSuperKernel>("iq2_s", InputForm::kInt8Super),

@@ -123,6 +123,26 @@ struct SuperIq4 : Super6 {
   }
 };
 
+/// Two bits and the output's place among four index the values of four outputs, which fill half of a register.
+struct Book2 : Super6 {
+  static constexpr float kFactor = 0x1p-10F;
+  static constexpr int kWide = 0;
+  static constexpr int kSigned = 0;
+  static constexpr int kZero = 0;
+  static Two read(const SuperUnit& unit, int64_t b, int j, int half) {
+    const __m256i output = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+    const __m256i values = load(unit.book + 32 * half);
+    const Two w = read_pairs(unit.low + 128 * b, j, half);
+    return {_mm256_shuffle_epi8(values, _mm256_or_si256(w.first, output)),
+            _mm256_shuffle_epi8(values, _mm256_or_si256(w.second, output))};
+  }
+  static __m256i scale(const SuperUnit& unit, int s, int half) {
+    const __m128i eight = _mm_set1_epi8(8);
+    const __m128i both = _mm_srl_epi16(load16(unit.scale + s / 2 * 16), _mm_cvtsi32_si128(s % 2 * 4));
+    return load_s8(_mm_sub_epi8(_mm_xor_si128(_mm_and_si128(both, _mm_set1_epi8(15)), eight), eight), half);
+  }
+};
+
 /// Points of a grid, looked up 8 outputs at a time.
 template <const PointGrid& kGrid, int kPerScale, int kWideGroups, int kOneOver>
 struct Points : Super6 {
@@ -447,6 +467,7 @@ constexpr std::array kSuperRows{
     super_row<Super5>("q5_k"),
     super_row<Super6>("q6_k"),
     super_row<SuperIq4>("iq4_xs"),
+    super_row<Book2>("cb2"),
     super_row<Points<kGridOfIq3S, 32, 4, 1>>("iq3_s"),
     super_row<Points<kGridOfIq3Xxs, 32, 1, 4>>("iq3_xxs"),
     super_row<Points<kGridOfIq2S, 16, 1, 8>>("iq2_s"),

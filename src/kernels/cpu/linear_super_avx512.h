@@ -209,6 +209,43 @@ struct SuperIq4 {
   }
 };
 
+/// Two bits and the output's place among four index the values of four outputs, which fill a quarter of a register.
+struct Book2 {
+  static constexpr float kFactor = 0x1p-10F;
+  static constexpr int kSub = 16;
+  static constexpr int kZero = 128;
+  static constexpr int kPairs = 0;
+  static void quants(const SuperUnit& unit, int64_t b, Group8& w) { look_up(unit, b, load(unit.book), w); }
+  static void raw(const SuperUnit& unit, int64_t b, Group8& w) {
+    look_up(unit, b, _mm512_xor_si512(load(unit.book), _mm512_set1_epi8(static_cast<char>(0x80))), w);
+  }
+  /// Scales 2s and 2s + 1 share bytes; eight is added to make them unsigned and taken away again.
+  static void row_scales(const SuperUnit& unit, std::byte* out) {
+    const __m128i eight = _mm_set1_epi8(8);
+    const auto widen = [eight](__m128i nibbles) {
+      return _mm_sub_epi8(_mm_xor_si128(_mm_and_si128(nibbles, _mm_set1_epi8(15)), eight), eight);
+    };
+    for (int64_t s = 0; s < 16; s += 2) {
+      const __m128i both = load16(unit.scale + 8 * s);
+      _mm_store_si128(reinterpret_cast<__m128i*>(out + 16 * s), widen(both));
+      _mm_store_si128(reinterpret_cast<__m128i*>(out + 16 * s + 16), widen(_mm_srli_epi16(both, 4)));
+    }
+  }
+  static __m512i row_scale(const std::byte* from, int64_t s) { return _mm512_cvtepi8_epi32(load16(from + 16 * s)); }
+  static void scales(const SuperUnit& unit, std::byte* out) {
+    alignas(64) std::byte bytes[256];
+    row_scales(unit, bytes);
+    for (int64_t s = 0; s < 16; ++s) _mm512_store_si512(out + kScales + 64 * s, row_scale(bytes, s));
+  }
+
+ private:
+  static void look_up(const SuperUnit& unit, int64_t b, __m512i values, Group8& w) {
+    const __m512i output = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+    read_pairs(unit.low + 128 * b, w);
+    for (int j = 0; j < 8; ++j) w[j] = _mm512_shuffle_epi8(values, _mm512_or_si512(w[j], output));
+  }
+};
+
 /// Points of a grid, looked up for 16 outputs at a time.
 template <const PointGrid& kGrid, int kPerScale, int kOneOver>
 struct Points {
@@ -314,6 +351,7 @@ constexpr auto super_rows(Row row) {
     row.template operator()<Super5>("q5_k"),
     row.template operator()<Super6>("q6_k"),
     row.template operator()<SuperIq4>("iq4_xs"),
+    row.template operator()<Book2>("cb2"),
     row.template operator()<Points<kGridOfIq3S, 32, 1>>("iq3_s"),
     row.template operator()<Points<kGridOfIq3Xxs, 32, 4>>("iq3_xxs"),
     row.template operator()<Points<kGridOfIq2S, 16, 8>>("iq2_s"),

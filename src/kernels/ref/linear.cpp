@@ -57,7 +57,8 @@ float block_sum(const WeightLayout& layout, const std::byte* weights, const std:
 float super_sum(const WeightLayout& layout, const std::byte* weights, const std::byte* activations) {
   const PanelFormat& format = *layout.format;
   const SuperRow row = SuperRow::of(layout.inputs);
-  const bool is_signed = format.scales == ScaleForm::kSigned8 || format.scales == ScaleForm::kWide8;
+  const bool is_signed = format.scales == ScaleForm::kSigned8 || format.scales == ScaleForm::kWide8 ||
+                         format.scales == ScaleForm::kSigned4;
   float y = 0.0F;
   for (int64_t b = 0; b < layout.inputs / 256; ++b) {
     SuperValues w;
@@ -67,7 +68,7 @@ float super_sum(const WeightLayout& layout, const std::byte* weights, const std:
     for (size_t k = 0; k < 256; ++k) {
       const int32_t x = load_as<uint8_t>(activations, 256 * b + static_cast<int64_t>(k)) - 128;
       const int32_t scale = is_signed ? static_cast<int8_t>(w.scale[k / 16]) : w.scale[k / 16] - format.scale_zero;
-      dot += scale * format.number(w.raw[k]) * x;
+      dot += scale * (format.books ? w.book[w.raw[k]] : format.number(w.raw[k])) * x;
       low += w.minimum[k / 16] * x;
     }
     const auto d = load_as<float>(activations + row.scale, b);
