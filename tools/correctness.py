@@ -2,7 +2,7 @@
 """Writes docs/correctness.md: the worst figures of every comparison with an independent reference.
 
     correctness.py [--build DIR] [--page FILE]                          families and real models
-    correctness.py --tokenizers F --templates F --embed F --written F --round-trips F   these sections, and no other
+    correctness.py --tokenizers F --templates F --embed F --written F --passes F --round-trips F   these sections, and no other
 
 The test programs note their figures (record_figure in tests/run/golden_files.h); here they are run and read. Models that
 are not in the store are skipped, and the page says so. The other sections need reference libraries: each is written from
@@ -136,6 +136,8 @@ def written(report):
             continue
         read = f"{row['tensors']} / {row['gguf_tensors']} / {row['folder_tensors']}"
         told = "refused by it, as must be" if row.get("refused") else f"cosine {row['worst_cosine']:.7f}" if "worst_cosine" in row else f"{row['equal']} of {row['texts']} texts" if "texts" in row else ""
+        if "decoded" in row:
+            told += f"; decoded {row['decoded']['equal']} of {row['decoded']['texts']}"
         rows.append([f"`{row['model']}`", f"`{row['recipe']}`" if row["recipe"] else "none", f"{row['bytes'] / 1e6:.1f} MB", read, told])
     titles = ["Model", "Recipe", "GGUF", "Tensors: written / gguf / safetensors", "Same as llama.cpp"]
     return f"Peer: llama.cpp {(report['llama'] or 'not there').removeprefix('version: ')}\n\n" + table(titles, rows), report["failed"]
@@ -159,7 +161,7 @@ def round_trips(report):
 
 # Sections written from a report: the option, the section's name and what makes its text of the report.
 REPORTS = {"tokenizers": ("tokenizers", tokenizers), "templates": ("templates", templates), "embed": ("embeddings", embeddings),
-           "written": ("written", written), "round-trips": ("round trips", round_trips)}
+           "written": ("written", written), "passes": ("passes", written), "round-trips": ("round trips", round_trips)}
 
 
 def fill(text, name, body):
