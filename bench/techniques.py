@@ -7,7 +7,8 @@ repeated alone.
 A group is a model with the entries of bench/techniques.json: recipes that act in the run, and files that `lamina compress`
 writes. Each is evaluated on held-out text against the group's base (lamina eval), and then all are timed by turns (lamina
 bench), which wants a machine with nothing else to do and is left out by --no-speed; files of llama.cpp's quantizer are made
-and measured likewise when $LLAMA_CPP names it. "as_large_as" gives an entry the bytes of another one's file as its budget.
+and measured likewise when $LLAMA_CPP names it. "as_large_as" gives an entry the bytes of another one's file as its budget;
+"router" is how `lamina route-fit` makes the file that stands as ROUTER in the entry's recipe; such entries are not timed.
 Rows are kept in build/bench-files/techniques, so that only new entries are measured; --again measures all of the chosen
 groups.
 --texts: the folder of held-out texts and tasks, by default shared/models/eval beside this tree; models that stand in
@@ -99,9 +100,21 @@ def make_file(entry, group, base, folder, texts):
     return path
 
 
+def recipe_of(entry, base, folder, texts):
+    """The recipe that an entry runs with; the file of a router, which stands in it as ROUTER, is made once."""
+    recipe = entry.get("recipe", "")
+    if "router" in entry:
+        path = file_of(entry, folder).with_suffix(".safetensors")
+        options = [texts / part if str(part).endswith((".jsonl", ".txt")) else part for part in entry["router"]]
+        if not path.exists():
+            run(LAMINA, "route-fit", base, *options, "-o", path)
+        recipe = recipe.replace("ROUTER", str(path))
+    return recipe
+
+
 def measure(entry, group, base, folder, texts):
     """One row: what eval and bench say."""
-    recipe = entry.get("recipe", "")
+    recipe = recipe_of(entry, base, folder, texts)
     model = base if "recipe" in entry else make_file(entry, group, base, folder, texts)
     tasks = [part for name in group.get("tasks", []) for part in ("--tasks", texts / f"{name}.jsonl")]
     items = ["--items", group["items"]] if tasks else []
@@ -115,6 +128,8 @@ def time_rows(entries, rows, base, folder):
     samples = {}
     for round_ in range(ROUNDS):
         for entry in entries if round_ % 2 == 0 else entries[::-1]:
+            if "router" in entry:  # which the bench's random tokens give nothing to decide on
+                continue
             key = json.dumps(entry, sort_keys=True)
             model = base if "recipe" in entry else file_of(entry, folder)
             timed = json.loads(run(LAMINA, "bench", model, "--recipe", entry.get("recipe", ""), "-p", 256, "-n", 32, "-r", 1, "--json", keep=True))["rows"]
@@ -137,7 +152,7 @@ def measure_group(name, group, options):
         rows[key] = measure(entry, group, base, folder, options.texts)
         kept.write_text(json.dumps(rows, indent=1) + "\n")
     found = [entry for entry in group["entries"] if json.dumps(entry, sort_keys=True) in rows]
-    if not options.no_speed and any("read_tps" not in rows[json.dumps(entry, sort_keys=True)] for entry in found):
+    if not options.no_speed and any("read_tps" not in rows[json.dumps(entry, sort_keys=True)] for entry in found if "router" not in entry):
         time_rows(found, rows, base, folder)
         kept.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -21,6 +21,7 @@ void add_embed(CLI::App& app, int& exit_status);
 void add_rerank(CLI::App& app, int& exit_status);
 void add_serve(CLI::App& app, int& exit_status);
 void add_routes(CLI::App& app, int& exit_status);
+void add_route_fit(CLI::App& app, int& exit_status);
 void add_route_search(CLI::App& app, int& exit_status);
 void add_load(CLI::App& app, int& exit_status);
 void add_grammar(CLI::App& app, int& exit_status);

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/checksum.h"
+#include "eval/routed_logits.h"
 #include "eval/scoring.h"
 #include "eval/tasks.h"
 #include "lamina/draft.h"
@@ -160,9 +161,12 @@ Status check_same_tokens(const EvalOptions& options, const Session& session, con
 /// A second runner over the weights of the model under test.
 Status share_model(Session& session, const CommonOptions& common, Reference& reference) {
   run::RunnerOptions runner_options = session.runner->options();
+  runner_options.spare.clear();
   LAMINA_ASSIGN(runner_options.plan, run::plan_recipe(common.recipe, *session.model));
   if (runner_options.plan.draft)
     return fail(ErrorCode::kUnsupported, "--reference-recipe", "draft: a reference writes no text to guess");
+  if (runner_options.plan.router)
+    return fail(ErrorCode::kUnsupported, "--reference-recipe", "a router: a reference writes no text to decide for");
   LAMINA_ASSIGN(const run::RunnerMemory memory,
                 run::Runner::plan_memory(*session.model, *session.pool, runner_options));
   LAMINA_CHECK_OK(check_memory(0, memory.cache.total(), memory.workspace));
@@ -197,16 +201,29 @@ Status open_reference(const EvalOptions& options, Session& session, const EvalSe
   return {};
 }
 
-/// Scores one set, with a bar on a terminal when it takes longer than a second.
-Result<eval::Scores> score_set(Session& session, const EvalSet& set, eval::LogitSource* reference) {
-  const auto model = eval::logits_of_runner(*session.runner, set.sequences);
+/// Scores one set, with a bar on a terminal when it takes longer than a second. With a router, `visits` becomes the
+/// mean of what it decides.
+Result<eval::Scores> score_set(Session& session, const EvalSet& set, eval::LogitSource* reference, double& visits) {
+  std::unique_ptr<eval::LogitSource> model;
+  const eval::RoutedLogits* routed = nullptr;
+  if (session.router) {
+    LAMINA_ASSIGN(auto made, eval::RoutedLogits::create(*session.runner, *session.router, set.sequences));
+    routed = made.get();
+    model = std::move(made);
+  } else {
+    model = eval::logits_of_runner(*session.runner, set.sequences);
+  }
   std::optional<Progress> bar;
   const core::Stopwatch watch;
-  return eval::score(set.sequences, *model, reference, set.shape, *session.pool, [&](int64_t done, int64_t total) {
-    if (!bar && watch.seconds() > 1) bar.emplace(set.task.empty() ? "text" : set.task, total, "tokens");
-    if (bar) bar->update(done);
-    return true;
-  });
+  LAMINA_ASSIGN(eval::Scores scores, eval::score(set.sequences, *model, reference, set.shape, *session.pool,
+                                                 [&](int64_t done, int64_t total) {
+                                                   if (!bar && watch.seconds() > 1)
+                                                     bar.emplace(set.task.empty() ? "text" : set.task, total, "tokens");
+                                                   if (bar) bar->update(done);
+                                                   return true;
+                                                 }));
+  if (routed != nullptr) visits = routed->mean_visits();
+  return scores;
 }
 
 /// One figure under `name`, its 95 % interval under `name`_ci95 (null when there is only one window).
@@ -287,6 +304,7 @@ Result<nlohmann::ordered_json> evaluate(const EvalOptions& options) {
   LAMINA_ASSIGN(const std::vector<EvalSet> sets, make_sets(options, session));
   SessionNeeds needs = needs_of(sets);
   needs.drafts = options.text.empty();
+  needs.routers = true;
   if (session.plan.draft) needs.max_rows = std::max(needs.max_rows, needs.sequences * int64_t{8});
   LAMINA_CHECK_OK(start_session(session, common, needs));
   LAMINA_ASSIGN(session.speculation, open_speculation(session, common));
@@ -305,7 +323,9 @@ Result<nlohmann::ordered_json> evaluate(const EvalOptions& options) {
     if (set.task.empty() && (!options.reference.empty() || !options.reference_logits.empty())) {
       LAMINA_CHECK_OK(open_reference(options, session, set, reference));
     }
-    LAMINA_ASSIGN(const eval::Scores scores, score_set(session, set, reference.source.get()));
+    double visits = 0;
+    LAMINA_ASSIGN(const eval::Scores scores, score_set(session, set, reference.source.get(), visits));
+    if (session.router) out["router_visits"][set.task.empty() ? "text" : set.task] = visits;
     LAMINA_CHECK_OK(set.task.empty() ? add_text_figures(set, scores, out)
                                      : add_task_figures(set, eval::exact_matches(scores.hits), out));
   }

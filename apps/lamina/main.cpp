@@ -24,7 +24,7 @@ constexpr std::array<AddCommand, 23> kCommands{
     lamina::app::add_doctor, lamina::app::add_techniques, lamina::app::add_architectures, lamina::app::add_codecs,
     lamina::app::add_embed,  lamina::app::add_rerank,     lamina::app::add_compress,      lamina::app::add_merge,
     lamina::app::add_pack,   lamina::app::add_serve,      lamina::app::add_routes,        lamina::app::add_load,
-    lamina::app::add_stats,  lamina::app::add_grammar,    lamina::app::add_route_search,
+    lamina::app::add_stats,  lamina::app::add_grammar,    lamina::app::add_route_search,  lamina::app::add_route_fit,
 };
 
 /// CLI11's message as one line in the form of all errors.

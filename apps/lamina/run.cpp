@@ -90,6 +90,10 @@ nlohmann::ordered_json result_json(const Session& session, size_t prompt_size, c
                     {"prompt_tps", per_second(static_cast<double>(prompt_size), generation.prompt_seconds)},
                     {"decode_tps", per_second(completion - 1, generation.decode_seconds)}};
   if (session.speculation) out["draft"] = draft_json(session.speculation->counts());
+  if (!generation.route.empty())
+    out["router"] = {{"route", recipe::route_text(generation.route)},
+                     {"visits", generation.route.size()},
+                     {"all_visits", session.plan.route.size()}};
   return out;
 }
 
@@ -125,6 +129,9 @@ Status print_result(const RunOptions& options, Session& session, size_t prompt_s
                  generation.tokens.size(), out["timings"]["prompt_tps"].get<double>(),
                  out["timings"]["decode_tps"].get<double>(), 1e3 * (session.load_seconds + generation.prompt_seconds));
       if (session.speculation) fmt::print(stderr, "[{}]\n", draft_text(session.speculation->counts()));
+      if (!generation.route.empty())
+        fmt::print(stderr, "[written by {} visits of layers, all once would be {}: {}]\n", generation.route.size(),
+                   session.plan.route.size(), recipe::route_text(generation.route));
     }
   }
   LAMINA_CHECK_OK(report_profile(options, session, profile, out));
@@ -138,6 +145,7 @@ Status answer(const RunOptions& options, Session& session) {
   LAMINA_ASSIGN(std::shared_ptr<const text::TokenGrammar> grammar,
                 read_token_grammar(options.grammar, *session.tokenizer));
   run::Engine engine(*session.runner, &*session.tokenizer, session.speculation.get());
+  if (session.router) LAMINA_CHECK_OK(engine.set_router(*session.router));
   run::GenerationRequest request{.prompt = std::move(input.prompt),
                                  .source = std::move(input.source),
                                  .sampling = options.generation.sampling,
@@ -165,10 +173,16 @@ Status run_command(RunOptions& options, bool has_prompt) {
   if (wants_prompt && !chat) {
     LAMINA_ASSIGN(options.prompt, read_file("-"));
   }
-  LAMINA_ASSIGN(Session session, open_session(options.common, {.drafts = true, .encoder_decoder = true}));
+  LAMINA_ASSIGN(Session session,
+                open_session(options.common, {.drafts = true, .routers = true, .encoder_decoder = true}));
   LAMINA_ASSIGN(session.speculation, open_speculation(session, options.common));
   if (chat && (options.profile || !options.trace.empty()))
     return fail(ErrorCode::kUnsupported, "--profile", "a chat has none; a PROMPT expected");
+  if (chat && session.plan.router) {
+    return fail(ErrorCode::kUnsupported, "recipe",
+                "route:first, route:drllm: a chat goes on from what it has computed, by another route; a PROMPT "
+                "expected");
+  }
   if (chat && options.grammar.any())
     return fail(ErrorCode::kUnsupported, "run", "a chat keeps to no grammar; a PROMPT expected");
   if (chat && session.model->encoder() != nullptr)

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "lamina/packed.h"
 #include "lamina/progress.h"
+#include "lamina/router.h"
 #include "lamina/store.h"
 #include "recipe/recipe.h"
 #include "recipe/technique.h"
@@ -85,11 +86,25 @@ Result<Session> prepare_session(const CommonOptions& options, bool tokenizer) {
   Session session;
   LAMINA_ASSIGN(session.model, build_model(options));
   LAMINA_ASSIGN(session.plan, run::plan_recipe(options.recipe, *session.model));
+  if (session.plan.router) {
+    LAMINA_ASSIGN(session.router, open_router(*session.plan.router, *session.model));
+  }
   if (tokenizer) {
     LAMINA_ASSIGN(session.tokenizer, models::load_tokenizer(session.model->files()));
     LAMINA_CHECK_OK(models::check_vocabulary(*session.tokenizer, *session.model));
   }
   return session;
+}
+
+run::RunnerOptions runner_options(const Session& session, const SessionNeeds& needs, int64_t context) {
+  return {.plan = session.plan,
+          .context = context,
+          .sequences = needs.sequences,
+          .max_rows = std::min(needs.max_rows, context * needs.sequences),
+          .cache_tokens = needs.cache_tokens == 0 ? 0 : std::max(needs.cache_tokens, context),
+          .keeps_texts = needs.keeps_texts,
+          .takes_routes = needs.takes_routes,
+          .spare = session.router ? run::spare_visits(*session.router, session.plan.route) : needs.spare};
 }
 
 namespace {
@@ -109,21 +124,19 @@ core::Status start_beside(const TokenizerReader* reader, Session& session, const
                 "draft: this command writes no text, so that there is nothing to guess; `lamina run`, `bench` or "
                 "`eval --tasks` would");
   }
+  if (!needs.routers && session.plan.router) {
+    return fail(ErrorCode::kUnsupported, "recipe",
+                "route:first and route:drllm decide once a prompt is read, for the text that follows, which this "
+                "command does not do; `lamina run` with a prompt does");
+  }
   if (!session.pool) session.pool = std::make_shared<core::ThreadPool>(options.threads);
   LAMINA_ASSIGN(const int64_t context, choose_context(options, needs, *session.model));
-  const run::RunnerOptions runner_options{
-      .plan = session.plan,
-      .context = context,
-      .sequences = needs.sequences,
-      .max_rows = std::min(needs.max_rows, context * needs.sequences),
-      .cache_tokens = needs.cache_tokens == 0 ? 0 : std::max(needs.cache_tokens, context),
-      .keeps_texts = needs.keeps_texts,
-      .takes_routes = needs.takes_routes};
-  LAMINA_ASSIGN(session.memory, run::Runner::plan_memory(*session.model, *session.pool, runner_options));
+  const run::RunnerOptions own = runner_options(session, needs, context);
+  LAMINA_ASSIGN(session.memory, run::Runner::plan_memory(*session.model, *session.pool, own));
   LAMINA_CHECK_OK(check_memory(session.model->weight_bytes(), session.memory.cache.total(), session.memory.workspace));
   note_all(session.model->weights().notes());
   LAMINA_CHECK_OK(load_weights(session, options.activations == "f32", reader));
-  LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, runner_options));
+  LAMINA_ASSIGN(session.runner, run::Runner::create(*session.model, *session.pool, own));
   session.load_seconds = session.since_start.seconds();
   return {};
 }

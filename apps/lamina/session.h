@@ -24,6 +24,7 @@ struct Session {
   std::optional<text::Tokenizer> tokenizer;
   std::unique_ptr<run::Runner> runner;
   std::unique_ptr<run::Speculation> speculation{};  ///< of a recipe with a draft: open_speculation
+  std::optional<run::Router> router{};              ///< of a recipe with one
   core::Stopwatch since_start;                      ///< of preparing
   double load_seconds = 0;
   run::RunnerMemory memory;  ///< that start_session has found to fit
@@ -39,10 +40,12 @@ struct SessionNeeds {
   int64_t cache_tokens = 0;  ///< positions of all sequences together; 0: as many as their longest texts need
   bool keeps_texts = false;  ///< keys and values of texts that have ended are kept for others
   bool tokenizer = true;
-  bool takes_routes = false;     ///< texts may have routes of their own
-  bool drafts = false;           ///< whether the command can guess tokens; else recipes with a draft are refused
-  bool encoder = false;          ///< whether the command also takes models that do not predict the next token
-  bool encoder_decoder = false;  ///< whether it also takes models that read one text and write another
+  bool takes_routes = false;           ///< texts may have routes of their own
+  std::vector<recipe::Visit> spare{};  ///< visits beside the plan's that routes may make
+  bool drafts = false;                 ///< whether the command can guess tokens; else recipes with a draft are refused
+  bool routers = false;                ///< whether the command lets routers decide; else recipes with one are refused
+  bool encoder = false;                ///< whether the command also takes models that do not predict the next token
+  bool encoder_decoder = false;        ///< whether it also takes models that read one text and write another
 };
 
 /// The store's or the user's model of that name, built but not loaded.
@@ -50,6 +53,9 @@ core::Result<std::unique_ptr<models::Model>> build_model(const CommonOptions& op
 
 /// The first half of open_session: builds the model, checks the recipe and reads the tokenizer; nothing is loaded.
 core::Result<Session> prepare_session(const CommonOptions& options, bool tokenizer);
+
+/// How the session's runner is made for texts of so many positions.
+run::RunnerOptions runner_options(const Session& session, const SessionNeeds& needs, int64_t context);
 
 /// The second half: checks memory, loads the weights and makes the runner.
 core::Status start_session(Session& session, const CommonOptions& options, const SessionNeeds& needs);

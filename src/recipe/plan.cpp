@@ -122,6 +122,16 @@ Status apply_exit(const Application& use, RunPlan& plan) {
   return {};
 }
 
+Status apply_first(const Application& use, RunPlan& plan) {
+  plan.router = RouterPlan{.kind = RouterPlan::Kind::kFirst, .file = text_argument(use, "router", "")};
+  return {};
+}
+
+Status apply_drllm(const Application& use, RunPlan& plan) {
+  plan.router = RouterPlan{.kind = RouterPlan::Kind::kDrllm, .file = text_argument(use, "router", "")};
+  return {};
+}
+
 Status apply_drop(const Application& use, RunPlan& plan) {
   const Where& where = use.clause.where;
   if (const Argument* count = find_argument(use.technique, use.step, "count");
@@ -250,6 +260,7 @@ struct Row {
 constexpr Row kRows[] = {
     {Place::kRoute, "list", apply_list},         {Place::kRoute, "skip", apply_skip},
     {Place::kWeights, "drop", apply_drop},       {Place::kRoute, "exit", apply_exit},
+    {Place::kRoute, "first", apply_first},       {Place::kRoute, "drllm", apply_drllm},
     {Place::kKv, "f16", apply_kv_format},        {Place::kKv, "f32", apply_kv_format},
     {Place::kKv, "bf16", apply_kv_format},       {Place::kKv, "q8_0", apply_kv_format},
     {Place::kDecode, "lfd", apply_lfd},          {Place::kDraft, "ngram", apply_ngram},

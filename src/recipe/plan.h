@@ -77,6 +77,14 @@ struct FusePlan {
   friend bool operator==(const FusePlan&, const FusePlan&) = default;
 };
 
+/// What decides on the route of each text, once its prompt is read.
+struct RouterPlan {
+  enum class Kind { kFirst, kDrllm };
+  Kind kind = Kind::kFirst;
+  std::string file{};  ///< that was fitted for the model
+  friend bool operator==(const RouterPlan&, const RouterPlan&) = default;
+};
+
 /// A recipe resolved for one model: what a run does.
 struct RunPlan {
   std::vector<Visit> route;
@@ -84,6 +92,7 @@ struct RunPlan {
   std::optional<DraftPlan> draft{};
   std::optional<ExitPlan> exit{};
   std::optional<FusePlan> fuse{};
+  std::optional<RouterPlan> router{};
   std::vector<WeightFormat> weights{};  ///< in the order of their selectors' text
   friend bool operator==(const RunPlan&, const RunPlan&) = default;
 };

@@ -65,6 +65,16 @@ constexpr Parameter kExitParameters[] = {
      .doc = "visits from one look to the next; a look by token costs a product with the vocabulary"},
 };
 
+constexpr Parameter kRouterParameters[] = {
+    {.name = "router", .kind = ParameterKind::kText, .doc = "a file of `lamina route-fit`, of the same weights"},
+};
+constexpr std::string_view kRouterAlone = "a router was fitted for the whole route, and decides alone";
+constexpr Conflict kBesidesRouter[] = {{Place::kRoute, "list", kRouterAlone},  {Place::kRoute, "skip", kRouterAlone},
+                                       {Place::kRoute, "exit", kRouterAlone},  {Place::kDecode, "lfd", kRouterAlone},
+                                       {Place::kDraft, "ngram", kRouterAlone}, {Place::kDraft, "route", kRouterAlone},
+                                       {Place::kDraft, "model", kRouterAlone}, {Place::kRoute, "first", kRouterAlone}};
+constexpr std::span<const Conflict> kBesidesFirst = std::span(kBesidesRouter).first(std::size(kBesidesRouter) - 1);
+
 constexpr Parameter kLfdParameters[] = {
     {.name = "layer",
      .kind = ParameterKind::kInteger,
@@ -569,6 +579,24 @@ constexpr Technique kRunTechniques[] = {
      .effect = Effect::kLossy,
      .paper = "Schuster et al. 2022, Confident Adaptive Language Modeling (arXiv 2207.07061)",
      .example = "route:exit(confidence=0.9)"},
+    {.name = "first",
+     .place = Place::kRoute,
+     .summary = "reads the prompt with all layers, then leaves out those that a fitted router finds needless for it",
+     .parameters = kRouterParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kBesidesFirst,
+     .paper = "Jain et al. 2024, FiRST (arXiv 2410.12513)",
+     .example = "route:first(\"router.safetensors\")"},
+    {.name = "drllm",
+     .place = Place::kRoute,
+     .summary = "leaves out, runs or repeats each layer as a fitted router decides for the prompt, which is read twice",
+     .parameters = kRouterParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kBesidesRouter,
+     .paper = "Heakl et al. 2025, Dr.LLM (arXiv 2510.12773)",
+     .example = "route:drllm(\"paths.safetensors\")"},
     {.name = "f16",
      .place = Place::kKv,
      .summary = "keeps keys and values as 16-bit floats, which is the default",

@@ -35,6 +35,13 @@ Engine::Engine(Runner& runner, const text::Tokenizer* tokenizer, Speculation* sp
   logits_.resize(static_cast<size_t>(most) * static_cast<size_t>(runner.model().vocabulary()));
 }
 
+Status Engine::set_router(const Router& router) {
+  if (speculation_ != nullptr)
+    return fail(ErrorCode::kUnsupported, "router", "a draft guesses for one route; either without the other expected");
+  LAMINA_ASSIGN(reader_, RouterReader::create(router, runner_));
+  return {};
+}
+
 Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId sequence) {
   const int64_t context = runner_.options().context;
   const auto length = static_cast<int64_t>(request.prompt.size());
@@ -43,6 +50,10 @@ Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId seque
     return fail(ErrorCode::kLimit, "prompt", "{} tokens do not fit into the context of {}; raise --ctx or shorten it",
                 length, context);
   LAMINA_CHECK_OK(check_source(request, sequence));
+  if (reader_ && sequence != cache::SequenceId{} && runner_.length(sequence) > 0) {
+    return fail(ErrorCode::kUnsupported, "router",
+                "the sequence has {} tokens that it has not read; one without any expected", runner_.length(sequence));
+  }
   const auto vocabulary = static_cast<int>(runner_.model().vocabulary());
   LAMINA_CHECK_OK(check(request.sampling, vocabulary));
   auto active = std::make_unique<Active>();
@@ -61,6 +72,10 @@ Result<size_t> Engine::submit(GenerationRequest request, cache::SequenceId seque
   active->sampler = std::make_unique<Sampler>(request.sampling, vocabulary);
   if (request.grammar)
     active->matcher = std::make_unique<text::TokenMatcher>(request.grammar, true, !request.ignore_end);
+  if (reader_ && length > 1) {
+    active->reads = true;
+    reader_->begin(active->sequence, length - 1);
+  }
   active->known = request.prompt;
   active->known.reserve(static_cast<size_t>(context) + 1);
   active->generation.tokens.reserve(static_cast<size_t>(context));
@@ -114,7 +129,8 @@ Status Engine::encode_sources() {
 void Engine::add_rows(Active& active, size_t index, int64_t budget) {
   const int64_t computed = runner_.length(active.sequence);
   const auto known = static_cast<int64_t>(active.known.size());
-  const int64_t count = std::min(known + std::ssize(active.guess) - computed, budget);
+  // The token whose logits draw the first one is not read for the router, but computed by what it decides.
+  const int64_t count = std::min(known + std::ssize(active.guess) - (active.reads ? 1 : 0) - computed, budget);
   for (int64_t i = computed; i < computed + count; ++i) {
     const int32_t token =
         i < known ? active.known[static_cast<size_t>(i)] : active.guess[static_cast<size_t>(i - known)];
@@ -150,14 +166,14 @@ Status Engine::guess() {
 }
 
 /// Sequences that lack one token come first, so that a long prompt does not hold them up by more than one step.
-void Engine::fill_batch() {
+void Engine::fill_batch(const Route* route, bool reads) {
   rows_.clear();
   sampling_.clear();
   for (const bool short_ones : {true, false}) {
     for (size_t i = 0; i < active_.size(); ++i) {
       Active& active = *active_[i];
       const int64_t budget = runner_.options().max_rows - static_cast<int64_t>(rows_.size());
-      const bool waits = !active.request.source.empty();
+      const bool waits = !active.request.source.empty() || active.route != route || active.reads != reads;
       if (active.generation.finish != FinishReason::kNone || waits || budget <= 0) continue;
       const bool lacks_one = static_cast<int64_t>(active.known.size()) - runner_.length(active.sequence) == 1;
       if (lacks_one == short_ones) add_rows(active, i, budget);
@@ -168,12 +184,51 @@ void Engine::fill_batch() {
 Result<bool> Engine::step() {
   LAMINA_CHECK_OK(encode_sources());
   LAMINA_CHECK_OK(guess());
-  fill_batch();
+  return reader_ ? step_routed() : step_route(nullptr, false);
+}
+
+/// A pass for the prompts that the router reads, and one for each route that it has decided on.
+Result<bool> Engine::step_routed() {
+  runner_.set_hook(&*reader_);
+  auto worked = step_route(nullptr, true);
+  runner_.set_hook(nullptr);
+  if (!worked) return worked;
+  LAMINA_CHECK_OK(decide_routes());
+  LAMINA_ASSIGN(const bool short_ones, step_route(nullptr, false));  // prompts of one token
+  worked = *worked || short_ones;
+  for (const auto& route : decided_) {
+    LAMINA_ASSIGN(const bool more, step_route(route.get(), false));
+    worked = *worked || more;
+  }
+  return worked;
+}
+
+/// One pass for the requests of that route, or for those whose prompts the router reads.
+Result<bool> Engine::step_route(const Route* route, bool reads) {
+  fill_batch(route, reads);
   if (rows_.empty()) return false;
   const core::Stopwatch watch;
-  LAMINA_CHECK_OK(runner_.step(rows_, logits_));
+  LAMINA_CHECK_OK(runner_.step(rows_, logits_, route));
   LAMINA_CHECK_OK(confirm_all(watch.seconds()));
   return true;
+}
+
+/// Gives those whose prompt was read their route.
+Status Engine::decide_routes() {
+  for (const auto& active : active_) {
+    const bool ended = active->generation.finish != FinishReason::kNone;
+    if (!active->reads || ended || runner_.length(active->sequence) + 1 < std::ssize(active->known)) continue;
+    active->reads = false;
+    LAMINA_ASSIGN(Route route, reader_->decide(runner_, active->sequence));
+    // What a layer has read at its first visit is not what it reads at a second one.
+    if (reader_->router().kind == Router::Kind::kRepeat && route.visits != runner_.options().plan.route)
+      std::ignore = runner_.truncate(active->sequence, 0);
+    active->generation.route = route.visits;
+    auto known = std::ranges::find_if(decided_, [&](const auto& one) { return one->visits == route.visits; });
+    if (known == decided_.end()) known = decided_.insert(known, std::make_unique<Route>(std::move(route)));
+    active->route = known->get();
+  }
+  return {};
 }
 
 Status Engine::confirm_all(double seconds) {

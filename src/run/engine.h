@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "run/router.h"
 #include "run/runner.h"
 #include "run/sampler.h"
 #include "run/speculation.h"
@@ -37,8 +38,9 @@ struct Generation {
   std::vector<int32_t> tokens;  ///< generated, the end token left out
   std::string text;
   FinishReason finish = FinishReason::kNone;
-  double prompt_seconds = 0;  ///< from submission to the first token
-  double decode_seconds = 0;  ///< from the first token to the last
+  std::vector<recipe::Visit> route{};  ///< that a router has decided on; empty: none has
+  double prompt_seconds = 0;           ///< from submission to the first token
+  double decode_seconds = 0;           ///< from the first token to the last
 };
 
 /// Generates for many sequences at once. There is no prefill and no decode phase: each sequence has tokens known and
@@ -51,6 +53,10 @@ class Engine {
   /// text is made and stop strings are refused.
   Engine(Runner& runner, const text::Tokenizer* tokenizer, Speculation* speculation = nullptr);
 
+  /// From now on `router`, which must outlive the engine, decides by which route each text is written, once all layers
+  /// have read its prompt but for the last token. kUnsupported: with speculation, or where it does not fit
+  /// (RouterReader::create).
+  core::Status set_router(const Router& router);
   /// Takes a request; its index is used below. kLimit: the prompt does not fit; kInvalid: impossible options.
   /// Reuses `sequence` (whose tokens must be the beginning of the prompt) when given, else opens one and closes it at
   /// the end.
@@ -75,6 +81,8 @@ class Engine {
     std::unique_ptr<text::TokenMatcher> matcher;  ///< with a grammar
     core::Stopwatch clock;
     bool sampled = false;
+    bool reads = false;            ///< its prompt, for the router
+    const Route* route = nullptr;  ///< decided; null: the runner's own
   };
 
   core::Status check_source(const GenerationRequest& request, cache::SequenceId sequence) const;
@@ -88,7 +96,10 @@ class Engine {
   core::Status guess();
   core::Status confirm_all(double seconds);
   core::Status confirm(Active& active, std::span<const float> logits);
-  void fill_batch();
+  core::Result<bool> step_routed();
+  core::Result<bool> step_route(const Route* route, bool reads);
+  core::Status decide_routes();
+  void fill_batch(const Route* route, bool reads);
   void add_rows(Active& active, size_t index, int64_t budget);
   core::Status accept(Active& active, std::span<const float> logits);
   void take(Active& active, int32_t token);
@@ -103,6 +114,8 @@ class Engine {
   std::vector<BatchRow> rows_;
   std::vector<Turn> sampling_;  ///< in the order of their rows
   std::vector<float> logits_;
+  std::optional<RouterReader> reader_;           ///< with a router
+  std::vector<std::unique_ptr<Route>> decided_;  ///< each once, in the order of their first texts
 };
 
 }  // namespace lamina::run

@@ -95,7 +95,8 @@ RouteCost route_cost(const Runner& runner) {
     }
   }
   for (const layers::Linear* linear : model.head().linears()) sum.add(*linear, sum.cost.head);
-  for (const cache::VisitShape& visit : runner.cache_visits()) {
+  const auto visits = runner.cache_visits();  // the route's, before the spare ones
+  for (const cache::VisitShape& visit : visits.first(std::min(visits.size(), runner.options().plan.route.size()))) {
     add_position(sum.cost, visit.window, visit.position_bytes());
     sum.cost.state_bytes += visit.state_floats * static_cast<int64_t>(sizeof(float));
   }

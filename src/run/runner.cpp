@@ -29,7 +29,14 @@ Result<kernels::CacheFormat> cache_format(const std::string& name) {
   return fail(ErrorCode::kUnsupported, "kv", "cache format \"{}\" is unknown; known here: {}", name, known);
 }
 
-/// What the cache holds, and which of its visits each visit of the route uses.
+/// The visits of the runner's own route, and the spare ones after them.
+std::vector<recipe::Visit> placed_visits(const RunnerOptions& options) {
+  std::vector<recipe::Visit> visits = options.plan.route;
+  visits.insert(visits.end(), options.spare.begin(), options.spare.end());
+  return visits;
+}
+
+/// What the cache holds, and which of its visits each visit of the route, and each spare one, uses.
 struct CachePlan {
   cache::KvCacheOptions options;
   std::vector<int> slots;
@@ -68,7 +75,7 @@ Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& op
   }
   if (shared) blocks = std::min(blocks, options.max_rows / kernels::kChunkKeys + options.sequences);
   plan.options.tokens = blocks * kernels::kChunkKeys;
-  for (const recipe::Visit& visit : options.plan.route) {
+  for (const recipe::Visit& visit : placed_visits(options)) {
     cache::VisitShape shape;
     for (const auto& part : model.layers()[static_cast<size_t>(visit.layer)].parts) {
       const cache::VisitShape wanted = part.sublayer->cache_shape();
@@ -573,7 +580,7 @@ Result<Route> Runner::plan_route(std::vector<recipe::Visit> visits, std::optiona
     return fail(ErrorCode::kUnsupported, "route", "there is no room for layers side by side");
   if (exit && !early_exit_) return fail(ErrorCode::kUnsupported, "route", "there is no room for early exits");
   LAMINA_CHECK_OK(check_exit(model_, exit));
-  const std::vector<recipe::Visit>& own = options_.plan.route;
+  const std::vector<recipe::Visit> own = placed_visits(options_);
   Route route;
   std::vector<size_t> next(model_.layers().size());  // where to look for the layer's next visit
   for (const recipe::Visit& visit : visits) {

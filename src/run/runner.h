@@ -63,6 +63,8 @@ struct RunnerOptions {
   int64_t cache_tokens = 0;
   bool keeps_texts = false;   ///< make room for what keep() keeps of windows and states
   bool takes_routes = false;  ///< make room for routes other than the plan's: layers side by side, and early exits
+  /// Visits besides the plan's that other routes may make: each has a place of its own in the cache.
+  std::vector<recipe::Visit> spare{};
 };
 
 /// What running takes besides the weights, in bytes.
@@ -126,9 +128,9 @@ class Runner {
   /// Positions of a sequence's encoded text.
   int64_t encoded_length(cache::SequenceId sequence) const { return encoded_ ? encoded_->length(sequence) : 0; }
 
-  /// A route of some of the visits that the runner's own has, parts of them left out, in any order: the n-th visit of a
-  /// layer takes the place of the n-th one there. kUnsupported: a visit, or a part of one, that is not there, or what
-  /// RunnerOptions::takes_routes makes room for.
+  /// A route of some of the visits that the runner's own has, and the spare ones after it, parts of them left out, in
+  /// any order: the n-th visit of a layer takes the place of the n-th one there. kUnsupported: a visit, or a part of
+  /// one, that is not there, or what RunnerOptions::takes_routes makes room for.
   core::Result<Route> plan_route(std::vector<recipe::Visit> visits,
                                  std::optional<recipe::ExitPlan> exit = std::nullopt) const;
 
@@ -187,7 +189,7 @@ class Runner {
   float* fused_logits_ = nullptr;  ///< of some rows
   layers::Arena arena_;
   std::vector<std::byte*> thread_scratch_;
-  std::vector<int> slots_;  ///< which part of the cache each visit writes
+  std::vector<int> slots_;  ///< which part of the cache each visit writes, the spare ones after the route's
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
   std::vector<int32_t> types_;

@@ -48,6 +48,8 @@ Answer<void> read_recipe(const Json& body, const ServedModel& model, GenerationJ
   }
   const auto plan = run::plan_recipe(text, *model.model);
   if (!plan) return refuse_recipe(plan.error());
+  if (plan->router)
+    return refuse(400, "recipe", "recipe: the server lets no router decide; a route of layers or a draft expected");
   if (plan->draft) {
     if (const auto checked = check_draft(*plan->draft, *model.runner); !checked) return refuse_recipe(checked.error());
     job.draft_plan = std::make_shared<const recipe::DraftPlan>(*plan->draft);

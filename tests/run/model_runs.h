@@ -34,6 +34,7 @@ struct ModelRunOptions {
   int64_t context = 128;
   int32_t sequences = 1;
   int64_t max_rows = 64;
+  bool spare = false;                   ///< every visit of the route may be made twice
   std::optional<std::string> recipe{};  ///< by default keys and values, if there are any, stay float32
 };
 
@@ -70,9 +71,12 @@ struct ModelRun {
                                              .sublayers = sublayers_of(*run.model),
                                              .route = run.model->route()});
     if (!plan) throw std::runtime_error(plan.error().text());
-    auto runner = Runner::create(
-        *run.model, *run.pool,
-        {.plan = *plan, .context = options.context, .sequences = options.sequences, .max_rows = options.max_rows});
+    auto runner = Runner::create(*run.model, *run.pool,
+                                 {.plan = *plan,
+                                  .context = options.context,
+                                  .sequences = options.sequences,
+                                  .max_rows = options.max_rows,
+                                  .spare = options.spare ? plan->route : std::vector<recipe::Visit>()});
     if (!runner) throw std::runtime_error(runner.error().text());
     run.runner = std::move(*runner);
     return run;
