@@ -105,6 +105,11 @@ struct Avx2Lanes {
     const auto* half = reinterpret_cast<const __m128i*>(p);
     return {widen(_mm_loadu_si128(half)), widen(_mm_loadu_si128(half + 1))};
   }
+  static V load_int8(const std::byte* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+  }
   static void to_f16(V v, uint16_t* out) {
     auto* half = reinterpret_cast<__m128i*>(out);
     _mm_storeu_si128(half, _mm256_cvtps_ph(v.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

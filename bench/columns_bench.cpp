@@ -1,0 +1,86 @@
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "core/memory.h"
+#include "kernels/columns.h"
+#include "linear_setup.h"
+
+// From which share of left-out inputs on a product that skips them is faster than the dense one. One thread, one row;
+// matrices in turn until 128 MB are covered, so that weights come from memory as they do in a model. "dense" is what
+// the program runs otherwise: bfloat16 or 8-bit activations where the format has them.
+namespace lamina::kernels {
+namespace {
+
+constexpr Shape kShape{1536, 4096};
+constexpr int64_t kLeast = int64_t{128} << 20;
+
+void bench_dense(benchmark::State& state, const codec::Codec& codec) {
+  const WeightLayout best = weight_layout(codec, kShape.outputs, kShape.inputs).value();
+  Setup setup(*best.variant, kShape, 1, kLeast);
+  core::AlignedBuffer scratch =
+      core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(setup.layout, 1))).value();
+  int64_t copy = 0;
+  for (auto _ : state) {
+    LinearArgs args = setup.args(1, copy);
+    args.scratch = scratch.data();
+    linear(args);
+    copy = copy + 1 < setup.copies ? copy + 1 : 0;
+    benchmark::ClobberMemory();
+  }
+}
+
+/// `share` of the inputs at random places, chosen anew for each product by their size.
+void bench_columns(benchmark::State& state, const codec::Codec& codec, double share) {
+  const ColumnLayout layout = column_layout(codec, kShape.outputs, kShape.inputs).value();
+  const int64_t copies = kLeast / layout.bytes() + 1;
+  core::AlignedBuffer packed = core::AlignedBuffer::allocate(static_cast<size_t>(copies * layout.bytes())).value();
+  auto* words = packed.as<uint32_t>();
+  uint32_t seed = 1;
+  for (size_t i = 0; i < packed.size() / 4; ++i) words[i] = (seed = seed * 1664525U + 1013904223U) & 0x3bff3bffU;
+  std::mt19937 random(1);
+  std::vector<float> x(static_cast<size_t>(kShape.inputs * copies));
+  std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);
+  for (float& value : x) value = uniform(random);
+  std::vector<int32_t> active(static_cast<size_t>(kShape.inputs));
+  core::AlignedBuffer y = core::AlignedBuffer::allocate(static_cast<size_t>(layout.width) * 4).value();
+  int64_t copy = 0;
+  for (auto _ : state) {
+    const std::span<const float> row(x.data() + copy * kShape.inputs, static_cast<size_t>(kShape.inputs));
+    const int64_t count = choose_inputs(row, nullptr, static_cast<float>(1 - share), active.data());
+    column_product({.layout = &layout,
+                    .packed = packed.data() + copy * layout.bytes(),
+                    .end = layout.width,
+                    .x = row.data(),
+                    .active = {active.data(), static_cast<size_t>(count)},
+                    .y = y.as<float>()});
+    copy = copy + 1 < copies ? copy + 1 : 0;
+    benchmark::ClobberMemory();
+  }
+}
+
+void register_all() {
+  for (const char* name : {"f32", "f16", "bf16", "q8_0"}) {
+    const codec::Codec& codec = *codec::find_codec(name);
+    benchmark::RegisterBenchmark(fmt::format("{}/dense", name).c_str(), bench_dense, codec);
+    for (const double share : {1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1}) {
+      benchmark::RegisterBenchmark(fmt::format("{}/inputs:{:.0f}%", name, 100 * share).c_str(), bench_columns, codec,
+                                   share);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lamina::kernels
+
+int main(int argc, char** argv) {
+  lamina::kernels::register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
