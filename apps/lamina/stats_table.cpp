@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <span>
+
 #include "lamina/table.h"
 
 namespace lamina::app {
@@ -36,6 +39,89 @@ std::string parts_text(const stats::Statistics& statistics) {
                fmt::format("{:.2f}", mean(part.length_before, part.rows)),
                fmt::format("{:.2f}", mean(part.length_after, part.rows)),
                part.voids < 0 ? "" : fmt::format("{:.2f}", mean(static_cast<double>(part.voids), part.rows))});
+  }
+  return table.text();
+}
+
+namespace {
+
+/// Spans of distances below this many positions count as recent.
+constexpr size_t kRecentSpans = 6;
+
+/// What a head's sums mean for a row.
+struct HeadMeans {
+  double entropy = 0;
+  double first = 0;   ///< share of the text's first token
+  double recent = 0;  ///< share of the row itself and its nearest neighbours
+  double sink = 0;
+};
+
+HeadMeans means_of(const stats::HeadSums& head, int64_t rows) {
+  HeadMeans means{.entropy = mean(head.entropy, rows),
+                  .first = mean(head.positions[0], rows),
+                  .recent = 0,
+                  .sink = mean(head.sink, rows)};
+  for (size_t span = 0; span < kRecentSpans; ++span) means.recent += mean(head.distances[span], rows);
+  return means;
+}
+
+/// "2.31", or of several heads their mean and range, "2.31 (0.52-4.10)".
+std::string range_text(std::span<const HeadMeans> heads, double HeadMeans::*value) {
+  double sum = 0;
+  double least = heads.front().*value;
+  double most = least;
+  for (const HeadMeans& head : heads) {
+    sum += head.*value;
+    least = std::min(least, head.*value);
+    most = std::max(most, head.*value);
+  }
+  if (heads.size() == 1) return fmt::format("{:.2f}", sum);
+  return fmt::format("{:.2f} ({:.2f}-{:.2f})", sum / static_cast<double>(heads.size()), least, most);
+}
+
+/// Means of the spans up to the last one that has something.
+nlohmann::ordered_json spans_json(const std::array<double, stats::kSpans>& sums, int64_t rows) {
+  size_t count = sums.size();
+  while (count > 0 && sums[count - 1] == 0) --count;
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (size_t span = 0; span < count; ++span) out.push_back(mean(sums[span], rows));
+  return out;
+}
+
+}  // namespace
+
+nlohmann::ordered_json attention_json(const stats::Statistics& statistics) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const stats::AttentionStats& stats : statistics.attention) {
+    nlohmann::ordered_json heads = nlohmann::ordered_json::array();
+    for (const stats::HeadSums& head : stats.heads) {
+      const HeadMeans means = means_of(head, stats.rows);
+      heads.push_back({{"entropy", means.entropy},
+                       {"first", means.first},
+                       {"recent", means.recent},
+                       {"sink", means.sink},
+                       {"positions", spans_json(head.positions, stats.rows)},
+                       {"distances", spans_json(head.distances, stats.rows)}});
+    }
+    layers.push_back({{"layer", stats.layer}, {"rows", stats.rows}, {"heads", std::move(heads)}});
+  }
+  return layers;
+}
+
+std::string attention_text(const stats::Statistics& statistics, bool all) {
+  if (statistics.attention.empty()) return "";
+  const auto recent = fmt::format(">LAST {}", stats::span_begin(kRecentSpans));
+  Table table({">LAYER", all ? ">HEAD" : ">HEADS", ">ENTROPY", ">FIRST TOKEN", recent, ">NO TOKEN"});
+  for (const stats::AttentionStats& stats : statistics.attention) {
+    std::vector<HeadMeans> heads;
+    for (const stats::HeadSums& head : stats.heads) heads.push_back(means_of(head, stats.rows));
+    const size_t together = all ? 1 : heads.size();
+    for (size_t first = 0; first < heads.size(); first += together) {
+      const std::span<const HeadMeans> some(heads.data() + first, together);
+      table.add({std::to_string(stats.layer), std::to_string(all ? first : together),
+                 range_text(some, &HeadMeans::entropy), range_text(some, &HeadMeans::first),
+                 range_text(some, &HeadMeans::recent), range_text(some, &HeadMeans::sink)});
+    }
   }
   return table.text();
 }

@@ -73,6 +73,7 @@ Collector::Collector(const models::Model& model, core::ThreadPool& pool, const C
     : model_(model), pool_(pool), options_(options), adder_(pool) {
   for (const format::NamedTensor& tensor : model.files().tensors())
     matrices_.push_back({.tensor = std::string(tensor.name)});
+  if (options.attention) attention_.emplace();
 }
 
 /// The tensor of the file in which the matrix lies, and which matrix of it.
@@ -213,6 +214,7 @@ Statistics Collector::finish() {
     for (int& index : out.matrices.back().grams) index = std::max(index, -1);
   }
   out.grams = std::move(grams_);
+  if (attention_) out.attention = attention_->sums();
   for (const auto& [key, sum] : parts_) {
     PartStats part = sum;
     part.layer = key.first;

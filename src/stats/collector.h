@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -16,6 +17,7 @@ namespace lamina::stats {
 
 /// Which sums are kept besides those of squares.
 struct CollectorOptions {
+  bool attention = false;  ///< how heads spread their attention
   bool grams = false;
   int64_t most_gram_bytes = 0;  ///< with grams: bytes that their totals may take
 };
@@ -27,6 +29,7 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   Collector(const models::Model& model, core::ThreadPool& pool, const CollectorOptions& options = {});
 
   void record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) override;
+  layers::AttentionRecorder* attention() override { return attention_ ? &*attention_ : nullptr; }
   void at_border(const run::Border& border, float* stream) override;
   void before_part(const run::Border& border, std::string_view role, const float* stream) override;
   void after_part(const run::Border& border, std::string_view role, const float* stream) override;
@@ -57,6 +60,7 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   std::vector<float> before_layer_;
   std::vector<PartStats> by_row_;
   std::map<std::string, std::vector<double>, std::less<>> most_;  ///< by role and row, the largest change of its length
+  std::optional<AttentionSums> attention_;
   CollectorOptions options_;
   GramAdder adder_;
   std::vector<Gram> grams_;
