@@ -77,6 +77,7 @@ nlohmann::ordered_json to_json(const stats::Statistics& statistics, const std::s
           {"tensors", statistics.matrices.size()},
           {"grams", statistics.grams.size()},
           {"parts", parts_json(statistics)},
+          {"experts", experts_json(statistics)},
           {"attention", attention_json(statistics)}};
 }
 
@@ -106,6 +107,7 @@ Status stats_command(const StatsOptions& options) {
     return {};
   }
   fmt::print("{}", parts_text(*all));
+  if (!all->experts.empty()) fmt::print("\n{}\n", experts_text(*all, false));
   if (options.attention) fmt::print("\n{}\n", attention_text(*all, false));
   fmt::print("{}\n{} tokens, {} tensors", out, count_text(all->tokens), all->matrices.size());
   if (options.gram) fmt::print(", {} Gram matrices", all->grams.size());

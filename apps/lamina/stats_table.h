@@ -16,4 +16,9 @@ nlohmann::ordered_json parts_json(const stats::Statistics& statistics);
 std::string attention_text(const stats::Statistics& statistics, bool all);
 nlohmann::ordered_json attention_json(const stats::Statistics& statistics);
 
+/// Which experts the tokens of the text went to, and which ones serve the same token: of each layer a row, or with
+/// `all` of each expert. Empty without experts.
+std::string experts_text(const stats::Statistics& statistics, bool all);
+nlohmann::ordered_json experts_json(const stats::Statistics& statistics);
+
 }  // namespace lamina::app

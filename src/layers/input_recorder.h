@@ -14,6 +14,16 @@ struct InputRows {
   int64_t count = 0;
 };
 
+/// The experts that the rows of a step go to.
+struct ExpertChoices {
+  int layer = 0;
+  int64_t rows = 0;
+  int64_t used = 0;  ///< by each row
+  int64_t experts = 0;
+  const int32_t* chosen = nullptr;  ///< [rows, used], best first, none twice
+  const float* shares = nullptr;    ///< [rows, used]
+};
+
 /// What one head makes of the keys that one row of a step sees.
 struct AttentionScores {
   int64_t row = 0;  ///< of the step
@@ -43,6 +53,8 @@ class InputRecorder {
   virtual ~InputRecorder() = default;
   /// Each of `readers` is about to be multiplied by these rows.
   virtual void record(std::span<const Linear* const> readers, const InputRows& rows) = 0;
+  /// Rows are about to go to experts.
+  virtual void record_experts(const ExpertChoices& /*choices*/) {}
   /// Who is told of attention; null: nobody, and scores are not made again.
   virtual AttentionRecorder* attention() { return nullptr; }
 };

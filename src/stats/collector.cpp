@@ -214,6 +214,7 @@ Statistics Collector::finish() {
     for (int& index : out.matrices.back().grams) index = std::max(index, -1);
   }
   out.grams = std::move(grams_);
+  out.experts = experts_.sums();
   if (attention_) out.attention = attention_->sums();
   for (const auto& [key, sum] : parts_) {
     PartStats part = sum;

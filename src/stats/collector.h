@@ -29,6 +29,7 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   Collector(const models::Model& model, core::ThreadPool& pool, const CollectorOptions& options = {});
 
   void record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) override;
+  void record_experts(const layers::ExpertChoices& choices) override { experts_.add(choices); }
   layers::AttentionRecorder* attention() override { return attention_ ? &*attention_ : nullptr; }
   void at_border(const run::Border& border, float* stream) override;
   void before_part(const run::Border& border, std::string_view role, const float* stream) override;
@@ -60,6 +61,7 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   std::vector<float> before_layer_;
   std::vector<PartStats> by_row_;
   std::map<std::string, std::vector<double>, std::less<>> most_;  ///< by role and row, the largest change of its length
+  ExpertSums experts_;
   std::optional<AttentionSums> attention_;
   CollectorOptions options_;
   GramAdder adder_;

@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "format/model_files.h"
 #include "stats/attention_stats.h"
+#include "stats/expert_stats.h"
 #include "stats/gram.h"
 
 namespace lamina::stats {
@@ -54,6 +55,7 @@ struct Statistics {
   std::vector<MatrixStats> matrices{};
   std::vector<PartStats> parts{};
   std::vector<Gram> grams{};  ///< one for each distinct input of matrices, when they were asked for
+  std::vector<ExpertStats> experts{};       ///< one for each layer that has some
   std::vector<AttentionStats> attention{};  ///< one for each layer that attends, when it was asked for
 
   /// The Gram matrix of what that matrix reads, or null.

@@ -18,6 +18,8 @@ using core::Status;
 namespace {
 
 constexpr const char* kAttention = "attention";
+constexpr const char* kExperts = "experts";
+constexpr int64_t kMostExperts = 1 << 16;  ///< of a layer in a file
 
 core::TensorView float64(int64_t rows, int64_t columns, const void* data) {
   return {.format = &codec::find_codec("f64")->format,
@@ -62,6 +64,36 @@ Status read_attention(const nlohmann::json& entry, const format::Safetensors& fi
   return {};
 }
 
+std::string expert_name(int layer, std::string_view what) {
+  return fmt::format("{}.{}.{}", kExperts, layer, what);
+}
+
+Status read_experts(const nlohmann::json& entry, const format::Safetensors& file, const std::string& place,
+                    Statistics& out) {
+  ExpertStats& stats = out.experts.emplace_back();
+  stats.layer = entry.at("layer").get<int>();
+  stats.rows = entry.at("rows").get<int64_t>();
+  const auto count = entry.at("experts").get<int64_t>();
+  if (stats.layer < 0 || stats.rows < 0 || count <= 0 || count > kMostExperts) {
+    return fail(ErrorCode::kCorrupt, place, "{} experts over {} rows in layer {}; at most {} expected", count,
+                stats.rows, stats.layer, kMostExperts);
+  }
+  LAMINA_ASSIGN(stats.shares, read_matrix(file, expert_name(stats.layer, "shares"), 1, count, place));
+  LAMINA_ASSIGN(stats.together,
+                read_matrix(file, expert_name(stats.layer, "together"), 1, triangle_size(count), place));
+  return {};
+}
+
+Status merge_experts(const Statistics& other, Statistics& own) {
+  const auto alike = [](const ExpertStats& a, const ExpertStats& b) {
+    return a.layer == b.layer && a.experts() == b.experts();
+  };
+  if (!std::ranges::equal(own.experts, other.experts, alike))
+    return fail(ErrorCode::kInvalid, "statistics", "of other layers with experts, so made by another recipe");
+  for (size_t i = 0; i < own.experts.size(); ++i) own.experts[i] += other.experts[i];
+  return {};
+}
+
 }  // namespace
 
 Status write_sums(const Statistics& statistics, format::SafetensorsWriter& writer, nlohmann::ordered_json& head) {
@@ -69,6 +101,13 @@ Status write_sums(const Statistics& statistics, format::SafetensorsWriter& write
     head[kAttention].push_back({{"layer", stats.layer}, {"rows", stats.rows}});
     LAMINA_CHECK_OK(writer.add_tensor(attention_name(stats.layer),
                                       float64(std::ssize(stats.heads), kHeadNumbers, stats.heads.data())));
+  }
+  for (const ExpertStats& stats : statistics.experts) {
+    head[kExperts].push_back({{"layer", stats.layer}, {"rows", stats.rows}, {"experts", stats.experts()}});
+    LAMINA_CHECK_OK(
+        writer.add_tensor(expert_name(stats.layer, "shares"), float64(1, stats.experts(), stats.shares.data())));
+    LAMINA_CHECK_OK(writer.add_tensor(expert_name(stats.layer, "together"),
+                                      float64(1, std::ssize(stats.together), stats.together.data())));
   }
   return {};
 }
@@ -78,8 +117,10 @@ Status read_sums(const nlohmann::json& head, const format::Safetensors& file, co
   try {
     for (const nlohmann::json& entry : head.value(kAttention, nlohmann::json::array()))
       LAMINA_CHECK_OK(read_attention(entry, file, place, out));
+    for (const nlohmann::json& entry : head.value(kExperts, nlohmann::json::array()))
+      LAMINA_CHECK_OK(read_experts(entry, file, place, out));
   } catch (const nlohmann::json::exception& error) {
-    return fail(ErrorCode::kCorrupt, place, "{}: {}", kAttention, error.what());
+    return fail(ErrorCode::kCorrupt, place, "{} or {}: {}", kAttention, kExperts, error.what());
   }
   return {};
 }
@@ -92,6 +133,7 @@ Status merge_sums(const Statistics& other, Statistics& own) {
   };
   if (!std::ranges::equal(own.attention, other.attention, alike))
     return fail(ErrorCode::kInvalid, "statistics", "of attention in other layers, so made by another recipe");
+  LAMINA_CHECK_OK(merge_experts(other, own));
   for (size_t i = 0; i < own.attention.size(); ++i) {
     AttentionStats& sums = own.attention[i];
     sums.rows += other.attention[i].rows;
