@@ -49,6 +49,8 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   Place place_of(const layers::Linear& linear);
   void record_gram(std::span<const layers::Linear* const> readers, const layers::InputRows& rows);
   int new_gram(const layers::Linear& reader);
+  void sum_step(const layers::InputRows& rows, int64_t inputs);
+  void keep(const run::Border& border, const float* stream, std::vector<float>& copy);
   void measure(const run::Border& border, std::string_view role, const float* before, const float* after);
   void find_voids(std::string_view role);
 
@@ -57,6 +59,7 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   std::map<const layers::Linear*, Place> places_;
   std::vector<MatrixStats> matrices_;  ///< one for each tensor of the file; those that nothing read are empty
   std::map<std::pair<int, std::string>, PartStats> parts_;
+  std::vector<float> step_squares_;
   std::vector<float> before_part_;
   std::vector<float> before_layer_;
   std::vector<PartStats> by_row_;
