@@ -376,7 +376,8 @@ void add_show(CLI::App& app, int& exit_status) {
                     "the memory that `run` would take with the same --ctx, --threads and --recipe");
   command->add_option("--stats", options->statistics, "what `lamina stats` saw of this model, by layer")
       ->check(CLI::ExistingFile);
-  command->add_flag("--all", options->all, "a row for every layer, alike or not, and with --stats for every head and expert");
+  command->add_flag("--all", options->all,
+                    "a row for every layer, alike or not, and with --stats for every head and expert");
   command->callback([options, &exit_status] { exit_status = exit_status_of(show(*options)); });
 }
 

@@ -51,9 +51,8 @@ Result<stats::Statistics> read_text(const StatsOptions& options, Session& sessio
     return true;
   };
   // The totals of the texts before this one stand beside those of this one.
-  const stats::CollectorOptions collector{.attention = options.attention,
-                                           .grams = options.gram,
-                                           .most_gram_bytes = core::available_bytes() / 10 * 9};
+  const stats::CollectorOptions collector{
+      .attention = options.attention, .grams = options.gram, .most_gram_bytes = core::available_bytes() / 10 * 9};
   auto found = stats::collect(*session.runner, *session.pool, tokens,
                               {.window = options.window, .collector = collector}, progress);
   if (!found) return fail(found.error().code, path, "{}", found.error().message);

@@ -68,7 +68,7 @@ HeadMeans means_of(const stats::HeadSums& head, int64_t rows) {
 }
 
 /// "2.31", or of several heads their mean and range, "2.31 (0.52-4.10)".
-std::string range_text(std::span<const HeadMeans> heads, double HeadMeans::*value) {
+std::string range_text(std::span<const HeadMeans> heads, double HeadMeans::* value) {
   double sum = 0;
   double least = heads.front().*value;
   double most = least;
@@ -163,9 +163,12 @@ std::vector<std::string> layer_cells(const stats::ExpertStats& stats) {
     const int64_t other = companion(stats, pair);
     together = share_text(fmt::format("{} and {}", pair, other), of_rows(stats.count(pair, other)));
   }
-  return {std::to_string(stats.layer), std::to_string(stats.experts()),
-          share_text(std::to_string(most), of_rows(stats.count(most, most))), fmt::format("{:.1f} %", 100 * weight),
-          share_text(std::to_string(least), of_rows(stats.count(least, least))), together};
+  return {std::to_string(stats.layer),
+          std::to_string(stats.experts()),
+          share_text(std::to_string(most), of_rows(stats.count(most, most))),
+          fmt::format("{:.1f} %", 100 * weight),
+          share_text(std::to_string(least), of_rows(stats.count(least, least))),
+          together};
 }
 
 std::vector<std::string> expert_cells(const stats::ExpertStats& stats, int64_t expert, double all_shares) {

@@ -23,8 +23,8 @@ inline int64_t span_begin(size_t span) {
 
 /// How one head spreads its attention, summed over the rows of text.
 struct HeadSums {
-  double entropy = 0;  ///< nats, of the shares of the keys and of the sink's logit
-  double sink = 0;     ///< share of a logit that is no key
+  double entropy = 0;                      ///< nats, of the shares of the keys and of the sink's logit
+  double sink = 0;                         ///< share of a logit that is no key
   std::array<double, kSpans> positions{};  ///< share of the keys by their position in the text: sums of columns
   std::array<double, kSpans> distances{};  ///< share of the keys by their distance from the row
 

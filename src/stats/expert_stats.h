@@ -13,8 +13,9 @@ namespace lamina::stats {
 struct ExpertStats {
   int layer = 0;
   int64_t rows = 0;
-  std::vector<double> shares{};    ///< by expert, the sum of its shares in rows
-  std::vector<double> together{};  ///< one triangle (triangle_row): rows that went to both; on the diagonal, to that one
+  std::vector<double> shares{};  ///< by expert, the sum of its shares in rows
+  std::vector<double>
+      together{};  ///< one triangle (triangle_row): rows that went to both; on the diagonal, to that one
 
   int64_t experts() const { return static_cast<int64_t>(shares.size()); }
   /// Rows that went to both experts, or to the one.

@@ -54,7 +54,7 @@ struct Statistics {
   int64_t tokens = 0;
   std::vector<MatrixStats> matrices{};
   std::vector<PartStats> parts{};
-  std::vector<Gram> grams{};  ///< one for each distinct input of matrices, when they were asked for
+  std::vector<Gram> grams{};                ///< one for each distinct input of matrices, when they were asked for
   std::vector<ExpertStats> experts{};       ///< one for each layer that has some
   std::vector<AttentionStats> attention{};  ///< one for each layer that attends, when it was asked for
 

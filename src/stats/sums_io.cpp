@@ -60,7 +60,7 @@ Status read_attention(const nlohmann::json& entry, const format::Safetensors& fi
   LAMINA_ASSIGN(const std::vector<double> numbers,
                 read_matrix(file, attention_name(stats.layer), 0, kHeadNumbers, place));
   stats.heads.resize(numbers.size() / static_cast<size_t>(kHeadNumbers));
-  std::memcpy(stats.heads.data(), numbers.data(), numbers.size() * sizeof(double));
+  std::memcpy(static_cast<void*>(stats.heads.data()), numbers.data(), numbers.size() * sizeof(double));
   return {};
 }
 

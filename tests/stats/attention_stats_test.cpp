@@ -73,15 +73,15 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenAttention,
 TEST(AttentionStats, OneRowIsMeasuredAsItsDefinitionSays) {
   std::mt19937 random(5);
   std::normal_distribution<float> normal(0, 3);
-  for (const auto& [keys, first, position] : {std::array<int64_t, 3>{1, 0, 0}, std::array<int64_t, 3>{700, 0, 699},
-                                              std::array<int64_t, 3>{97, 1000, 1096}, std::array<int64_t, 3>{90, 0, 31},
-                                              std::array<int64_t, 3>{40, 5, 12}}) {
+  for (const auto& [keys, first, position] :
+       {std::array<int64_t, 3>{1, 0, 0}, std::array<int64_t, 3>{700, 0, 699}, std::array<int64_t, 3>{97, 1000, 1096},
+        std::array<int64_t, 3>{90, 0, 31}, std::array<int64_t, 3>{40, 5, 12}}) {
     for (const float sink : {-INFINITY, 2.0F}) {
       std::vector<float> scores(static_cast<size_t>(keys));
       for (float& s : scores) s = normal(random);
       std::vector<float> work(scores.size() + 1);
-      const HeadSums found = measure_attention(
-          {.position = position, .first_key = first, .scores = scores, .sink = sink, .work = work});
+      const HeadSums found =
+          measure_attention({.position = position, .first_key = first, .scores = scores, .sink = sink, .work = work});
       double sum = std::exp(double{sink});
       for (const float s : scores) sum += std::exp(double{s});
       HeadSums wanted;
@@ -107,9 +107,8 @@ TEST(AttentionStats, NoBitDependsOnThreadsOrSteps) {
   for (const char* name : {"gqa", "gpt_oss", "deepseek_v2"}) {
     const auto tokens = read_npy<int32_t>(golden_folder() / name / "tokens.npy", "<i4");
     std::vector<std::vector<AttentionStats>> found;
-    for (const auto& [threads, rows] :
-         {std::pair<int, int64_t>{1, 40}, std::pair<int, int64_t>{5, 40}, std::pair<int, int64_t>{2, 3},
-          std::pair<int, int64_t>{3, 17}}) {
+    for (const auto& [threads, rows] : {std::pair<int, int64_t>{1, 40}, std::pair<int, int64_t>{5, 40},
+                                        std::pair<int, int64_t>{2, 3}, std::pair<int, int64_t>{3, 17}}) {
       ModelRun run = ModelRun::open(golden_folder() / name, {.threads = threads, .max_rows = rows});
       found.push_back(attention_from(run, tokens, 20).attention);
     }
@@ -118,8 +117,8 @@ TEST(AttentionStats, NoBitDependsOnThreadsOrSteps) {
       for (size_t i = 0; i < other.size(); ++i) {
         EXPECT_EQ(other[i].rows, 40);
         EXPECT_EQ(other[i].heads.size(), found[0][i].heads.size());
-        EXPECT_EQ(std::memcmp(other[i].heads.data(), found[0][i].heads.data(), other[i].heads.size() * sizeof(HeadSums)),
-                  0)
+        EXPECT_EQ(
+            std::memcmp(other[i].heads.data(), found[0][i].heads.data(), other[i].heads.size() * sizeof(HeadSums)), 0)
             << name << " layer " << i;
       }
     }

@@ -239,7 +239,7 @@ void attention_scores(const AttentionArgs& args, int64_t first_key, float* score
 
 }  // namespace
 
-const AttentionVariant kAttention{core::Isa::kScalar, attention, attention_segments, attention_merge,
+const AttentionVariant kAttention{core::Isa::kScalar, attention,   attention_segments, attention_merge,
                                   store_key,          store_value, attention_scores};
 
 void load_key(CacheFormat format, int64_t head_size, const std::byte* chunk, int64_t index, float* key) {
