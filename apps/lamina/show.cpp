@@ -293,13 +293,21 @@ ordered_json statistics_json(const stats::Statistics& statistics) {
   return {{"texts", statistics.texts},
           {"tokens", statistics.tokens},
           {"tensors", statistics.matrices.size()},
-          {"parts", parts_json(statistics)}};
+          {"parts", parts_json(statistics)},
+          {"experts", experts_json(statistics)},
+          {"attention", attention_json(statistics)}};
 }
 
-void print_statistics(const stats::Statistics& statistics) {
+void print_statistics(const stats::Statistics& statistics, bool all) {
   fmt::print("\nCalibration text of {} tokens ({}), inputs of {} tensors\n", count_text(statistics.tokens),
              statistics.texts, statistics.matrices.size());
   if (!statistics.parts.empty()) fmt::print("{}", parts_text(statistics));
+  if (!statistics.experts.empty())
+    fmt::print("\nExperts, by the tokens that went to them\n{}", experts_text(statistics, all));
+  if (!statistics.attention.empty()) {
+    fmt::print("\nAttention: nats of entropy, and shares of what a row gives{}\n{}",
+               all ? "" : "; mean and range of the heads", attention_text(statistics, all));
+  }
 }
 
 Status show(const ShowOptions& options) {
@@ -350,7 +358,7 @@ Status show(const ShowOptions& options) {
   if (route) fmt::print("{}\n", facts_text(route_facts(*route)));
   print_layers(listing, options.all);
   if (plan) print_plan(*plan);
-  if (statistics) print_statistics(*statistics);
+  if (statistics) print_statistics(*statistics, options.all);
   return {};
 }
 
@@ -368,7 +376,8 @@ void add_show(CLI::App& app, int& exit_status) {
                     "the memory that `run` would take with the same --ctx, --threads and --recipe");
   command->add_option("--stats", options->statistics, "what `lamina stats` saw of this model, by layer")
       ->check(CLI::ExistingFile);
-  command->add_flag("--all", options->all, "a row for every layer, alike or not");
+  command->add_flag("--all", options->all,
+                    "a row for every layer, alike or not, and with --stats for every head and expert");
   command->callback([options, &exit_status] { exit_status = exit_status_of(show(*options)); });
 }
 

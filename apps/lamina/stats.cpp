@@ -28,6 +28,7 @@ struct StatsOptions {
   int64_t window = 512;
   int64_t tokens = 0;
   bool gram = false;
+  bool attention = false;
   bool sensitivity = false;
 };
 
@@ -50,7 +51,8 @@ Result<stats::Statistics> read_text(const StatsOptions& options, Session& sessio
     return true;
   };
   // The totals of the texts before this one stand beside those of this one.
-  const stats::CollectorOptions collector{.grams = options.gram, .most_gram_bytes = core::available_bytes() / 10 * 9};
+  const stats::CollectorOptions collector{
+      .attention = options.attention, .grams = options.gram, .most_gram_bytes = core::available_bytes() / 10 * 9};
   auto found = stats::collect(*session.runner, *session.pool, tokens,
                               {.window = options.window, .collector = collector}, progress);
   if (!found) return fail(found.error().code, path, "{}", found.error().message);
@@ -73,13 +75,16 @@ nlohmann::ordered_json to_json(const stats::Statistics& statistics, const std::s
           {"tokens", statistics.tokens},
           {"tensors", statistics.matrices.size()},
           {"grams", statistics.grams.size()},
-          {"parts", parts_json(statistics)}};
+          {"parts", parts_json(statistics)},
+          {"experts", experts_json(statistics)},
+          {"attention", attention_json(statistics)}};
 }
 
 Status stats_command(const StatsOptions& options) {
-  if (options.gram && std::filesystem::path(options.out).extension() == ".gguf") {
+  if ((options.gram || options.attention) && std::filesystem::path(options.out).extension() == ".gguf") {
     return fail(core::ErrorCode::kUnsupported, options.out,
-                "an importance matrix in GGUF has no place for Gram matrices; a file of another name expected");
+                "an importance matrix in GGUF has no place for {}; a file of another name expected",
+                options.gram ? "Gram matrices" : "attention");
   }
   LAMINA_ASSIGN(const std::filesystem::path model, resolve_model(options.common.model));
   CommonOptions common = options.common;
@@ -101,6 +106,8 @@ Status stats_command(const StatsOptions& options) {
     return {};
   }
   fmt::print("{}", parts_text(*all));
+  if (!all->experts.empty()) fmt::print("\n{}\n", experts_text(*all, false));
+  if (options.attention) fmt::print("\n{}\n", attention_text(*all, false));
   fmt::print("{}\n{} tokens, {} tensors", out, count_text(all->tokens), all->matrices.size());
   if (options.gram) fmt::print(", {} Gram matrices", all->grams.size());
   fmt::print("\n");
@@ -129,6 +136,8 @@ void add_stats(CLI::App& app, int& exit_status) {
                     "measure what noise after each layer does to the predictions: for bits; a run for each layer");
   command->add_flag("--gram", options->gram,
                     "keep the Gram matrix of what each group of matrices reads: for gptq, bits");
+  command->add_flag("--attention", options->attention,
+                    "keep how each head spreads its attention: its entropy, and shares by position and distance");
   command->callback([options, &exit_status] { exit_status = exit_status_of(stats_command(*options)); });
 }
 

@@ -97,4 +97,8 @@ void attention_merge(const AttentionArgs& args, int64_t segments, const float* p
   chosen().attention_merge(args, segments, partial, row_begin, row_end);
 }
 
+void attention_scores(const AttentionArgs& args, int64_t first_key, float* scores, int64_t stride) {
+  chosen().attention_scores(args, first_key, scores, stride);
+}
+
 }  // namespace lamina::kernels

@@ -111,6 +111,10 @@ void attention_segments(const AttentionArgs& args, int64_t begin, int64_t end, f
 void attention_merge(const AttentionArgs& args, int64_t segments, const float* partial, int64_t row_begin,
                      int64_t row_end);
 
+/// The scores that attention() turns into exp(s - m): that of row i and key k, which the row sees, goes to
+/// scores[i * stride + k - first_key]; nothing else is written. No row may see a key before `first_key`.
+void attention_scores(const AttentionArgs& args, int64_t first_key, float* scores, int64_t stride);
+
 /// A row of the table of attention kernels. All rows give the same bits.
 struct AttentionVariant {
   core::Isa isa = core::Isa::kScalar;
@@ -119,6 +123,7 @@ struct AttentionVariant {
   decltype(&kernels::attention_merge) attention_merge = nullptr;
   decltype(&kernels::store_key) store_key = nullptr;
   decltype(&kernels::store_value) store_value = nullptr;
+  decltype(&kernels::attention_scores) attention_scores = nullptr;
 };
 
 /// Weakest first; rows that this machine lacks are listed too, so check core::cpu_has before calling one.

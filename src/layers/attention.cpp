@@ -4,6 +4,7 @@
 #include <array>
 
 #include "layers/attention_cost.h"
+#include "layers/attention_scores.h"
 #include "layers/border.h"
 #include "layers/layer.h"
 #include "layers/relative_bias.h"
@@ -50,7 +51,12 @@ class Attention : public Sublayer {
   core::Status read_norms(Record& record, Weights& weights);
   core::Status read_sinks(Record& record, Weights& weights);
   void store(Step& step, const Heads& heads) const;
+  /// Calls use(arguments, tile) with tiles of tokens times key-value heads, which are dealt to the threads in turn:
+  /// later tiles see more keys.
+  template <typename Use>
+  void for_tiles(Step& step, const Heads& heads, Use&& use) const;
   void attend(Step& step, const Heads& heads) const;
+  void record(Step& step, const Heads& heads) const;
   void attend_split_keys(Step& step, const Heads& heads) const;
   kernels::AttentionArgs arguments(const Step& step, const RowGroup& group, int64_t kv_head, int index) const;
   int64_t fill_rows(const RowGroup& group, int64_t first_token, int64_t tokens, int64_t kv_head, const Heads& heads,
@@ -174,6 +180,7 @@ void Attention::forward(Step& step, const float* input, float* stream) const {
                 [this](const RowGroup& group, int64_t position) {
                   return core::Range{first_key(position), last_key(group, position) + 1};
                 });
+  record(step, heads);
   border_.leave(step, *o_, heads.out, stream);
 }
 
@@ -243,8 +250,8 @@ int64_t Attention::fill_rows(const RowGroup& group, int64_t first_token, int64_t
   return count;
 }
 
-/// Tiles of tokens times key-value heads, dealt to the threads in turn: later tiles see more keys.
-void Attention::attend(Step& step, const Heads& heads) const {
+template <typename Use>
+void Attention::for_tiles(Step& step, const Heads& heads, Use&& use) const {
   step.pool.run([&](int index, int threads) {
     std::array<kernels::AttentionRow, kMaxGroup> rows;
     int64_t task = 0;
@@ -255,11 +262,30 @@ void Attention::attend(Step& step, const Heads& heads) const {
           kernels::AttentionArgs args = arguments(step, group, kv_head, index);
           args.rows = fill_rows(group, token, std::min(tile_tokens(), group.rows - token), kv_head, heads, rows.data());
           args.row_list = rows.data();
-          kernels::attention(args);
+          use(args, ScoredTile{.first_row = group.first_row + token,
+                               .first_position = group.first_position + token,
+                               .first_head = kv_head * group_size(),
+                               .heads = group_size()});
         }
       }
     }
   });
+}
+
+void Attention::attend(Step& step, const Heads& heads) const {
+  for_tiles(step, heads, [](const kernels::AttentionArgs& args, const ScoredTile&) { kernels::attention(args); });
+}
+
+/// For statistics: how each head spreads its attention.
+void Attention::record(Step& step, const Heads& heads) const {
+  AttentionRecorder* recorder = attention_recorder(step);
+  if (recorder == nullptr) return;
+  recorder->begin(step.layer, step.rows, heads_);
+  for_tiles(step, heads, [recorder](const kernels::AttentionArgs& args, const ScoredTile& tile) {
+    record_scores(args, tile, *recorder);
+  });
+  recorder->end();
+  step.lap(Op::kHook);
 }
 
 /// Few rows over many keys: segments of keys are tasks too, and their states are merged in order. Same bits as

@@ -4,6 +4,7 @@
 
 #include "kernels/attention.h"
 #include "layers/attention_cost.h"
+#include "layers/attention_scores.h"
 #include "layers/border.h"
 #include "layers/head_products.h"
 #include "layers/layer.h"
@@ -64,7 +65,12 @@ class LatentAttention : public Sublayer {
   Work take_work(Step& step) const;
   void project(Step& step, const float* normed, const Work& work) const;
   void store(Step& step, const Work& work) const;
+  /// Calls use(arguments, tile) with tiles of tokens times slices of heads, which are dealt to the threads in turn:
+  /// later tiles see more keys.
+  template <typename Use>
+  void for_tiles(Step& step, const Work& work, Use&& use) const;
   void attend(Step& step, const Work& work) const;
+  void record(Step& step, const Work& work) const;
   void attend_row(Step& step, const RowGroup& group, int64_t token, const Work& work) const;
   kernels::AttentionArgs arguments(const Step& step, const RowGroup& group, int index) const;
   int64_t fill_rows(const RowGroup& group, core::Range tokens, core::Range heads, const Work& work,
@@ -223,6 +229,7 @@ void LatentAttention::forward(Step& step, const float* input, float* stream) con
   }
   lap_attention(step, step.cache.visits()[static_cast<size_t>(step.visit)], heads_,
                 [](const RowGroup&, int64_t position) { return core::Range{0, position + 1}; });
+  record(step, work);
   run_head_products(step, v_b_, {work.latents, heads_ * latent_, latent_}, {work.out, heads_ * value_, value_});
   border_.leave(step, *o_, work.out, stream);
 }
@@ -293,8 +300,8 @@ int64_t LatentAttention::fill_rows(const RowGroup& group, core::Range tokens, co
   return count;
 }
 
-/// Tiles of tokens times slices of heads, dealt to the threads in turn: later tiles see more keys.
-void LatentAttention::attend(Step& step, const Work& work) const {
+template <typename Use>
+void LatentAttention::for_tiles(Step& step, const Work& work, Use&& use) const {
   const Slices parts = slices((heads_ + kTileRows - 1) / kTileRows);
   const int64_t tokens = std::max<int64_t>(1, kTileRows / parts.heads);
   step.pool.run([&](int index, int threads) {
@@ -304,15 +311,34 @@ void LatentAttention::attend(Step& step, const Work& work) const {
       for (int64_t token = 0; token < group.rows; token += tokens) {
         for (int64_t slice = 0; slice < parts.count; ++slice) {
           if (task++ % threads != index) continue;
+          const core::Range heads = heads_of(parts, slice);
           kernels::AttentionArgs args = arguments(step, group, index);
-          args.rows = fill_rows(group, {token, std::min(token + tokens, group.rows)}, heads_of(parts, slice), work,
-                                rows.data());
+          args.rows = fill_rows(group, {token, std::min(token + tokens, group.rows)}, heads, work, rows.data());
           args.row_list = rows.data();
-          kernels::attention(args);
+          use(args, ScoredTile{.first_row = group.first_row + token,
+                               .first_position = group.first_position + token,
+                               .first_head = heads.begin,
+                               .heads = heads.end - heads.begin});
         }
       }
     }
   });
+}
+
+void LatentAttention::attend(Step& step, const Work& work) const {
+  for_tiles(step, work, [](const kernels::AttentionArgs& args, const ScoredTile&) { kernels::attention(args); });
+}
+
+/// For statistics: how each head spreads its attention.
+void LatentAttention::record(Step& step, const Work& work) const {
+  AttentionRecorder* recorder = attention_recorder(step);
+  if (recorder == nullptr) return;
+  recorder->begin(step.layer, step.rows, heads_);
+  for_tiles(step, work, [recorder](const kernels::AttentionArgs& args, const ScoredTile& tile) {
+    record_scores(args, tile, *recorder);
+  });
+  recorder->end();
+  step.lap(Op::kHook);
 }
 
 /// One token: its heads and the segments of its keys are tasks; states are merged in order. Same bits as attend().

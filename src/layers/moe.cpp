@@ -129,9 +129,15 @@ const std::byte* Moe::gather(Step& step, const Linear& reader, const Routes& rou
   return out;
 }
 
-/// The rows that each expert's first matrices read.
+/// Which experts the rows go to, and the rows that each expert's first matrices read.
 void Moe::record_inputs(const Step& step, const Routes& routes, const float* x) const {
   if (step.recorder == nullptr) return;
+  step.recorder->record_experts({.layer = step.layer,
+                                 .rows = step.rows,
+                                 .used = routes.used,
+                                 .experts = options_.experts,
+                                 .chosen = routes.experts,
+                                 .shares = routes.shares});
   for (int64_t e = 0; e < options_.experts; ++e) {
     const auto expert = static_cast<size_t>(e);
     for (int32_t place = routes.first[e]; place < routes.first[e + 1]; ++place) {

@@ -177,7 +177,7 @@ Routes route(Step& step, const RouterOptions& options, float* logits) {
   std::copy(first + 1, first + options.experts + 1, first);
   first[options.experts] = static_cast<int32_t>(count);
   step.lap(Op::kRouting);
-  return {.used = used, .places = places, .shares = shares, .sources = sources, .first = first};
+  return {.used = used, .experts = experts, .places = places, .shares = shares, .sources = sources, .first = first};
 }
 
 int64_t route_bytes(const RouterOptions& options, int64_t rows) {

@@ -35,7 +35,8 @@ core::Result<RouterOptions> read_router_options(Record& record, Weights& weights
 /// an expert's rows lie side by side.
 struct Routes {
   int64_t used = 0;
-  const int32_t* places = nullptr;   ///< [rows, used]: place of a row's choice, best first
+  const int32_t* experts = nullptr;  ///< [rows, used]: a row's choices, best first
+  const int32_t* places = nullptr;   ///< [rows, used]: place of each of them
   const float* shares = nullptr;     ///< [rows, used]
   const int32_t* sources = nullptr;  ///< [rows * used]: the row at a place
   const int32_t* first = nullptr;    ///< [experts + 1]: an expert's first place

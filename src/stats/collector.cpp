@@ -22,8 +22,8 @@ constexpr int64_t kColumns = 64;
 /// Matrices whose rows are fewer than this are summed by one thread.
 constexpr int64_t kShared = 1 << 14;
 
-/// Adds the squares of columns [begin, end) to `sums`: in float32 over the rows at hand, then in float64.
-void add_squares(const layers::InputRows& rows, int64_t begin, int64_t end, double* sums) {
+/// Sums of squares of columns [begin, end) over the rows, in float32.
+void sum_squares(const layers::InputRows& rows, int64_t begin, int64_t end, float* sums) {
   for (int64_t first = begin; first < end; first += kColumns) {
     const int64_t width = std::min(kColumns, end - first);
     std::array<float, kColumns> part{};
@@ -31,24 +31,38 @@ void add_squares(const layers::InputRows& rows, int64_t begin, int64_t end, doub
       const float* x = rows.data + r * rows.stride + first;
       for (int64_t c = 0; c < width; ++c) part[static_cast<size_t>(c)] += x[c] * x[c];
     }
-    for (int64_t c = 0; c < width; ++c) sums[first + c] += double{part[static_cast<size_t>(c)]};
+    std::copy_n(part.begin(), width, sums + first);
   }
 }
 
-/// What a row of the stream tells: its own part of PartStats.
+constexpr size_t kLanes = 4;
+using Lanes = std::array<double, kLanes>;
+
+double fold(const Lanes& lanes) {
+  return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+}
+
+/// What a row of the stream tells: its own part of PartStats. Sums run over lanes that take the numbers by turns.
 PartStats measure_row(const float* before, const float* after, int64_t hidden) {
-  double square = 0;
-  double square_after = 0;
-  double product = 0;
-  double square_added = 0;
-  for (int64_t i = 0; i < hidden; ++i) {
-    const double x = before[i];
-    const double y = after[i];
-    square += x * x;
-    square_after += y * y;
-    product += x * y;
-    square_added += (y - x) * (y - x);
+  Lanes squares{};
+  Lanes squares_after{};
+  Lanes products{};
+  Lanes squares_added{};
+  const auto take = [&](size_t lane, double x, double y) {
+    squares[lane] += x * x;
+    squares_after[lane] += y * y;
+    products[lane] += x * y;
+    squares_added[lane] += (y - x) * (y - x);
+  };
+  int64_t i = 0;
+  for (; i + static_cast<int64_t>(kLanes) <= hidden; i += static_cast<int64_t>(kLanes)) {
+    for (size_t lane = 0; lane < kLanes; ++lane) take(lane, before[i + lane], after[i + lane]);
   }
+  for (size_t lane = 0; i < hidden; ++i, ++lane) take(lane, before[i], after[i]);
+  const double square = fold(squares);
+  const double square_after = fold(squares_after);
+  const double product = fold(products);
+  const double square_added = fold(squares_added);
   PartStats row;
   const double both = std::sqrt(square * square_after);
   row.cosine = both > 0 ? product / both : 1;
@@ -73,6 +87,7 @@ Collector::Collector(const models::Model& model, core::ThreadPool& pool, const C
     : model_(model), pool_(pool), options_(options), adder_(pool) {
   for (const format::NamedTensor& tensor : model.files().tensors())
     matrices_.push_back({.tensor = std::string(tensor.name)});
+  if (options.attention) attention_.emplace();
 }
 
 /// The tensor of the file in which the matrix lies, and which matrix of it.
@@ -150,28 +165,45 @@ void Collector::record(std::span<const layers::Linear* const> readers, const lay
     // Queries, keys and values may be parts of one tensor, which then reads these rows once.
     if (std::ranges::find(seen, &stats) != seen.end()) continue;
     seen[count++ % seen.size()] = &stats;
+    if (count == 1) sum_step(rows, stats.inputs);
     stats.rows[static_cast<size_t>(place.matrix)] += rows.count;
     double* sums = stats.squares.data() + place.matrix * stats.inputs;
-    if (rows.count * stats.inputs < kShared) {
-      add_squares(rows, 0, stats.inputs, sums);
-      continue;
-    }
-    pool_.run([&](int index, int threads) {
-      const core::Range range = core::split_range(stats.inputs, kColumns, index, threads);
-      add_squares(rows, range.begin, range.end, sums);
-    });
+    for (int64_t i = 0; i < stats.inputs; ++i) sums[i] += double{step_squares_[static_cast<size_t>(i)]};
   }
 }
 
+/// Sums of squares of the rows at hand, which all that read them add to their own.
+void Collector::sum_step(const layers::InputRows& rows, int64_t inputs) {
+  step_squares_.resize(std::max(step_squares_.size(), static_cast<size_t>(inputs)));
+  float* sums = step_squares_.data();
+  if (rows.count * inputs < kShared) {
+    sum_squares(rows, 0, inputs, sums);
+    return;
+  }
+  pool_.run([&](int index, int threads) {
+    const core::Range range = core::split_range(inputs, kColumns, index, threads);
+    sum_squares(rows, range.begin, range.end, sums);
+  });
+}
+
+/// A copy of the stream, made by all threads.
+void Collector::keep(const run::Border& border, const float* stream, std::vector<float>& copy) {
+  copy.resize(static_cast<size_t>(border.rows * border.hidden));
+  pool_.run([&](int index, int threads) {
+    const core::Range range = core::split_range(border.rows, 1, index, threads);
+    std::copy(stream + range.begin * border.hidden, stream + range.end * border.hidden,
+              copy.begin() + range.begin * border.hidden);
+  });
+}
+
 void Collector::at_border(const run::Border& border, float* stream) {
-  const auto size = static_cast<size_t>(border.rows * border.hidden);
   if (border.visit >= 0) measure(border, "layer", before_layer_.data(), stream);
   if (border.visit < 0) most_.clear();
-  before_layer_.assign(stream, stream + size);
+  keep(border, stream, before_layer_);
 }
 
 void Collector::before_part(const run::Border& border, std::string_view /*role*/, const float* stream) {
-  before_part_.assign(stream, stream + border.rows * border.hidden);
+  keep(border, stream, before_part_);
 }
 
 void Collector::after_part(const run::Border& border, std::string_view role, const float* stream) {
@@ -213,6 +245,8 @@ Statistics Collector::finish() {
     for (int& index : out.matrices.back().grams) index = std::max(index, -1);
   }
   out.grams = std::move(grams_);
+  out.experts = experts_.sums();
+  if (attention_) out.attention = attention_->sums();
   for (const auto& [key, sum] : parts_) {
     PartStats part = sum;
     part.layer = key.first;

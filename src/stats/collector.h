@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -16,6 +17,7 @@ namespace lamina::stats {
 
 /// Which sums are kept besides those of squares.
 struct CollectorOptions {
+  bool attention = false;  ///< how heads spread their attention
   bool grams = false;
   int64_t most_gram_bytes = 0;  ///< with grams: bytes that their totals may take
 };
@@ -27,6 +29,8 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   Collector(const models::Model& model, core::ThreadPool& pool, const CollectorOptions& options = {});
 
   void record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) override;
+  void record_experts(const layers::ExpertChoices& choices) override { experts_.add(choices); }
+  layers::AttentionRecorder* attention() override { return attention_ ? &*attention_ : nullptr; }
   void at_border(const run::Border& border, float* stream) override;
   void before_part(const run::Border& border, std::string_view role, const float* stream) override;
   void after_part(const run::Border& border, std::string_view role, const float* stream) override;
@@ -45,6 +49,8 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   Place place_of(const layers::Linear& linear);
   void record_gram(std::span<const layers::Linear* const> readers, const layers::InputRows& rows);
   int new_gram(const layers::Linear& reader);
+  void sum_step(const layers::InputRows& rows, int64_t inputs);
+  void keep(const run::Border& border, const float* stream, std::vector<float>& copy);
   void measure(const run::Border& border, std::string_view role, const float* before, const float* after);
   void find_voids(std::string_view role);
 
@@ -53,10 +59,13 @@ class Collector : public layers::InputRecorder, public run::BorderHook {
   std::map<const layers::Linear*, Place> places_;
   std::vector<MatrixStats> matrices_;  ///< one for each tensor of the file; those that nothing read are empty
   std::map<std::pair<int, std::string>, PartStats> parts_;
+  std::vector<float> step_squares_;
   std::vector<float> before_part_;
   std::vector<float> before_layer_;
   std::vector<PartStats> by_row_;
   std::map<std::string, std::vector<double>, std::less<>> most_;  ///< by role and row, the largest change of its length
+  ExpertSums experts_;
+  std::optional<AttentionSums> attention_;
   CollectorOptions options_;
   GramAdder adder_;
   std::vector<Gram> grams_;

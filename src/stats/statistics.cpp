@@ -13,6 +13,7 @@
 #include "format/safetensors.h"
 #include "format/safetensors_writer.h"
 #include "stats/imatrix.h"
+#include "stats/sums_io.h"
 
 namespace lamina::stats {
 
@@ -124,6 +125,7 @@ Status Statistics::merge(const Statistics& other) {
   const auto same_part = [](const PartStats& a, const PartStats& b) { return a.layer == b.layer && a.role == b.role; };
   if (others.size() != matrices.size() || !std::ranges::equal(parts, other.parts, same_part))
     return fail(ErrorCode::kInvalid, "statistics", "of other matrices or parts, so made by another recipe");
+  LAMINA_CHECK_OK(merge_sums(other, *this));
   LAMINA_CHECK_OK(merge_grams(*this, other, others));
   for (size_t m = 0; m < matrices.size(); ++m) {
     for (size_t i = 0; i < matrices[m].squares.size(); ++i) matrices[m].squares[i] += others[m]->squares[i];
@@ -216,6 +218,7 @@ Status save(const Statistics& statistics, const std::filesystem::path& path) {
     head["parts"].back()["sensitivity"] = part.sensitivity;
     head["parts"].back()["disturbed_rows"] = part.disturbed_rows;
   }
+  LAMINA_CHECK_OK(write_sums(statistics, writer, head));
   writer.set_metadata(kKey, head.dump());
   return writer.write(path);
 }
@@ -324,6 +327,7 @@ Result<Statistics> load(const std::filesystem::path& path) {
       return fail(ErrorCode::kCorrupt, path.string(), "{}{} has numbers below 0 or none", one.tensor, kSquares);
   }
   LAMINA_CHECK_OK(read_grams(sizes, shared, path.string(), out));
+  LAMINA_CHECK_OK(read_sums(head, file, path.string(), out));
   return out;
 }
 

@@ -8,6 +8,8 @@
 
 #include "core/result.h"
 #include "format/model_files.h"
+#include "stats/attention_stats.h"
+#include "stats/expert_stats.h"
 #include "stats/gram.h"
 
 namespace lamina::stats {
@@ -52,13 +54,15 @@ struct Statistics {
   int64_t tokens = 0;
   std::vector<MatrixStats> matrices{};
   std::vector<PartStats> parts{};
-  std::vector<Gram> grams{};  ///< one for each distinct input of matrices, when they were asked for
+  std::vector<Gram> grams{};                ///< one for each distinct input of matrices, when they were asked for
+  std::vector<ExpertStats> experts{};       ///< one for each layer that has some
+  std::vector<AttentionStats> attention{};  ///< one for each layer that attends, when it was asked for
 
   /// The Gram matrix of what that matrix reads, or null.
   const Gram* gram(const MatrixStats& stats, int64_t matrix) const;
   const MatrixStats* find(std::string_view tensor) const;
   /// Adds what another part of the text showed. kInvalid: of another model, with other matrices, or only one of them
-  /// with Gram matrices.
+  /// with Gram matrices or attention.
   core::Status merge(const Statistics& other);
   /// kInvalid names what differs when these are not statistics of that model. Where they do not say of which they are,
   /// each of their tensors must be one of the model's, with as many inputs.

@@ -168,6 +168,36 @@ class Fixture {
     shape_.format = CacheFormat::kF32;
   }
 
+  /// Scores of all rows, [rows][keys from first_key on]; -7 where nothing is written.
+  std::vector<float> scores(const AttentionVariant& variant, int64_t first_key, bool alone) {
+    std::vector<AttentionRow> rows;
+    std::vector<float> out;
+    AttentionArgs all = args(rows, out);
+    const int64_t stride = shape_.keys - first_key;
+    std::vector<float> scores(rows.size() * static_cast<size_t>(stride), -7.0F);
+    if (!alone) {
+      variant.attention_scores(all, first_key, scores.data(), stride);
+      return scores;
+    }
+    all.rows = 1;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      all.row_list = &rows[i];
+      variant.attention_scores(all, first_key, scores.data() + i * static_cast<size_t>(stride), stride);
+    }
+    return scores;
+  }
+
+  /// The same in double precision from what the cache holds.
+  std::vector<double> truth_of_scores(int64_t first_key) const {
+    const auto stride = static_cast<size_t>(shape_.keys - first_key);
+    std::vector<double> out(visible_.size() * stride, -7.0);
+    for (size_t i = 0; i < visible_.size(); ++i) {
+      const auto row = true_scores(i);
+      std::ranges::copy(row, out.begin() + static_cast<int64_t>(i * stride) + visible_[i].first_key - first_key);
+    }
+    return out;
+  }
+
   /// Softmax attention in double precision from what the cache holds.
   std::vector<double> truth() const {
     std::vector<double> out;
@@ -190,15 +220,13 @@ class Fixture {
     load_key(shape_.format, shape_.head_size, key_chunks_[static_cast<size_t>(k / 64)], k % 64, key.data());
     load_value(shape_.format, shape_.value_size, values, k % 64, value.data());
   }
-  std::vector<double> truth_row(size_t index) const {
+  std::vector<double> true_scores(size_t index) const {
     const AttentionRow& row = visible_[index];
     const std::vector<float>& query = queries_[index];
     const double scale = static_cast<double>(1.0F / std::sqrt(static_cast<float>(shape_.head_size)));
-    std::vector<double> out(static_cast<size_t>(shape_.value_size));
     std::vector<double> scores;
     std::vector<float> key(query.size());
-    std::vector<float> value(out.size());
-    double top = static_cast<double>(row.sink);
+    std::vector<float> value(static_cast<size_t>(shape_.value_size));
     for (int64_t k = row.first_key; k <= row.last_key; ++k) {
       load(k, key, value);
       double s = 0;
@@ -211,8 +239,17 @@ class Fixture {
         s += static_cast<double>(biases_[index][static_cast<size_t>(distance + shape_.bias_reach + 15)]);
       }
       scores.push_back(s);
-      top = std::max(top, s);
     }
+    return scores;
+  }
+  std::vector<double> truth_row(size_t index) const {
+    const AttentionRow& row = visible_[index];
+    std::vector<double> out(static_cast<size_t>(shape_.value_size));
+    std::vector<float> key(static_cast<size_t>(shape_.head_size));
+    std::vector<float> value(out.size());
+    std::vector<double> scores = true_scores(index);
+    double top = static_cast<double>(row.sink);
+    for (const double s : scores) top = std::max(top, s);
     double sum = std::exp(static_cast<double>(row.sink) - top);
     for (double& s : scores) sum += s = std::exp(s - top);
     for (int64_t k = row.first_key; k <= row.last_key; ++k) {
@@ -316,6 +353,26 @@ TEST_F(Attention, VariantsGroupingAndSplitsGiveTheSameBits) {
       EXPECT_TRUE(same_bits(fixture.run_alone(*variant), expected));
       EXPECT_TRUE(same_bits(fixture.run_split(*variant, 1), expected));
       EXPECT_TRUE(same_bits(fixture.run_split(*variant, 2), expected));
+    }
+  }
+}
+
+TEST_F(Attention, ScoresAreThoseOfTheSoftmaxInEveryVariantAndFormat) {
+  for (const Shape& shape : shapes()) {
+    for (const int64_t first_key : {int64_t{0}, int64_t{37}}) {
+      Fixture fixture(shape, 9);
+      if (first_key == 0) add_rows(fixture, shape);
+      for (int64_t last = 37; last < shape.keys; last += 13) fixture.add_row(37 + last % 5, last, 2.0F);
+      const auto expected = fixture.scores(*attention_variants().front(), first_key, true);
+      const double bound = shape.format == CacheFormat::kQ8_0 && !shape.joined ? 2e-3 : 2e-5;
+      EXPECT_LT(worst_error(expected, fixture.truth_of_scores(first_key)), bound);
+      for (const auto* variant : attention_variants()) {
+        if (!core::cpu_has(variant->isa)) continue;
+        SCOPED_TRACE(testing::Message() << core::isa_name(variant->isa) << " " << cache_format_name(shape.format) << " "
+                                        << shape.head_size);
+        EXPECT_TRUE(same_bits(fixture.scores(*variant, first_key, false), expected));
+        EXPECT_TRUE(same_bits(fixture.scores(*variant, first_key, true), expected));
+      }
     }
   }
 }

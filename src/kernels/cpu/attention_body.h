@@ -70,6 +70,7 @@ void add_chunk(const Tile& tile, int64_t chunk, const ChunkView& view) {
   Block blocks[kMostBlocks];
   const int64_t count = list_blocks(tile, chunk, blocks);
   for (int64_t i = 0; i < count; ++i) score_block<L, Number>(tile, blocks[i], i == 0 ? view : view.alone());
+  if (keep_scores<L>(tile, blocks, count)) return;
   for (int64_t i = 0; i < count; ++i) update_states<L>(tile, blocks[i]);
   for (int64_t i = 0; i < count; ++i) add_block_values<L, Number>(tile, blocks[i], i == 0 ? view : view.alone());
 }
@@ -214,19 +215,42 @@ void finish_row(const AttentionRow& row, const float* running, int64_t value_siz
   });
 }
 
+/// Segments that some row of a tile sees something of.
+struct Segments {
+  int64_t begin;
+  int64_t end;
+};
+
+Segments seen_segments(const Tile& tile) {
+  int64_t first_key = INT64_MAX;
+  int64_t last_key = -1;
+  for (int64_t i = 0; i < tile.count; ++i) {
+    if (tile.rows[i].last_key < tile.rows[i].first_key) continue;
+    first_key = lesser(first_key, tile.rows[i].first_key);
+    last_key = greater(last_key, tile.rows[i].last_key);
+  }
+  return {first_key / kSegmentKeys, (last_key + kSegmentKeys) / kSegmentKeys};
+}
+
+template <typename L>
+void attention_scores_rows(const AttentionArgs& args, int64_t first_key, float* scores, int64_t stride) {
+  for (int64_t first = 0; first < args.rows; first += kAttentionTileRows) {
+    Tile tile = make_tile<L>(args, first);
+    tile.kept = scores + first * stride;
+    tile.kept_stride = stride;
+    tile.kept_first = first_key;
+    const Segments segments = seen_segments(tile);
+    for (int64_t segment = segments.begin; segment < segments.end; ++segment) run_segment<L>(tile, segment);
+  }
+}
+
 template <typename L>
 void attention_rows(const AttentionArgs& args) {
   for (int64_t first = 0; first < args.rows; first += kAttentionTileRows) {
     const Tile tile = make_tile<L>(args, first);
     clear_states(tile.running, tile.count, tile.state_floats());
-    int64_t first_key = INT64_MAX;
-    int64_t last_key = -1;
-    for (int64_t i = 0; i < tile.count; ++i) {
-      if (tile.rows[i].last_key < tile.rows[i].first_key) continue;
-      first_key = lesser(first_key, tile.rows[i].first_key);
-      last_key = greater(last_key, tile.rows[i].last_key);
-    }
-    for (int64_t segment = first_key / kSegmentKeys; segment * kSegmentKeys <= last_key; ++segment) {
+    const Segments segments = seen_segments(tile);
+    for (int64_t segment = segments.begin; segment < segments.end; ++segment) {
       run_segment<L>(tile, segment);
       for (int64_t i = 0; i < tile.count; ++i) {
         merge_state<L>(tile.running + i * tile.state_floats(), tile.states + i * tile.state_floats(), tile.stride);
@@ -311,7 +335,8 @@ constexpr AttentionVariant attention_variant(core::Isa isa) {
           attention_segments_rows<L>,
           attention_merge_rows<L>,
           store_key_lanes<L>,
-          store_value_lanes<L>};
+          store_value_lanes<L>,
+          attention_scores_rows<L>};
 }
 
 }  // namespace

@@ -256,6 +256,7 @@ void add_q8_chunk(const Tile& tile, int64_t chunk, const ChunkView& view) {
   Block blocks[kMostBlocks];
   const int64_t count = list_blocks(tile, chunk, blocks);
   for (int64_t i = 0; i < count; ++i) score_q8_block<L>(tile, blocks[i], i == 0 ? view : view.alone());
+  if (keep_scores<L>(tile, blocks, count)) return;
   for (int64_t i = 0; i < count; ++i) update_states<L>(tile, blocks[i]);
   for (int64_t i = 0; i < count; ++i) add_q8_values<L>(tile, blocks[i], i == 0 ? view : view.alone());
   prefetch_scales(view.next_keys, key_scale_offset(head_size), key_blocks(head_size));

@@ -48,6 +48,10 @@ struct Tile {
   /// Queries in integers, [count][query_stride], and their scales; with kQ8_0 alone.
   int16_t* integers = nullptr;
   float* query_scales = nullptr;
+  /// Of attention_scores: where scores go, instead of on to the softmax; null otherwise.
+  float* kept = nullptr;
+  int64_t kept_stride = 0;
+  int64_t kept_first = 0;
 
   int64_t state_floats() const { return kStateHead + stride; }
   bool all_see(int64_t chunk) const {
@@ -274,6 +278,25 @@ void update_states(const Tile& tile, Block& block) {
     state[0] = maximums[r];
     state[1] = __builtin_fmaf(state[1], block.decay[r], sum);
   }
+}
+
+/// Hands out the finished scores of blocks, when that is what is wanted; whether it was.
+template <typename L>
+bool keep_scores(const Tile& tile, const Block* blocks, int64_t count) {
+  if (tile.kept == nullptr) return false;
+  for (const Block* block = blocks; block < blocks + count; ++block) {
+    for (int r = 0; r < block->rows; ++r) {
+      const Keys keys = block->keys[r];
+      if (keys.empty()) continue;
+      const int64_t row = block->first + r;
+      float* scores = tile.scores + row * kChunkKeys;
+      prepare_scores<L>(*tile.args, tile.rows[row], block->chunk, scores, keys);
+      const int64_t place = row * tile.kept_stride + block->chunk * kChunkKeys + keys.begin - tile.kept_first;
+      __builtin_memcpy(tile.kept + place, scores + keys.begin,
+                       static_cast<size_t>(keys.end - keys.begin) * sizeof(float));
+    }
+  }
+  return true;
 }
 
 }  // namespace

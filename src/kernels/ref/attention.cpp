@@ -228,10 +228,19 @@ void attention(const AttentionArgs& args) {
   }
 }
 
+void attention_scores(const AttentionArgs& args, int64_t first_key, float* scores, int64_t stride) {
+  for (int64_t i = 0; i < args.rows; ++i) {
+    const AttentionRow& row = args.row_list[i];
+    const Query query = query_of(args, row);
+    for (int64_t key = row.first_key; key <= row.last_key; ++key)
+      scores[i * stride + key - first_key] = score(args, row, query, key / kChunkKeys, key % kChunkKeys);
+  }
+}
+
 }  // namespace
 
-const AttentionVariant kAttention{core::Isa::kScalar, attention, attention_segments,
-                                  attention_merge,    store_key, store_value};
+const AttentionVariant kAttention{core::Isa::kScalar, attention,   attention_segments, attention_merge,
+                                  store_key,          store_value, attention_scores};
 
 void load_key(CacheFormat format, int64_t head_size, const std::byte* chunk, int64_t index, float* key) {
   for (int64_t d = 0; d < head_size; ++d) {
