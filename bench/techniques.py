@@ -88,6 +88,8 @@ def make_file(entry, group, base, folder, texts):
     if "as_large_as" in entry:
         other = make_file(next(one for one in group["entries"] if label_of(one) == entry["as_large_as"]), group, base, folder, texts)
         options += ["--target-bytes", json.loads(run(LAMINA, "show", other, "--json", keep=True))["bytes"]]
+    if entry.get("calibration"):
+        options += ["--calibration", texts / "calibration.txt"]
     run(LAMINA, "compress", base, "--recipe", entry["compress"], *options, *entry.get("options", []), "-o", path, keep=True)
     return path
 

@@ -323,6 +323,26 @@ constexpr Technique kDrop = {
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
     .example = "L0.attn:drop"};
 
+constexpr Parameter kFoldParameters[] = {
+    kDropParameters[0],
+    kDropParameters[1],
+    kDropParameters[2],
+    kDropParameters[3],
+    {.name = "into",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = kMaxLayerIndex,
+     .fallback = "1",
+     .doc = "how many of the layers that stay take the work over, from the one before what goes"},
+    {.name = "tokens",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1024,
+     .maximum = 1e9,
+     .fallback = "65536",
+     .doc = "of the calibration text, at most; each keeps two rows of the stream in memory"},
+};
+constexpr Conflict kFoldConflicts[] = {{Place::kWeights, "drop", "either takes layers out"}};
+
 constexpr Parameter kSvdParameters[] = {
     {.name = "rank",
      .kind = ParameterKind::kInteger,
@@ -472,6 +492,20 @@ constexpr Technique kWritten[] = {
      .paper = "Ashkboos et al. 2024, QuaRot (arXiv 2404.00456)",
      .writes = true,
      .example = "L*:rotate"},
+    {.name = "fold",
+     .place = Place::kWeights,
+     .summary =
+         "takes layers, or their attention or MLP, out as drop does, and fits the last matrix of layers that stay "
+         "to do their work; needs calibration text",
+     .parameters = kFoldParameters,
+     .parts = kMixersAndMlps,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kFoldConflicts,
+     .paper = "Pei et al. 2024, FuseGPT (arXiv 2411.14507), without training",
+     .writes = true,
+     .reads_text = true,
+     .example = "L1:fold"},
     {.name = "heads",
      .place = Place::kWeights,
      .summary = "takes the heads out of attentions that add least, and lets the others take over their work; needs "

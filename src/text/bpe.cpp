@@ -140,11 +140,11 @@ size_t BpeModel::next_cut(std::string_view word, size_t begin) const {
   return word.size();
 }
 
-core::Status BpeModel::encode(std::string_view word, bool control, std::vector<int32_t>& ids) const {
-  if (!cuts_) return TokenModel::encode(word, control, ids);
+core::Status BpeModel::encode(std::string_view word, bool control, WordCache& cache, std::vector<int32_t>& ids) const {
+  if (!cuts_) return TokenModel::encode(word, control, cache, ids);
   for (size_t begin = 0; begin < word.size();) {
     const size_t end = next_cut(word, begin);
-    LAMINA_CHECK_OK(TokenModel::encode(word.substr(begin, end - begin), control, ids));
+    LAMINA_CHECK_OK(TokenModel::encode(word.substr(begin, end - begin), control, cache, ids));
     begin = end;
   }
   return {};

@@ -46,7 +46,7 @@ class BpeModel final : public TokenModel {
       const std::vector<std::pair<std::string, int32_t>>& vocabulary, std::span<const float> scores,
       std::vector<bool> joins, BpeOptions options);
 
-  core::Status encode(std::string_view word, bool control, std::vector<int32_t>& ids) const override;
+  core::Status encode(std::string_view word, bool control, WordCache& cache, std::vector<int32_t>& ids) const override;
 
  protected:
   core::Status encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const override;

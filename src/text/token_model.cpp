@@ -23,8 +23,8 @@ void TokenModel::set_control(const std::vector<int32_t>& ids) {
   for (const int32_t id : ids) control_[static_cast<size_t>(id)] = true;
 }
 
-core::Status TokenModel::encode(std::string_view word, bool control, std::vector<int32_t>& ids) const {
-  WordCache& cache = WordCache::of_thread();
+core::Status TokenModel::encode(std::string_view word, bool control, WordCache& cache,
+                                std::vector<int32_t>& ids) const {
   control &= !control_.empty();
   const uint32_t owner = number_ + (control ? 1 : 0);
   if (cache.take(owner, word, ids)) return {};

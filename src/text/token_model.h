@@ -8,6 +8,8 @@
 
 namespace lamina::text {
 
+class WordCache;
+
 /// Turns one pre-tokenized word into token ids. Immutable, thread-safe.
 class TokenModel {
  public:
@@ -19,10 +21,10 @@ class TokenModel {
   /// Appends the ids of `word` (valid UTF-8 or raw bytes, not empty). Control tokens are among them only if `control`,
   /// as text may become them by normalization. Errors: kInvalid when a character has no token and the model has no
   /// unknown token where its format demands one.
-  virtual core::Status encode(std::string_view word, bool control, std::vector<int32_t>& ids) const;
+  virtual core::Status encode(std::string_view word, bool control, WordCache& cache, std::vector<int32_t>& ids) const;
 
  protected:
-  /// The same without the memory of words met before.
+  /// The same without `cache`, the memory of words met before.
   virtual core::Status encode_anew(std::string_view word, bool control, std::vector<int32_t>& ids) const = 0;
 
   /// `ids`, sorted, are those of control tokens.

@@ -5,6 +5,7 @@
 
 #include "text/tokenizer_parts.h"
 #include "text/utf8.h"
+#include "text/word_cache.h"
 
 namespace lamina::text {
 namespace {
@@ -34,7 +35,10 @@ constexpr std::string_view kEndTokens[] = {
 
 core::Status encode_words(const TokenizerParts& parts, bool control, Words& words, std::vector<int32_t>& ids) {
   for (const auto& step : parts.pre.steps) LAMINA_CHECK_OK(step->apply(words));
-  for (const Words::Word& word : words.words) LAMINA_CHECK_OK(parts.model->encode(words.view(word), control, ids));
+  const WordCache::Lease cache;
+  for (const Words::Word& word : words.words) {
+    LAMINA_CHECK_OK(parts.model->encode(words.view(word), control, *cache, ids));
+  }
   return {};
 }
 

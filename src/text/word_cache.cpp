@@ -2,14 +2,42 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
+#include <thread>
 
 #include "text/flat_map.h"
 
 namespace lamina::text {
+namespace {
 
-WordCache& WordCache::of_thread() {
-  thread_local WordCache cache;
-  return cache;
+/// Caches that nobody uses now; the one used last is taken first.
+struct Idle {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<WordCache>> caches;
+};
+
+Idle& idle() {
+  static Idle all;
+  return all;
+}
+
+}  // namespace
+
+WordCache::Lease::Lease() {
+  {
+    const std::lock_guard lock(idle().mutex);
+    if (!idle().caches.empty()) {
+      cache_ = std::move(idle().caches.back());
+      idle().caches.pop_back();
+    }
+  }
+  if (cache_ == nullptr) cache_.reset(new WordCache);
+}
+
+WordCache::Lease::~Lease() {
+  static const size_t most = std::max(1U, std::thread::hardware_concurrency());
+  const std::lock_guard lock(idle().mutex);
+  if (idle().caches.size() < most) idle().caches.push_back(std::move(cache_));
 }
 
 size_t WordCache::place(uint32_t owner, std::string_view word) {

@@ -1,16 +1,30 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
 
 namespace lamina::text {
 
-/// The ids of short words that this thread met lately, of any model: what a hit gives is what the model would give.
+/// The ids of short words met lately, of any model: what a hit gives is what the model would give. One thread at a
+/// time.
 class WordCache {
  public:
-  static WordCache& of_thread();
+  /// One for as long as a text is encoded. As many are kept for others as the machine has processors, however many
+  /// threads there are: each takes a megabyte.
+  class Lease {
+   public:
+    Lease();
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    WordCache& operator*() const { return *cache_; }
+
+   private:
+    std::unique_ptr<WordCache> cache_;
+  };
 
   /// Appends the ids of `word` under the model `owner`, if they are here, and says so.
   bool take(uint32_t owner, std::string_view word, std::vector<int32_t>& ids) const;

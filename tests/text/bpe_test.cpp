@@ -8,6 +8,7 @@
 
 #include "text/score_merges.h"
 #include "text/tokenizer.h"
+#include "text/word_cache.h"
 
 namespace lamina::text {
 namespace {
@@ -63,7 +64,7 @@ TEST_P(Bpe, JoinsByScoresInTheOrderOfTheMergesMadeOfThem) {
     for (int i = 0; i < 200; ++i) {
       const std::string text = random_text(random);
       std::vector<int32_t> wanted;
-      ASSERT_TRUE((*reference)->encode(text, false, wanted));
+      ASSERT_TRUE((*reference)->encode(text, false, *WordCache::Lease(), wanted));
       EXPECT_EQ(*tokenizer->encode(text), wanted) << text;
     }
   }
@@ -77,12 +78,13 @@ TEST(Bpe, ModelsDoNotShareWhatTheyRemember) {
   const std::vector<std::pair<std::string, int32_t>> entries = {{"a", 0}, {"b", 1}, {"ab", 2}};
   const auto joining = BpeModel::make(entries, {{0, 1, 2}}, {});
   const auto apart = BpeModel::make(entries, {}, {});
+  const WordCache::Lease cache;
   for (int round = 0; round < 2; ++round) {
     std::vector<int32_t> ids;
-    ASSERT_TRUE((*joining)->encode("abab", false, ids));
+    ASSERT_TRUE((*joining)->encode("abab", false, *cache, ids));
     EXPECT_EQ(ids, (std::vector<int32_t>{2, 2}));
     ids.clear();
-    ASSERT_TRUE((*apart)->encode("abab", false, ids));
+    ASSERT_TRUE((*apart)->encode("abab", false, *cache, ids));
     EXPECT_EQ(ids, (std::vector<int32_t>{0, 1, 0, 1}));
   }
 }
