@@ -381,6 +381,21 @@ constexpr Parameter kHeadsParameters[] = {
      .doc = "how many heads of keys and values go from each attention, with the query heads that read them"},
 };
 
+constexpr Parameter kExpertsParameters[] = {
+    {.name = "count", .kind = ParameterKind::kInteger, .minimum = 2, .maximum = 1024, .doc = "experts of each MLP"},
+    {.name = "used",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 1024,
+     .doc = "how many of them a token goes to; all of them: nothing is lost"},
+    {.name = "tokens",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1024,
+     .maximum = 1e9,
+     .fallback = "16384",
+     .doc = "of the calibration text, at most; what an MLP reads and holds of each is in memory"},
+};
+
 constexpr std::string_view kInits[] = {"average", "first", "step"};
 constexpr Parameter kTieParameters[] = {
     {.name = "rank",
@@ -526,6 +541,17 @@ constexpr Technique kWritten[] = {
      .paper = "Dutta et al. 2024, VTrans (arXiv 2406.05276), without training",
      .writes = true,
      .example = "L*.mlp:units(share=0.25)"},
+    {.name = "experts",
+     .place = Place::kWeights,
+     .summary = "cuts gated MLPs into experts of units that act together, with a router to each layer's; needs "
+                "calibration text",
+     .parameters = kExpertsParameters,
+     .parts = kMlp,
+     .effect = Effect::kLossy,
+     .paper = "Cai et al. 2024, Read-ME (arXiv 2410.19123), without training",
+     .writes = true,
+     .reads_text = true,
+     .example = "L*.mlp:experts(count=8,used=4)"},
     {.name = "tie",
      .place = Place::kWeights,
      .summary = "lets layers share their matrices, each with a difference of low rank",
