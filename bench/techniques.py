@@ -86,6 +86,8 @@ def make_file(entry, group, base, folder, texts):
         run(program, *options, *entry.get("options", []), source, path, entry["llama.cpp"], keep=True)
         return path
     options = ["--stats", statistics_of(group, base, folder, texts)] if entry.get("stats") else []
+    if entry.get("calibration"):
+        options += ["--calibration", texts / "calibration.txt"]
     command = [LAMINA, "compress", base, "--recipe", entry["compress"], *options, *entry.get("options", []), "--force", "-o", path]
     if "as_large_as" not in entry:
         run(*command, keep=True)

@@ -112,7 +112,8 @@ Status compress_command(const CompressCommand& command) {
   if (!command.base.empty()) {
     LAMINA_ASSIGN(merge.base, resolve_model(command.base));
   }
-  merge.texts.assign(command.calibration.begin(), command.calibration.end());
+  const std::vector<std::filesystem::path> texts(command.calibration.begin(), command.calibration.end());
+  if (!merge.empty()) merge.texts = texts;
   core::ThreadPool pool(command.threads);
   const core::Stopwatch watch;
   std::optional<Progress> bar;
@@ -126,6 +127,7 @@ Status compress_command(const CompressCommand& command) {
                                     .out = command.out,
                                     .recipe = command.recipe,
                                     .statistics = command.statistics,
+                                    .calibration = merge.empty() ? texts : std::vector<std::filesystem::path>(),
                                     .target_bytes = static_cast<int64_t>(command.target_bytes),
                                     .split_bytes = command.split_bytes,
                                     .force = command.force,
@@ -173,6 +175,7 @@ void add_compress(CLI::App& app, int& exit_status) {
       "model.gguf\n"
       "  lamina compress folder --recipe \"L*.attn:drop(count=4) L*:q4_k\" --stats folder.stats.safetensors -o "
       "model.gguf\n"
+      "  lamina compress folder --recipe \"L12:fold\" --calibration text.txt -o model.gguf\n"
       "  lamina compress folder --recipe \"L*.attn:q8_0 L*.mlp:q4_k\" -o model.gguf --split-bytes 2000000000");
   command
       ->add_option("MODEL", options->model, "a .gguf file, a folder in the Hugging Face layout, or a name in the store")
@@ -182,6 +185,11 @@ void add_compress(CLI::App& app, int& exit_status) {
   command
       ->add_option("--stats", options->statistics,
                    "what `lamina stats` saw of this model, which searches and choices go by")
+      ->check(CLI::ExistingFile);
+  command
+      ->add_option("--calibration", options->calibration,
+                   "a text that fold runs the model on; may be given several times")
+      ->allow_extra_args(false)
       ->check(CLI::ExistingFile);
   command
       ->add_option("--target-bytes", options->target_bytes,

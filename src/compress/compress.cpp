@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 
 #include "compress/attention_free.h"
 #include "compress/finished_tensors.h"
+#include "compress/layer_grams.h"
 #include "compress/metadata.h"
 #include "compress/output_place.h"
 #include "compress/rounding.h"
@@ -64,6 +66,7 @@ class Job {
   Status open();
   Status say_attention_free();
   Status read_statistics();
+  Status read_calibration();
   Status plan_tensors();
   Status choose_formats();
   void number_layers();
@@ -139,6 +142,33 @@ Status Job::read_statistics() {
   LAMINA_CHECK_OK(statistics.check_model(model().files(), options_.statistics.string()));
   report_.statistics = statistics.texts;
   edit_->set_statistics(std::move(statistics));
+  return {};
+}
+
+/// A text that nothing reads is as wrong as one that is missing.
+Status Job::read_calibration() {
+  const recipe::Step* reader = nullptr;
+  for (const recipe::Clause& clause : recipe_.clauses) {
+    for (const recipe::Step& step : clause.steps)
+      if (recipe::find_technique(clause.where.place, step.technique)->reads_text) reader = &step;
+  }
+  if (reader != nullptr && options_.calibration.empty()) {
+    return fail(ErrorCode::kInvalid, recipe::error_place(reader->position),
+                "{} runs the model on text; --calibration with a file of text expected", reader->technique);
+  }
+  if (reader == nullptr && !options_.calibration.empty()) {
+    return fail(ErrorCode::kInvalid, options_.calibration.front().string(),
+                "no technique of the recipe reads calibration text; `lamina stats` makes statistics of it");
+  }
+  std::vector<int32_t> all;
+  for (const fs::path& text : options_.calibration) {
+    LAMINA_ASSIGN(const std::vector<int32_t> tokens,
+                  read_tokens(text, model().files(), std::numeric_limits<int64_t>::max()));
+    all.insert(all.end(), tokens.begin(), tokens.end());
+    report_.statistics += fmt::format("{}{:016x}", report_.statistics.empty() ? "" : "+",
+                                      core::checksum(std::as_bytes(std::span(tokens))));
+  }
+  edit_->set_calibration(std::move(all));
   return {};
 }
 
@@ -441,7 +471,8 @@ Status Job::open() {
   LAMINA_ASSIGN(place_, OutputPlace::open(options_.out, model->files().path(), options_.force));
   LAMINA_ASSIGN(edit_, ModelEdit::open(std::move(model), place_->folder(), pool_));
   LAMINA_CHECK_OK(check_recipe());
-  return read_statistics();
+  LAMINA_CHECK_OK(read_statistics());
+  return read_calibration();
 }
 
 Result<CompressReport> Job::run() {

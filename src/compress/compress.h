@@ -20,11 +20,13 @@ struct CompressOptions {
   std::filesystem::path out{};  ///< ends in .gguf: a GGUF file; else a folder in the Hugging Face layout
   std::string recipe{};
   std::filesystem::path statistics{};  ///< of `lamina stats`: what errors cost, for formats that search; empty: none
-  int64_t target_bytes = 0;            ///< of all tensors, what the recipe's `bits` has to keep within; 0: none
-  int64_t split_bytes = 0;             ///< tensor bytes of one file at most; 0: one file
-  bool force = false;                  ///< replaces `out` if it exists
-  bool resume = false;   ///< keeps finished tensors in `out`.unfinished until the end, and uses those there
-  MergeSources merge{};  ///< models to be merged into it first; empty: none
+  /// Texts that passes run the model on, one after another.
+  std::vector<std::filesystem::path> calibration{};
+  int64_t target_bytes = 0;  ///< of all tensors, what the recipe's `bits` has to keep within; 0: none
+  int64_t split_bytes = 0;   ///< tensor bytes of one file at most; 0: one file
+  bool force = false;        ///< replaces `out` if it exists
+  bool resume = false;       ///< keeps finished tensors in `out`.unfinished until the end, and uses those there
+  MergeSources merge{};      ///< models to be merged into it first; empty: none
 };
 
 struct CompressReport {

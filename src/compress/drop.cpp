@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "compress/choose_parts.h"
 #include "compress/pass.h"
 #include "compress/take_out.h"
 #include "run/route_cost.h"
@@ -113,10 +114,7 @@ std::string names_of(const std::vector<Unit>& units, const ModelEdit& edit) {
   return text;
 }
 
-void describe(const PassUse& use, const ModelEdit& edit, const std::vector<Unit>& units, bool scored,
-              PassReport& report) {
-  report.summary = "dropped " + names_of(units, edit);
-  if (!scored) return;
+void note_scores(const PassUse& use, const ModelEdit& edit, const std::vector<Unit>& units, PassReport& report) {
   report.details["by"] = use.word("by");
   report.details["order"] = use.word("order");
   for (const Unit& unit : units) {
@@ -140,25 +138,31 @@ Status choose_by_scores(const PassUse& use, const ModelEdit& edit, size_t count,
 
 }  // namespace
 
-/// He et al. 2024 (arXiv 2406.15786): what changes the direction of the stream least is not needed. A run of layers is
-/// Gromov et al. 2024 (arXiv 2403.17887), by the sum of its layers' scores.
-Status drop_pass(const PassUse& use, ModelEdit& edit, PassReport& report) {
+Result<ChosenParts> choose_parts(const PassUse& use, const ModelEdit& edit, PassReport& report) {
   LAMINA_ASSIGN(std::vector<Unit> units, list_units(use, edit));
   const auto count = static_cast<size_t>(use.integer("count"));
   if (count > 0) {
     LAMINA_CHECK_OK(choose_by_scores(use, edit, count, units));
+    note_scores(use, edit, units, report);
   } else {
     for (Unit& unit : units) unit.dropped = true;
   }
-  Parts parts(edit.model().layers().size());
+  ChosenParts chosen{.parts = Parts(edit.model().layers().size()), .names = names_of(units, edit)};
   for (const Unit& unit : units) {
     const auto layer = static_cast<size_t>(unit.layer);
     if (!unit.dropped) continue;
     for (const std::string& role : roles_of(edit.model().layers()[layer], ""))
-      if (unit.role.empty() || unit.role == role) parts[layer].insert(role);
+      if (unit.role.empty() || unit.role == role) chosen.parts[layer].insert(role);
   }
-  describe(use, edit, units, count > 0, report);
-  return take_out(edit, parts, report.notes);
+  return chosen;
+}
+
+/// He et al. 2024 (arXiv 2406.15786): what changes the direction of the stream least is not needed. A run of layers is
+/// Gromov et al. 2024 (arXiv 2403.17887), by the sum of its layers' scores.
+Status drop_pass(const PassUse& use, ModelEdit& edit, PassReport& report) {
+  LAMINA_ASSIGN(const ChosenParts chosen, choose_parts(use, edit, report));
+  report.summary = "dropped " + chosen.names;
+  return take_out(edit, chosen.parts, report.notes);
 }
 
 }  // namespace lamina::compress

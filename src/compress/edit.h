@@ -121,6 +121,10 @@ class ModelEdit {
   std::vector<float> importance(const Piece& piece) const;
   void set_statistics(stats::Statistics statistics) { statistics_ = std::move(statistics); }
 
+  /// Tokens of text that passes run the model on; empty without --calibration.
+  std::span<const int32_t> calibration() const { return calibration_; }
+  void set_calibration(std::vector<int32_t> tokens) { calibration_ = std::move(tokens); }
+
  private:
   struct Tensor {
     core::TensorView view{};               ///< in the model's files or in scratch memory
@@ -148,6 +152,7 @@ class ModelEdit {
   std::set<std::string> changed_keys_;
   std::set<std::string> real_keys_;
   std::optional<stats::Statistics> statistics_;
+  std::vector<int32_t> calibration_;
 };
 
 }  // namespace lamina::compress

@@ -223,4 +223,58 @@ Result<std::vector<double>> solve_symmetric(std::span<const double> gram, int64_
   return out;
 }
 
+namespace {
+
+/// Rows [begin, end) and columns [0, columns) of a Gram matrix.
+Dense block_of(const stats::Gram& gram, int64_t begin, int64_t end, int64_t columns) {
+  Dense out(end - begin, columns);
+  const std::span<const double> sums = gram.sums();
+  for (int64_t i = begin; i < end; ++i) {
+    const double* row = sums.data() + stats::triangle_row(i);
+    for (int64_t j = 0; j < columns; ++j)
+      out(i - begin, j) = j <= i ? row[j] : sums[static_cast<size_t>(stats::triangle_row(j) + i)];
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Matrix> regress(const stats::Gram& joint, int64_t inputs, double ridge) {
+  Dense left = block_of(joint, 0, inputs, inputs);
+  const double lift = ridge * left.trace() / static_cast<double>(inputs);
+  left.diagonal().array() += lift;
+  const Eigen::LLT<Dense> factors(left);
+  if (factors.info() != Eigen::Success) {
+    return fail(ErrorCode::kInvalid, "Gram matrix", "of {} inputs is not positive; more calibration text expected",
+                inputs);
+  }
+  const Dense cross = block_of(joint, inputs, joint.inputs(), inputs);
+  return to_matrix(factors.solve(cross.transpose()).transpose());
+}
+
+double share_told(const stats::Gram& joint, const Matrix& matrix) {
+  const int64_t inputs = matrix.inputs;
+  const Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>> stored(
+      matrix.numbers.data(), matrix.outputs, inputs);
+  const Dense own = stored.cast<double>();
+  // |b - W a|^2 = |b|^2 - 2 W.(b a^T) + W.(W a a^T)
+  double squares = 0;
+  for (int64_t i = inputs; i < joint.inputs(); ++i) squares += joint.at(i, i);
+  const Dense cross = block_of(joint, inputs, joint.inputs(), inputs);
+  const Dense products = own * block_of(joint, 0, inputs, inputs);
+  const double told = 2 * own.cwiseProduct(cross).sum() - own.cwiseProduct(products).sum();
+  return squares > 0 ? told / squares : 0;
+}
+
+void add_products(const Matrix& matrix, const layers::InputRows& x, bool constant, float scale, float* y) {
+  using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const int64_t inputs = matrix.inputs - (constant ? 1 : 0);
+  const Eigen::Map<const Rows> own(matrix.numbers.data(), matrix.outputs, matrix.inputs);
+  const Eigen::Map<const Rows, 0, Eigen::OuterStride<>> from(x.data, x.count, inputs, Eigen::OuterStride<>(x.stride));
+  Eigen::Map<Rows> to(y, x.count, matrix.outputs);
+  Rows products = from * own.leftCols(inputs).transpose();
+  if (constant) products.rowwise() += own.col(inputs).transpose();
+  to += scale * products;
+}
+
 }  // namespace lamina::compress

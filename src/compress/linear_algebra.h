@@ -6,6 +6,7 @@
 
 #include "compress/edit.h"
 #include "core/result.h"
+#include "layers/input_recorder.h"
 #include "stats/gram.h"
 
 namespace lamina::compress {
@@ -63,5 +64,17 @@ core::Result<FewerColumns> keep_best_columns(const Matrix& matrix, std::span<con
 /// float64. kInvalid: G is not positive, even with the ridge.
 core::Result<std::vector<double>> solve_symmetric(std::span<const double> gram, int64_t n,
                                                   std::span<const double> right, double ridge);
+
+/// The matrix [targets, inputs] that tells targets by inputs with the least squared error over rows of which `joint`
+/// has the products, inputs first, targets after them; `ridge` times the inputs' mean square is added to each one's,
+/// which draws the matrix to 0. kInvalid: not positive, even with the ridge.
+core::Result<Matrix> regress(const stats::Gram& joint, int64_t inputs, double ridge);
+
+/// Of the targets' squares over those rows, the share that the matrix tells; below 0 where it misleads.
+double share_told(const stats::Gram& joint, const Matrix& matrix);
+
+/// Adds scale * W x to each of the rows y [count, outputs], where the matrix has a column more than x, that is the
+/// product with a 1, if `constant`. The bits depend on the rows and on how many there are.
+void add_products(const Matrix& matrix, const layers::InputRows& x, bool constant, float scale, float* y);
 
 }  // namespace lamina::compress

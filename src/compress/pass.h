@@ -54,7 +54,9 @@ core::Status run_passes(const recipe::Recipe& recipe, ModelEdit& edit, std::vect
 
 // The passes, by file.
 core::Status drop_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
+core::Status fold_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status units_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
+core::Status experts_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status heads_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status tie_pass(const PassUse& use, ModelEdit& edit, PassReport& report);
 core::Status magnitude_pass(const PassUse& use, ModelEdit& edit, PassReport& report);

@@ -15,9 +15,12 @@ using core::Status;
 namespace {
 
 constexpr std::array kPasses{
-    Pass{"drop", drop_pass}, Pass{"heads", heads_pass},         Pass{"units", units_pass}, Pass{"tie", tie_pass},
-    Pass{"svd", svd_pass},   Pass{"magnitude", magnitude_pass}, Pass{"wanda", wanda_pass}, Pass{"rotate", rotate_pass},
-    Pass{"awq", awq_pass},   Pass{"smooth", smooth_pass},
+    Pass{"drop", drop_pass},       Pass{"fold", fold_pass},
+    Pass{"heads", heads_pass},     Pass{"units", units_pass},
+    Pass{"experts", experts_pass}, Pass{"tie", tie_pass},
+    Pass{"svd", svd_pass},         Pass{"magnitude", magnitude_pass},
+    Pass{"wanda", wanda_pass},     Pass{"rotate", rotate_pass},
+    Pass{"awq", awq_pass},         Pass{"smooth", smooth_pass},
 };
 
 /// Those of examples/extend and of other folders come last.

@@ -339,6 +339,26 @@ constexpr Technique kDrop = {
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
     .example = "L0.attn:drop"};
 
+constexpr Parameter kFoldParameters[] = {
+    kDropParameters[0],
+    kDropParameters[1],
+    kDropParameters[2],
+    kDropParameters[3],
+    {.name = "into",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = kMaxLayerIndex,
+     .fallback = "1",
+     .doc = "how many of the layers that stay take the work over, from the one before what goes"},
+    {.name = "tokens",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1024,
+     .maximum = 1e9,
+     .fallback = "65536",
+     .doc = "of the calibration text, at most; each keeps two rows of the stream in memory"},
+};
+constexpr Conflict kFoldConflicts[] = {{Place::kWeights, "drop", "either takes layers out"}};
+
 constexpr Parameter kSvdParameters[] = {
     {.name = "rank",
      .kind = ParameterKind::kInteger,
@@ -375,6 +395,21 @@ constexpr Parameter kHeadsParameters[] = {
      .minimum = 1,
      .maximum = 1 << 16,
      .doc = "how many heads of keys and values go from each attention, with the query heads that read them"},
+};
+
+constexpr Parameter kExpertsParameters[] = {
+    {.name = "count", .kind = ParameterKind::kInteger, .minimum = 2, .maximum = 1024, .doc = "experts of each MLP"},
+    {.name = "used",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 1024,
+     .doc = "how many of them a token goes to; all of them: nothing is lost"},
+    {.name = "tokens",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1024,
+     .maximum = 1e9,
+     .fallback = "16384",
+     .doc = "of the calibration text, at most; what an MLP reads and holds of each is in memory"},
 };
 
 constexpr std::string_view kInits[] = {"average", "first", "step"};
@@ -488,6 +523,20 @@ constexpr Technique kWritten[] = {
      .paper = "Ashkboos et al. 2024, QuaRot (arXiv 2404.00456)",
      .writes = true,
      .example = "L*:rotate"},
+    {.name = "fold",
+     .place = Place::kWeights,
+     .summary =
+         "takes layers, or their attention or MLP, out as drop does, and fits the last matrix of layers that stay "
+         "to do their work; needs calibration text",
+     .parameters = kFoldParameters,
+     .parts = kMixersAndMlps,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kFoldConflicts,
+     .paper = "Pei et al. 2024, FuseGPT (arXiv 2411.14507), without training",
+     .writes = true,
+     .reads_text = true,
+     .example = "L1:fold"},
     {.name = "heads",
      .place = Place::kWeights,
      .summary = "takes the heads out of attentions that add least, and lets the others take over their work; needs "
@@ -508,6 +557,17 @@ constexpr Technique kWritten[] = {
      .paper = "Dutta et al. 2024, VTrans (arXiv 2406.05276), without training",
      .writes = true,
      .example = "L*.mlp:units(share=0.25)"},
+    {.name = "experts",
+     .place = Place::kWeights,
+     .summary = "cuts gated MLPs into experts of units that act together, with a router to each layer's; needs "
+                "calibration text",
+     .parameters = kExpertsParameters,
+     .parts = kMlp,
+     .effect = Effect::kLossy,
+     .paper = "Cai et al. 2024, Read-ME (arXiv 2410.19123), without training",
+     .writes = true,
+     .reads_text = true,
+     .example = "L*.mlp:experts(count=8,used=4)"},
     {.name = "tie",
      .place = Place::kWeights,
      .summary = "lets layers share their matrices, each with a difference of low rank",

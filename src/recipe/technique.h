@@ -63,6 +63,7 @@ struct Technique {
   std::string_view paper{};
   bool sets_format = false;    ///< it gives weights the number format of its name
   bool writes = false;         ///< it changes what a file holds: `compress` carries it out, a run cannot
+  bool reads_text = false;     ///< its pass runs the model on text, which --calibration names
   std::string_view example{};  ///< a clause that is valid for every model with at least two layers
 };
 

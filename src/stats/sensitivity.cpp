@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "run/log_probability.h"
+#include "run/divergence.h"
 
 namespace lamina::stats {
 
@@ -90,31 +90,6 @@ Status predict(run::Runner& runner, std::span<const int32_t> tokens, std::span<f
   return status;
 }
 
-double divergence(std::span<const float> from, std::span<const float> to) {
-  const double from_sum = run::log_sum_exp(from);
-  const double to_sum = run::log_sum_exp(to);
-  double sum = 0;
-  for (size_t i = 0; i < from.size(); ++i) {
-    const double log_probability = double{from[i]} - from_sum;
-    sum += std::exp(log_probability) * (log_probability - (double{to[i]} - to_sum));
-  }
-  return std::max(sum, 0.0);
-}
-
-/// The mean divergence over rows, each on one thread, summed in their order.
-double mean_divergence(core::ThreadPool& pool, std::span<const float> from, std::span<const float> to, size_t rows) {
-  std::vector<double> by_row(rows);
-  const size_t outputs = from.size() / rows;
-  pool.run([&](int index, int threads) {
-    const core::Range range = core::split_range(static_cast<int64_t>(rows), 1, index, threads);
-    for (auto r = static_cast<size_t>(range.begin); r < static_cast<size_t>(range.end); ++r)
-      by_row[r] = divergence(from.subspan(r * outputs, outputs), to.subspan(r * outputs, outputs));
-  });
-  double sum = 0;
-  for (const double one : by_row) sum += one;
-  return sum / static_cast<double>(rows);
-}
-
 }  // namespace
 
 Status add_sensitivity(run::Runner& runner, core::ThreadPool& pool, std::span<const int32_t> tokens,
@@ -151,7 +126,7 @@ Status add_sensitivity(run::Runner& runner, core::ThreadPool& pool, std::span<co
         return fail(ErrorCode::kInvalid, "sensitivity", "statistics of layer {} are missing", layer);
       noise.start(layer);
       LAMINA_CHECK_OK(predict(runner, text, disturbed));
-      const double mean = mean_divergence(pool, clean, disturbed, window) / (options.noise * options.noise);
+      const double mean = run::mean_divergence(pool, clean, disturbed, window) / (options.noise * options.noise);
       part->sensitivity += mean * static_cast<double>(window);
       part->disturbed_rows += static_cast<int64_t>(window);
     }
