@@ -104,8 +104,7 @@ Status choose_rounding(const recipe::Recipe& recipe, int layers, const Importanc
     if (clause.where.place != recipe::Place::kWeights) continue;
     for (const recipe::Step& step : clause.steps) {
       if (step.technique != "gptq") continue;
-      LAMINA_CHECK_OK(
-          apply({.recipe = recipe, .layers = layers, .importance = importance}, clause, step, tensors));
+      LAMINA_CHECK_OK(apply({.recipe = recipe, .layers = layers, .importance = importance}, clause, step, tensors));
     }
   }
   return {};

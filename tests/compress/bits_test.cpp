@@ -107,9 +107,10 @@ TEST(Bits, SayThatNothingIsLeftToRoundWhereTheBudgetHoldsAllAsItIs) {
   ASSERT_TRUE(plain) << plain.error().text();
   const auto refused = with("L*:gptq+bits", 100'000'000);
   ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().text(),
-              HasSubstr("character 4: gptq finds nothing to round: the budget lets bits leave every matrix of L* in the "
-                        "format that it has; a smaller budget, or bits without gptq, expected"));
+  EXPECT_THAT(
+      refused.error().text(),
+      HasSubstr("character 4: gptq finds nothing to round: the budget lets bits leave every matrix of L* in the "
+                "format that it has; a smaller budget, or bits without gptq, expected"));
   const auto again = with("L*:gptq+q4_0", 0);
   ASSERT_FALSE(again);
   EXPECT_THAT(again.error().text(), HasSubstr("every matrix of L* has the format already that the recipe gives it"));
