@@ -97,7 +97,7 @@ TEST(Bits, KeepsAnAverageAndGoesWithRounding) {
 
 TEST(Bits, SayThatNothingIsLeftToRoundWhereTheBudgetHoldsAllAsItIs) {
   const TemporaryFolder temporary;
-  ASSERT_TRUE(compressed(temporary, {.recipe = "L*:q4_0", .file = "small.gguf"}));
+  ASSERT_TRUE(compressed(temporary, {.recipe = "L*:q8_0", .file = "small.gguf"}));
   const fs::path model = temporary.path() / "small.gguf";
   const fs::path statistics = saved_statistics(model, temporary);
   const auto with = [&](const std::string& recipe, int64_t target) {
@@ -111,7 +111,7 @@ TEST(Bits, SayThatNothingIsLeftToRoundWhereTheBudgetHoldsAllAsItIs) {
       refused.error().text(),
       HasSubstr("character 4: gptq finds nothing to round: the budget lets bits leave every matrix of L* in the "
                 "format that it has; a smaller budget, or bits without gptq, expected"));
-  const auto again = with("L*:gptq+q4_0", 0);
+  const auto again = with("L*:gptq+q8_0", 0);
   ASSERT_FALSE(again);
   EXPECT_THAT(again.error().text(), HasSubstr("every matrix of L* has the format already that the recipe gives it"));
 }
