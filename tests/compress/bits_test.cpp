@@ -95,6 +95,27 @@ TEST(Bits, KeepsAnAverageAndGoesWithRounding) {
   EXPECT_GE(compensated, std::ssize(report->bits.front().rows) / 2) << "some keep the format that they have";
 }
 
+TEST(Bits, SayThatNothingIsLeftToRoundWhereTheBudgetHoldsAllAsItIs) {
+  const TemporaryFolder temporary;
+  ASSERT_TRUE(compressed(temporary, {.recipe = "L*:q8_0", .file = "small.gguf"}));
+  const fs::path model = temporary.path() / "small.gguf";
+  const fs::path statistics = saved_statistics(model, temporary);
+  const auto with = [&](const std::string& recipe, int64_t target) {
+    return compressed(temporary, {.recipe = recipe, .target = target, .statistics = statistics, .model = model});
+  };
+  const auto plain = with("L*:bits", 100'000'000);
+  ASSERT_TRUE(plain) << plain.error().text();
+  const auto refused = with("L*:gptq+bits", 100'000'000);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(
+      refused.error().text(),
+      HasSubstr("character 4: gptq finds nothing to round: the budget lets bits leave every matrix of L* in the "
+                "format that it has; a smaller budget, or bits without gptq, expected"));
+  const auto again = with("L*:gptq+q8_0", 0);
+  ASSERT_FALSE(again);
+  EXPECT_THAT(again.error().text(), HasSubstr("every matrix of L* has the format already that the recipe gives it"));
+}
+
 TEST(Bits, PublishedOrdersGiveWholeLayersTheNextFormat) {
   const TemporaryFolder temporary;
   const fs::path statistics = saved_statistics(codec_model(), temporary);
