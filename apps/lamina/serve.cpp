@@ -90,14 +90,9 @@ Result<ServeOptions> limited(ServeOptions options, const NamedModel& named) {
 /// As many positions of all texts together as those bytes hold.
 Result<int64_t> tokens_within(int64_t bytes, const Session& session, const SessionNeeds& needs, int64_t context) {
   const auto plan = [&](int64_t tokens) {
-    return run::Runner::plan_memory(*session.model, *session.pool,
-                                    {.plan = session.plan,
-                                     .context = context,
-                                     .sequences = needs.sequences,
-                                     .max_rows = std::min(needs.max_rows, context * needs.sequences),
-                                     .cache_tokens = tokens,
-                                     .keeps_texts = needs.keeps_texts,
-                                     .takes_routes = needs.takes_routes});
+    run::RunnerOptions own = runner_options(session, needs, context);
+    own.cache_tokens = tokens;
+    return run::Runner::plan_memory(*session.model, *session.pool, own);
   };
   LAMINA_ASSIGN(const run::RunnerMemory least, plan(context));
   if (least.cache.total() > bytes) {
@@ -123,7 +118,8 @@ Result<SessionNeeds> needs_of(const serve::ServedModel& served, const CommonOpti
                      .cache_tokens = options.cache_tokens,
                      .keeps_texts = true,
                      .takes_routes = true,
-                     .drafts = true};
+                     .drafts = true,
+                     .routers = true};
   if (needs.cache_tokens == 0) needs.cache_tokens = kDefaultCacheTokens;
   return needs;
 }
@@ -151,6 +147,11 @@ Status start(serve::ServedModel& served, Session& session, CommonOptions common,
   LAMINA_ASSIGN(served.speculation, open_speculation(session, common));
   served.model = std::move(session.model);
   served.runner = std::move(session.runner);
+  if (session.router) {
+    served.router = std::make_unique<run::Router>(std::move(*session.router));
+    LAMINA_ASSIGN(run::RouterReader reader, run::RouterReader::create(*served.router, *served.runner));
+    served.reader = std::make_unique<run::RouterReader>(std::move(reader));
+  }
   return {};
 }
 

@@ -16,9 +16,10 @@ constexpr int64_t kScoredRows = 32;
 
 }  // namespace
 
-Batcher::Batcher(run::Runner& runner, const PaceOptions& pace, run::Speculation* speculation)
+Batcher::Batcher(run::Runner& runner, const PaceOptions& pace, run::Speculation* speculation, run::RouterReader* reader)
     : runner_(runner),
       speculation_(speculation),
+      reader_(reader),
       pace_(pace, runner.options().max_rows),
       keeps_states_(std::ranges::any_of(runner.cache_visits(), &cache::VisitShape::keeps_state)) {
   rows_.reserve(static_cast<size_t>(runner.options().max_rows));
@@ -71,19 +72,75 @@ bool Batcher::step() {
     rows += share.rows;
   }
   // One pass over the layers for each route.
-  const auto recipe = [](const Share& share) { return std::string_view(share.sequence->job().recipe); };
-  std::ranges::sort(shares_, {}, [&](const Share& share) { return std::pair(recipe(share), share.sequence->arrival); });
+  const auto pass = [this](const Share& share) { return pass_of(*share.sequence); };
+  std::ranges::sort(shares_, {}, [&](const Share& share) { return std::pair(pass(share), share.sequence->arrival); });
   for (std::span<const Share> rest = shares_; !rest.empty();) {
-    const auto end = std::ranges::upper_bound(rest, recipe(rest.front()), {}, recipe);
+    const auto end = std::ranges::upper_bound(rest, pass(rest.front()), {}, pass);
     const auto count = static_cast<size_t>(end - rest.begin());
     run(rest.first(count));
     rest = rest.subspan(count);
   }
   pace_.note(writers, rows - writers, counts_.step_seconds - before);
   ++counts_.steps;
+  choose_routes();
   retire();
   end_drafts();
   return true;
+}
+
+/// Whether a router is to decide on its route, and has not.
+bool Batcher::awaits_choice(const Sequence& sequence) const {
+  const GenerationJob& job = sequence.job();
+  return reader_ != nullptr && !sequence.choice && job.route == nullptr && !job.scores_prompt && job.prompt.size() > 1;
+}
+
+/// How many of its tokens, from the first on, are computed by the route that is served whatever follows: those that a
+/// router reads, as far as they are not computed anew. Nothing of such a text is of use to others.
+int64_t Batcher::whole_end(const Sequence& sequence) const {
+  const bool kept =
+      sequence.choice && sequence.choice->route != nullptr && reader_->router().kind == run::Router::Kind::kSkip;
+  return kept || awaits_choice(sequence) ? std::ssize(sequence.job().prompt) - 1 : 0;
+}
+
+bool Batcher::in_whole_part(const Sequence& sequence) const {
+  return runner_.length(sequence.cache_id) < whole_end(sequence);
+}
+
+/// What names the route of its next rows; those of one are computed together.
+std::string_view Batcher::pass_of(const Sequence& sequence) const {
+  if (in_whole_part(sequence)) return {};
+  return sequence.choice ? sequence.choice->recipe : sequence.job().recipe;
+}
+
+/// Of its next rows; null: that which is served.
+const run::Route* Batcher::route_of(const Sequence& sequence) const {
+  if (in_whole_part(sequence)) return nullptr;
+  return sequence.choice ? sequence.choice->route.get() : sequence.job().route.get();
+}
+
+/// With what its keys and values are shared: texts of the same tenant and route.
+std::string Batcher::family_of(const Sequence& sequence) const {
+  return sequence.job().tenant + (sequence.choice ? sequence.choice->recipe : std::string());
+}
+
+/// Lets the router decide for those whose prompts it has read. What must be computed anew begins again, with what is
+/// kept of texts of its route.
+void Batcher::choose_routes() {
+  for (const auto& sequence : running_) {
+    if (!awaits_choice(*sequence) || in_whole_part(*sequence) || sequence->finished()) continue;
+    auto route = reader_->decide(runner_, sequence->cache_id);
+    if (!route) {
+      sequence->fail(route.error());
+      continue;
+    }
+    sequence->choice.emplace();
+    if (route->visits == runner_.options().plan.route) continue;
+    sequence->choice->recipe = "route:" + recipe::route_text(route->visits);
+    sequence->choice->route = std::make_shared<const run::Route>(std::move(*route));
+    if (reader_->router().kind == run::Router::Kind::kSkip) continue;
+    close(*sequence);
+    if (!open(*sequence)) sequence->fail(core::Error{core::ErrorCode::kLimit, "router", "no place to begin again"});
+  }
 }
 
 /// By what a sequence's tokens are guessed; null: by nothing.
@@ -145,8 +202,11 @@ void Batcher::guess() {
 /// Runs sequences of one route together.
 void Batcher::run(std::span<const Share> shares) {
   build_rows(shares);
+  const run::Route* route = route_of(*shares.front().sequence);
   const core::Stopwatch watch;
-  const core::Status status = runner_.step(rows_, logits_, shares.front().sequence->job().route.get());
+  runner_.set_hook(route == nullptr ? reader_ : nullptr);
+  const core::Status status = runner_.step(rows_, logits_, route);
+  runner_.set_hook(nullptr);
   counts_.step_seconds += watch.seconds();
   if (!status) {
     for (const Share& share : shares) share.sequence->fail(status.error());
@@ -227,10 +287,10 @@ Batcher::Waiting::iterator Batcher::next_waiting() {
 /// Whether another sequence is reading most of what this one begins with, and is done sooner than this one would be:
 /// then this one goes on from what the other has read (several answers to one prompt; one long text, many questions).
 bool Batcher::is_being_read(const Sequence& sequence) const {
-  if (sequence.job().scores_prompt || keeps_states_) return false;
+  if (sequence.job().scores_prompt || keeps_states_ || whole_end(sequence) > 0) return false;
   const std::vector<int32_t>& own = sequence.known();
   return std::ranges::any_of(running_, [&](const auto& other) {
-    if (other->generated() > 0 || other->job().tenant != sequence.job().tenant) return false;
+    if (other->generated() > 0 || whole_end(*other) > 0 || family_of(*other) != family_of(sequence)) return false;
     const auto same = std::ranges::mismatch(own, other->known()).in1 - own.begin();
     return same >= kBlock && same >= std::ssize(own) / 2 && missing(*other) <= same;
   });
@@ -247,7 +307,9 @@ bool Batcher::open(Sequence& sequence) {
   const auto id = runner_.open();
   if (!id) return false;
   sequence.cache_id = *id;
-  if (!sequence.job().scores_prompt) runner_.resume(*id, sequence.known(), sequence.job().tenant);
+  if (awaits_choice(sequence)) reader_->begin(*id, whole_end(sequence));
+  if (!sequence.job().scores_prompt && whole_end(sequence) == 0)
+    runner_.resume(*id, sequence.known(), family_of(sequence));
   return true;
 }
 
@@ -309,7 +371,9 @@ int64_t Batcher::plan_share(Sequence& sequence, int64_t wanted) {
   const int64_t length = cache.length(sequence.cache_id);
   const bool scored = sequence.job().scores_prompt && !writes(sequence);
   if (scored) wanted = std::min(wanted, scored_rows_);
-  if (const int64_t end = snapshot_end(sequence); length < end) wanted = std::min(wanted, end - length);
+  for (const int64_t end : {snapshot_end(sequence), whole_end(sequence)}) {
+    if (length < end) wanted = std::min(wanted, end - length);
+  }
   // Nobody loses a place for a guess.
   if (!sequence.guess.empty() && cache.lacking(sequence.cache_id, length + wanted) > room())
     wanted = std::min(wanted, missing(sequence));
@@ -406,9 +470,10 @@ int64_t Batcher::accept_rows(const Share& share, size_t& row, size_t& logit_row)
 /// Once a prompt has been read others can go on from it, while its answer is still being written.
 void Batcher::keep_prompt(const Share& share, bool begun) {
   const Sequence& sequence = *share.sequence;
+  if (whole_end(sequence) > 0) return;
   const int64_t length = runner_.length(sequence.cache_id);
   const bool at_border = keeps_states_ && sequence.generated() == 0 && length == snapshot_end(sequence);
-  if (begun || at_border) runner_.keep(sequence.cache_id, sequence.known(), sequence.job().tenant, true);
+  if (begun || at_border) runner_.keep(sequence.cache_id, sequence.known(), family_of(sequence), true);
 }
 
 void Batcher::retire() {
@@ -428,7 +493,8 @@ void Batcher::tell_ends() {
 
 /// Ends a sequence's use of the cache, whose contents others may go on from.
 void Batcher::leave(Sequence& sequence) {
-  runner_.keep(sequence.cache_id, sequence.known(), sequence.job().tenant, false);
+  if (sequence.cache_id == cache::SequenceId{}) return;
+  if (whole_end(sequence) == 0) runner_.keep(sequence.cache_id, sequence.known(), family_of(sequence), false);
   close(sequence);
 }
 
@@ -449,6 +515,7 @@ void Batcher::end_rest() {
 void Batcher::close(Sequence& sequence) {
   if (speculation_ != nullptr) speculation_->forget(sequence.cache_id);
   for (const auto& [key, draft] : drafts_) draft->forget(sequence.cache_id);
+  if (reader_ != nullptr) reader_->forget(sequence.cache_id);
   runner_.close(sequence.cache_id);
   sequence.cache_id = {};
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "run/router.h"
 #include "run/runner.h"
 #include "run/speculation.h"
 #include "serve/fair_shares.h"
@@ -20,11 +21,14 @@ namespace lamina::serve {
 /// runs out, the youngest of the lowest priority is set back: its keys and values are forgotten and computed again
 /// later, which changes nothing in what it writes. Those of texts that have been read are kept while there is room, for
 /// texts that begin alike. Tokens that are guessed to follow are computed with those that are known, where there is
-/// room, and become known when they are drawn.
+/// room, and become known when they are drawn. Where a router decides, all layers read a prompt but for its last token
+/// first, whatever is kept of others.
 class Batcher : public Worker {
  public:
-  /// All must outlive the batcher. `speculation`: for those whose job says nothing of drafts; null: none.
-  Batcher(run::Runner& runner, const PaceOptions& pace, run::Speculation* speculation = nullptr);
+  /// All must outlive the batcher. `speculation`: for those whose job says nothing of drafts; `reader`: of a router
+  /// that decides for those whose job says nothing of routes; null: none.
+  Batcher(run::Runner& runner, const PaceOptions& pace, run::Speculation* speculation = nullptr,
+          run::RouterReader* reader = nullptr);
 
   void add(std::unique_ptr<Sequence> sequence);
   bool step() override;
@@ -44,6 +48,13 @@ class Batcher : public Worker {
 
   using Waiting = std::vector<std::unique_ptr<Sequence>>;
 
+  bool awaits_choice(const Sequence& sequence) const;
+  int64_t whole_end(const Sequence& sequence) const;
+  bool in_whole_part(const Sequence& sequence) const;
+  std::string_view pass_of(const Sequence& sequence) const;
+  const run::Route* route_of(const Sequence& sequence) const;
+  std::string family_of(const Sequence& sequence) const;
+  void choose_routes();
   void drop_cancelled();
   void admit();
   Waiting::iterator next_waiting();
@@ -75,6 +86,7 @@ class Batcher : public Worker {
 
   run::Runner& runner_;
   run::Speculation* speculation_;
+  run::RouterReader* reader_;
   std::map<std::string, std::unique_ptr<run::Speculation>> drafts_;  ///< that requests have brought, by draft_key()
   Pace pace_;
   FairShares clients_;

@@ -42,6 +42,7 @@ bool ModelKeeper::unload(size_t index, std::chrono::milliseconds idle, const std
   if (!lock.owns_lock() || !state.loaded || !can_unload(index)) return false;
   if (state.pins > 0 || Clock::now() - state.used < idle || !before()) return false;
   models_[index]->speculation.reset();
+  models_[index]->reader.reset();
   models_[index]->runner.reset();
   models_[index]->model.reset();
   state.loaded = false;

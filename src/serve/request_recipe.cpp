@@ -49,7 +49,7 @@ Answer<void> read_recipe(const Json& body, const ServedModel& model, GenerationJ
   const auto plan = run::plan_recipe(text, *model.model);
   if (!plan) return refuse_recipe(plan.error());
   if (plan->router)
-    return refuse(400, "recipe", "recipe: the server lets no router decide; a route of layers or a draft expected");
+    return refuse(400, "recipe", "recipe: a router is loaded with the server; a route of layers or a draft expected");
   if (plan->draft) {
     if (const auto checked = check_draft(*plan->draft, *model.runner); !checked) return refuse_recipe(checked.error());
     job.draft_plan = std::make_shared<const recipe::DraftPlan>(*plan->draft);
@@ -63,7 +63,12 @@ Answer<void> read_recipe(const Json& body, const ServedModel& model, GenerationJ
       route_alone.clauses.push_back(clause);
     }
   }
-  if (route_alone.clauses.empty()) return {};
+  if (route_alone.clauses.empty()) {
+    if (model.reader == nullptr) return {};
+    return refuse(400, "recipe",
+                  "recipe: the server's router decides on routes, and goes with no draft; a route with the draft "
+                  "expected");
+  }
   if (model.runner->options().plan.fuse) {
     return refuse(400, "recipe",
                   "recipe: the server's decode:lfd is for its own route; a draft alone may be asked for");

@@ -17,7 +17,8 @@ Scheduler::Scheduler(std::vector<std::unique_ptr<ServedModel>>& models, const Sc
 void Scheduler::make_worker(size_t model) {
   ServedModel& served = *models_[model];
   if (served.task == Task::kGenerate) {
-    slots_[model].batcher = std::make_unique<Batcher>(*served.runner, options_.pace, served.speculation.get());
+    slots_[model].batcher =
+        std::make_unique<Batcher>(*served.runner, options_.pace, served.speculation.get(), served.reader.get());
     return;
   }
   const embed::Settings* settings = served.task == Task::kEmbed ? &*served.settings : nullptr;

@@ -45,6 +45,12 @@ struct SequenceTimes {
   double last_token = -1;
 };
 
+/// What a router has decided for a text.
+struct RouteChoice {
+  std::shared_ptr<const run::Route> route{};  ///< null: that which is served
+  std::string recipe{};                       ///< of the route
+};
+
 /// A text on its way: tokens known, and what follows from each new one. Whatever is forgotten of its keys and values,
 /// it goes on where it was.
 class Sequence {
@@ -78,9 +84,10 @@ class Sequence {
   /// Draws its tokens; null before the first.
   run::Sampler* sampler() { return sampler_.get(); }
 
-  cache::SequenceId cache_id{};  ///< while it runs
-  std::vector<int32_t> guess;    ///< of the tokens that follow those known
-  uint64_t arrival = 0;          ///< by rising number
+  std::optional<RouteChoice> choice{};  ///< once its prompt was read, where a router decides
+  cache::SequenceId cache_id{};         ///< while it runs
+  std::vector<int32_t> guess;           ///< of the tokens that follow those known
+  uint64_t arrival = 0;                 ///< by rising number
 
  private:
   struct Pending {

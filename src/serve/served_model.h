@@ -7,6 +7,7 @@
 
 #include "embed/settings.h"
 #include "models/model.h"
+#include "run/router.h"
 #include "run/runner.h"
 #include "run/speculation.h"
 #include "serve/layer_watch.h"
@@ -38,6 +39,8 @@ struct ServedModel {
   std::unique_ptr<models::Model> model;
   std::unique_ptr<run::Runner> runner;
   std::unique_ptr<run::Speculation> speculation{};  ///< for all requests that say nothing of drafts; null: none
+  std::unique_ptr<run::Router> router{};        ///< decides on routes of requests that say nothing of theirs; or null
+  std::unique_ptr<run::RouterReader> reader{};  ///< of the router, over the runner
   text::Tokenizer tokenizer;
   std::optional<text::ChatTemplate> chat_template{};                    ///< of models that generate
   std::optional<embed::Settings> settings{};                            ///< of models that embed or rank
@@ -46,7 +49,7 @@ struct ServedModel {
   std::unique_ptr<LayerWatch> watch = std::make_unique<LayerWatch>(0);  ///< of its steps
   std::shared_ptr<Grammars> grammars = make_grammars();                 ///< that answers were asked to keep to
   ModelFacts facts{};
-  /// Makes `model`, `runner` and `speculation` again after they were unloaded; null: they stay.
+  /// Makes `model`, `runner`, `speculation` and `reader` again after they were unloaded; null: they stay.
   std::function<core::Status(ServedModel& model)> load{};
 
   /// Tokens of one text, special ones included.

@@ -126,6 +126,69 @@ TEST(Scheduler, GuessesChangeNothing) {
   }
 }
 
+/// A router that decides by chance, as far as prompts are concerned: about what is read of them before layer 0.
+run::Router router_of(run::Router::Kind kind) {
+  const int64_t hidden =
+      models::Model::build(source_dir() / "tests/golden/models/qwen2/model.gguf", {.exact = true}).value()->hidden();
+  run::Router router{.kind = kind, .model = "m", .hidden = hidden, .layers = {0}};
+  std::mt19937 random(3);
+  for (int64_t i = 0; i < router.outputs() * hidden; ++i)
+    router.weights.push_back(static_cast<float>(static_cast<int>(random() % 201) - 100) / 100);
+  router.offsets.resize(static_cast<size_t>(router.outputs()));
+  return router;
+}
+
+/// Each job's answer by that router, or, of prompts that none reads, without.
+std::vector<Written> alone_by(const std::optional<run::Router>& router, const std::vector<GenerationJob>& jobs,
+                              const std::string& recipe = {}) {
+  std::vector<Written> all;
+  for (GenerationJob job : jobs) {
+    Engine engine({.parallel = 1, .recipe = recipe, .router = router});
+    engine.scheduler->start();
+    job.channel = std::make_shared<Channel>();
+    EXPECT_TRUE(engine.submit(job));
+    all.push_back(read_all(*job.channel));
+    EXPECT_FALSE(all.back().error) << all.back().error->text();
+  }
+  return all;
+}
+
+TEST(Scheduler, RoutersDecideForEachTextAlone) {
+  for (const auto kind : {run::Router::Kind::kSkip, run::Router::Kind::kRepeat}) {
+    const run::Router router = router_of(kind);
+    const std::vector<Written> wanted = alone_by(router, many_jobs());
+    const std::vector<Written> plain = alone_by({}, many_jobs());
+    std::vector<std::vector<Written>> routes;
+    for (const char* recipe : {"route:1", "route:0,0,1"}) routes.push_back(alone_by({}, many_jobs(), recipe));
+    int changed = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      if (wanted[i] == plain[i]) continue;
+      ++changed;
+      EXPECT_FALSE(many_jobs()[i].scores_prompt) << i;
+      // A text that begins anew is that of its route; one that keeps what all layers have read is a thing of its own.
+      const bool known = wanted[i] == routes[0][i] || wanted[i] == routes[1][i];
+      EXPECT_TRUE(known || kind == run::Router::Kind::kSkip) << i;
+    }
+    EXPECT_GT(changed, 5);
+    EXPECT_LT(changed, 28);
+    for (const ModelOptions& model :
+         {ModelOptions{.parallel = 16, .router = router}, ModelOptions{.parallel = 5, .max_rows = 7, .router = router},
+          ModelOptions{.parallel = 12, .cache_tokens = 256, .router = router}}) {
+      Engine engine(model);
+      std::vector<GenerationJob> jobs = many_jobs();
+      for (const GenerationJob& job : jobs) ASSERT_TRUE(engine.submit(job));
+      engine.scheduler->start();
+      for (size_t i = 0; i < jobs.size(); ++i) EXPECT_TRUE(read_all(*jobs[i].channel) == wanted[i]) << i;
+      ASSERT_TRUE(eventually([&] { return engine.idle(); }));
+      // And again, with what is kept of them.
+      jobs = many_jobs();
+      for (const GenerationJob& job : jobs) ASSERT_TRUE(engine.submit(job));
+      for (size_t i = 0; i < jobs.size(); ++i) EXPECT_TRUE(read_all(*jobs[i].channel) == wanted[i]) << i;
+      EXPECT_TRUE(eventually([&] { return engine.idle(); }));
+    }
+  }
+}
+
 TEST(Scheduler, EachTextIsGuessedAsItAsks) {
   std::vector<GenerationJob> jobs = many_jobs();
   const std::vector<Written> wanted = alone(jobs);

@@ -30,6 +30,7 @@ struct ModelOptions {
   std::string tokenizer{};  ///< of another folder, for models that have none
   std::string recipe{};     ///< a route, a draft
   int64_t watch_every = 0;
+  std::optional<run::Router> router{};
 };
 
 /// A golden model ready to be served; exact arithmetic, keys and values in float32.
@@ -46,14 +47,16 @@ inline std::unique_ptr<ServedModel> open_model(core::ThreadPool& pool, const Mod
   auto plan = run::plan_recipe(options.recipe, **model);
   if (!plan) throw std::runtime_error(plan.error().text());
   plan->kv_format = "f32";
-  auto runner = run::Runner::create(**model, pool,
-                                    {.plan = *plan,
-                                     .context = options.context,
-                                     .sequences = options.parallel,
-                                     .max_rows = options.max_rows,
-                                     .cache_tokens = options.cache_tokens,
-                                     .keeps_texts = true,
-                                     .takes_routes = true});
+  auto runner = run::Runner::create(
+      **model, pool,
+      {.plan = *plan,
+       .context = options.context,
+       .sequences = options.parallel,
+       .max_rows = options.max_rows,
+       .cache_tokens = options.cache_tokens,
+       .keeps_texts = true,
+       .takes_routes = true,
+       .spare = options.router ? run::spare_visits(*options.router, plan->route) : std::vector<recipe::Visit>()});
   if (!runner) throw std::runtime_error(runner.error().text());
   auto task = find_task(**model);
   if (!task) throw std::runtime_error(task.error().text());
@@ -64,6 +67,11 @@ inline std::unique_ptr<ServedModel> open_model(core::ThreadPool& pool, const Mod
                                                           .runner = std::move(*runner),
                                                           .tokenizer = std::move(*tokenizer)});
   if (const auto uses = read_uses(*served); !uses) throw std::runtime_error(uses.error().text());
+  if (options.router) {
+    served->router = std::make_unique<run::Router>(*options.router);
+    served->reader =
+        std::make_unique<run::RouterReader>(run::RouterReader::create(*served->router, *served->runner).value());
+  }
   if (plan->draft) served->speculation = run::Speculation::create(*plan->draft, *served->runner).value();
   served->watch = std::make_unique<LayerWatch>(options.watch_every);
   if (*task == Task::kGenerate && !options.chat_template.empty())

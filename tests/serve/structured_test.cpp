@@ -81,6 +81,7 @@ TEST_F(Structured, GuessesChangeNoAnswer) {
   const std::string metrics = server_.get("/metrics").text;
   EXPECT_NE(metrics.find("lamina_draft_tokens_total{model=\"tiny\"}"), std::string::npos) << metrics;
   for (const auto& [recipe, word] : {std::pair{"draft:model(\"x\")", "loaded with the server"},
+                                     {"route:first(\"x\")", "a router is loaded with the server"},
                                      {"draft:route(skip=9)", "the model has 2 layers"},
                                      {"draft:route", "leaves nothing out"},
                                      {"draft:ngram(tokens=0)", "1 to 64"}}) {
