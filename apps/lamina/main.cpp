@@ -18,7 +18,7 @@
 namespace {
 
 using AddCommand = void (*)(CLI::App& app, int& exit_status);
-constexpr std::array<AddCommand, 23> kCommands{
+constexpr std::array<AddCommand, 24> kCommands{
     lamina::app::add_run,    lamina::app::add_tokenize,   lamina::app::add_template,      lamina::app::add_logits,
     lamina::app::add_show,   lamina::app::add_eval,       lamina::app::add_bench,         lamina::app::add_pull,
     lamina::app::add_doctor, lamina::app::add_techniques, lamina::app::add_architectures, lamina::app::add_codecs,
