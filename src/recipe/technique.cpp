@@ -337,7 +337,7 @@ constexpr Technique kDrop = {
     .needs = kStack,
     .effect = Effect::kLossy,
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
-    .example = "L0.attn:drop"};
+    .example = "L1.attn:drop"};
 
 constexpr Parameter kFoldParameters[] = {
     kDropParameters[0],
