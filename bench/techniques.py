@@ -65,6 +65,15 @@ def file_of(entry, folder):
     return folder / (hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16] + ".gguf")
 
 
+def header_bytes(base, folder):
+    """What a file of the base has beside its tensors, and some more for reports of passes: budgets are for tensors."""
+    copy = folder / "copy.gguf"
+    report = json.loads(run(LAMINA, "compress", base, "--force", "-o", copy, "--json", keep=True))
+    size = copy.stat().st_size
+    copy.unlink()
+    return size - report["bytes"] + (1 << 14)
+
+
 def make_file(entry, group, base, folder, texts):
     """The file of an entry, made once."""
     path = file_of(entry, folder)
@@ -88,17 +97,10 @@ def make_file(entry, group, base, folder, texts):
     options = ["--stats", statistics_of(group, base, folder, texts)] if entry.get("stats") else []
     if entry.get("calibration"):
         options += ["--calibration", texts / "calibration.txt"]
-    command = [LAMINA, "compress", base, "--recipe", entry["compress"], *options, *entry.get("options", []), "--force", "-o", path]
-    if "as_large_as" not in entry:
-        run(*command, keep=True)
-        return path
-    # The budget is for tensors, and the file has a header too.
-    other = make_file(next(one for one in group["entries"] if label_of(one) == entry["as_large_as"]), group, base, folder, texts)
-    budget = most = other.stat().st_size
-    run(*command, "--target-bytes", budget, keep=True)
-    while path.stat().st_size > most:
-        budget -= path.stat().st_size - most
-        run(*command, "--target-bytes", budget, keep=True)
+    if "as_large_as" in entry:
+        other = make_file(next(one for one in group["entries"] if label_of(one) == entry["as_large_as"]), group, base, folder, texts)
+        options += ["--target-bytes", other.stat().st_size - header_bytes(base, folder)]
+    run(LAMINA, "compress", base, "--recipe", entry["compress"], *options, *entry.get("options", []), "-o", path, keep=True)
     return path
 
 
