@@ -337,7 +337,7 @@ constexpr Technique kDrop = {
     .needs = kStack,
     .effect = Effect::kLossy,
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
-    .example = "L1.attn:drop"};
+    .example = "L0.attn:drop"};
 
 constexpr Parameter kFoldParameters[] = {
     kDropParameters[0],
@@ -536,7 +536,7 @@ constexpr Technique kWritten[] = {
      .paper = "Pei et al. 2024, FuseGPT (arXiv 2411.14507), without training",
      .writes = true,
      .reads_text = true,
-     .example = "L1:fold"},
+     .example = "L0-1.attn:fold(count=1)"},
     {.name = "heads",
      .place = Place::kWeights,
      .summary = "takes the heads out of attentions that add least, and lets the others take over their work; needs "
