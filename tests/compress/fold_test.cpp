@@ -7,9 +7,7 @@
 #include "compress/layer_walk.h"
 #include "compress/linear_algebra.h"
 #include "compress/passed_model.h"
-#include "models/vocabulary.h"
 #include "run/divergence.h"
-#include "support/trained_models.h"
 
 namespace lamina::compress {
 namespace {
@@ -239,33 +237,6 @@ TEST(Fold, RefusesWhatItCannotFold) {
   EXPECT_THAT(refusal("mixtral", "L1:fold"), HasSubstr("mlp of layer 0 cannot take work over"));
   EXPECT_THAT(refusal("gemma2", "L1:fold"), HasSubstr("through a norm before it is in the stream"));
   EXPECT_THAT(refusal("gqa", "L*:fold(count=1)"), HasSubstr("--stats"));
-}
-
-/// A text's first tokens by the model's own tokenizer.
-std::vector<int32_t> tokens_of(const fs::path& model, const fs::path& text, size_t most) {
-  std::ifstream file(text, std::ios::binary);
-  const std::string bytes(std::istreambuf_iterator<char>(file), {});
-  auto tokens = models::load_tokenizer(model)->encode(bytes, {.add_special = false, .parse_special = false}).value();
-  tokens.resize(std::min(tokens.size(), most));
-  return tokens;
-}
-
-TEST(RealFold, LosesLessThanDroppingOnHeldOutText) {
-  const auto model = trained_model("dense");
-  if (!model) GTEST_SKIP() << "no trained model dense in " << trained_models().string();
-  const fs::path texts = trained_models() / "eval";
-  core::ThreadPool pool(2);
-  const auto own = models::Model::build(*model, {.exact = true}).value();
-  ASSERT_TRUE(own->load(pool, {}));
-  const std::vector<int32_t> held_out = tokens_of(*model, texts / "persuasion.txt", 1024);
-  const Outcome wanted(*own, pool, held_out);
-  Passed dropped(*model, "L8:drop", {});
-  Passed folded(*model, "L8:fold", tokens_of(*model, texts / "calibration.txt", 24576));
-  ASSERT_TRUE(folded.status) << folded.status.error().text();
-  const auto distance = [&](Passed& passed) {
-    return run::mean_divergence(pool, wanted.logits, Outcome(*passed.load(), pool, held_out).logits, held_out.size());
-  };
-  EXPECT_LT(distance(folded), distance(dropped));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "run/model_runs.h"
+#include "stats/keep_rows.h"
 
 namespace lamina::stats {
 namespace {
@@ -33,23 +34,6 @@ Statistics grams_from(ModelRun& run, int64_t tokens, int64_t window, int seed = 
                  {.window = window, .collector = {.grams = true, .most_gram_bytes = int64_t{1} << 30}}, {})
       .value();
 }
-
-/// Keeps every row that a tensor's first matrix reads.
-class KeepRows : public layers::InputRecorder {
- public:
-  explicit KeepRows(std::string name) : name_(std::move(name)) {}
-  void record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) override {
-    for (const layers::Linear* linear : readers) {
-      if (linear->name() != name_) continue;
-      for (int64_t r = 0; r < rows.count; ++r)
-        kept.emplace_back(rows.data + r * rows.stride, rows.data + r * rows.stride + linear->inputs());
-    }
-  }
-  std::vector<std::vector<float>> kept;
-
- private:
-  std::string name_;
-};
 
 TEST(Collector, SquaresAreThoseOfTheRowsThatAMatrixReads) {
   ModelRun run = ModelRun::open(golden_folder() / "gqa/model.gguf", {});

@@ -12,6 +12,7 @@
 #include "run/golden_files.h"
 #include "run/model_runs.h"
 #include "stats/collector.h"
+#include "stats/keep_rows.h"
 
 namespace lamina::stats {
 namespace {
@@ -19,23 +20,6 @@ namespace {
 using run::golden_folder;
 using run::ModelRun;
 using run::read_npy;
-
-/// Keeps what the matrix of that name reads.
-class RouterRows : public layers::InputRecorder {
- public:
-  explicit RouterRows(std::string name) : name_(std::move(name)) {}
-  void record(std::span<const layers::Linear* const> readers, const layers::InputRows& rows) override {
-    for (const layers::Linear* linear : readers) {
-      if (linear->name() != name_) continue;
-      for (int64_t r = 0; r < rows.count; ++r)
-        kept.emplace_back(rows.data + r * rows.stride, rows.data + r * rows.stride + linear->inputs());
-    }
-  }
-  std::vector<std::vector<float>> kept;
-
- private:
-  std::string name_;
-};
 
 Statistics collect_from(ModelRun& run, const std::vector<int32_t>& tokens, int64_t window) {
   return collect(*run.runner, *run.pool, tokens, {.window = window}, {}).value();
@@ -59,7 +43,7 @@ TEST_P(RoutedStatistics, AreThoseOfTheRouterDoneByHand) {
   for (const ExpertStats& stats : statistics.experts) {
     SCOPED_TRACE(testing::Message() << name << " layer " << stats.layer);
     const std::string router = "blk." + std::to_string(stats.layer) + ".ffn_gate_inp.weight";
-    RouterRows rows(router);
+    KeepRows rows(router);
     run.runner->set_recorder(&rows);
     run.logits(tokens, {std::ssize(tokens)});
     run.runner->set_recorder(nullptr);
