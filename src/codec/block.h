@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "codec/half.h"
+#include "core/wide.h"
 
 namespace lamina::codec {
 
@@ -20,26 +21,25 @@ void decode_blocks(const std::byte* blocks, int64_t elements, float* out) {
   }
 }
 
-/// Encodes whole blocks one after another.
-template <typename Block>
-void encode_blocks(const float* in, int64_t elements, std::byte* blocks) {
+/// Encodes whole blocks one after another; with weights, an error in number i costs weights[i].
+template <typename Block, typename... Weights>
+inline void encode_each(const float* in, int64_t elements, std::byte* blocks, Weights... weights) {
   for (int64_t done = 0; done < elements; done += Block::kElements) {
     Block block{};
-    encode_block(in + done, block);
+    encode_block(in + done, block, (weights + done)...);
     std::memcpy(blocks, &block, sizeof(Block));
     blocks += sizeof(Block);
   }
 }
 
-/// The same, where an error in number i costs weights[i].
+template <typename Block>
+void encode_blocks(const float* in, int64_t elements, std::byte* blocks) {
+  core::with_wide_vectors([=] { encode_each<Block>(in, elements, blocks); });
+}
+
 template <typename Block>
 void encode_blocks_weighted(const float* in, const float* weights, int64_t elements, std::byte* blocks) {
-  for (int64_t done = 0; done < elements; done += Block::kElements) {
-    Block block{};
-    encode_block(in + done, block, weights + done);
-    std::memcpy(blocks, &block, sizeof(Block));
-    blocks += sizeof(Block);
-  }
+  core::with_wide_vectors([=] { encode_each<Block>(in, elements, blocks, weights); });
 }
 
 /// The integer part of `value` in [0, highest]; NaN gives 0.

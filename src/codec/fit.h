@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "codec/block.h"
@@ -12,8 +13,9 @@
 
 namespace lamina::codec {
 
-// Least-squares searches for the scales of formats whose blocks have groups. All sums run over eight lanes, so that
-// compilers can use vector instructions without changing their order.
+// Least-squares searches for the scales of formats whose blocks have groups. All sums run over eight lanes, on every
+// processor in the same order. What takes or returns lanes is always inlined: how they are passed depends on the
+// instruction set.
 
 /// What an error in each number costs: the same for all, or `const float*`, one weight a number.
 struct EvenWeights {
@@ -21,11 +23,31 @@ struct EvenWeights {
   constexpr EvenWeights operator+(int /*offset*/) const { return {}; }
 };
 
+#pragma GCC diagnostic ignored "-Wpsabi"  // about that; it comes where templates are made, so it stays off
+
 inline constexpr int kLanes = 8;
+using Lanes [[gnu::vector_size(kLanes * sizeof(float))]] = float;
+
+[[gnu::always_inline]] inline Lanes lanes_at(const float* numbers) {
+  Lanes lanes;
+  std::memcpy(&lanes, numbers, sizeof(lanes));
+  return lanes;
+}
+[[gnu::always_inline]] inline Lanes lanes_at(EvenWeights /*weights*/) {
+  return Lanes{} + 1.0f;
+}
+
+[[gnu::always_inline]] inline float sum_of(const Lanes& lanes) {
+  float sum = 0;
+  for (int k = 0; k < kLanes; ++k) sum += lanes[k];
+  return sum;
+}
+
 inline constexpr float kTiny = 1e-30f;  ///< groups whose numbers are all smaller become zeros
 
 /// To the nearest whole number, ties to even; for magnitudes below 2^22.
-inline float round_near(float value) {
+template <typename Value>
+[[gnu::always_inline]] inline Value round_near(const Value& value) {
   return (value + 12582912.0f) - 12582912.0f;
 }
 
@@ -34,18 +56,20 @@ inline float clamp_to(float value, float low, float high) {
   const float above = value > low ? value : low;
   return above < high ? above : high;
 }
+[[gnu::always_inline]] inline Lanes clamp_to(const Lanes& value, float low, float high) {
+  const Lanes above = value > low ? value : Lanes{} + low;
+  return above < high ? above : Lanes{} + high;
+}
 
 /// The sum over i of term(i) for i below N.
 template <int N, typename Term>
 inline float sum_lanes(Term term) {
   static_assert(N % kLanes == 0);
-  float lanes[kLanes] = {};
+  Lanes lanes{};
   for (int i = 0; i < N; i += kLanes) {
     for (int k = 0; k < kLanes; ++k) lanes[k] += term(i + k);
   }
-  float sum = 0;
-  for (const float lane : lanes) sum += lane;
-  return sum;
+  return sum_of(lanes);
 }
 
 /// The whole numbers from kLow to kHigh.
@@ -53,7 +77,10 @@ template <int kLow, int kHigh>
 struct WholeLevels {
   static constexpr float kEnds[2] = {kLow, kHigh};
   static constexpr float kStep = 0.1f;  ///< by which the search stretches the ends
-  static float nearest(float value) { return clamp_to(round_near(clamp_to(value, kLow - 1, kHigh + 1)), kLow, kHigh); }
+  template <typename Value>
+  [[gnu::always_inline]] static Value nearest(const Value& value) {
+    return round_near(clamp_to(value, kLow, kHigh));
+  }
   /// Codes count from the lowest.
   static uint8_t code(float value) { return static_cast<uint8_t>(static_cast<int>(nearest(value)) - kLow); }
   static float value(uint8_t code) { return static_cast<float>(static_cast<int>(code) + kLow); }
@@ -67,11 +94,18 @@ float fit_scale(const float* x, Weights w) {
   if (!(std::fabs(peak) > kTiny)) return 0;
   float best_scale = 0;
   float best_score = 0;
+  float weighed[N];
+  for (int i = 0; i < N; ++i) weighed[i] = w[i] * x[i];
   const auto consider = [&](float inverse) {
-    float levels[N];
-    for (int i = 0; i < N; ++i) levels[i] = Levels::nearest(x[i] * inverse);
-    const float product = sum_lanes<N>([&](int i) { return w[i] * x[i] * levels[i]; });
-    const float square = sum_lanes<N>([&](int i) { return w[i] * levels[i] * levels[i]; });
+    Lanes products{};
+    Lanes squares{};
+    for (int i = 0; i < N; i += kLanes) {
+      const Lanes levels = Levels::nearest(lanes_at(x + i) * inverse);
+      products += lanes_at(weighed + i) * levels;
+      squares += lanes_at(w + i) * levels * levels;
+    }
+    const float product = sum_of(products);
+    const float square = sum_of(squares);
     // What the scale product / square takes away from the sum of squares.
     const float score = square > 0 ? product / square * product : 0;
     const bool better = score > best_score;
@@ -148,11 +182,14 @@ class ScaledGroups {
       const float scale = half_to_float(d) * static_cast<float>(whole);
       const float inverse = scale == 0 ? 0.0f : 1.0f / scale;
       float trial[kGroupSize];
-      for (int i = 0; i < kGroupSize; ++i) trial[i] = Levels::nearest(x[i] * inverse);
-      const float error = sum_lanes<kGroupSize>([&](int i) {
-        const float difference = x[i] - scale * trial[i];
-        return w[i] * difference * difference;
-      });
+      Lanes errors{};
+      for (int i = 0; i < kGroupSize; i += kLanes) {
+        const Lanes found = Levels::nearest(lanes_at(x + i) * inverse);
+        const Lanes difference = lanes_at(x + i) - scale * found;
+        errors += lanes_at(w + i) * difference * difference;
+        std::memcpy(trial + i, &found, sizeof(found));
+      }
+      const float error = sum_of(errors);
       if (!(error < best)) continue;
       best = error;
       scales[g] = whole;
@@ -185,6 +222,7 @@ struct GroupLine {
 /// numbers, a little more or less of it, each moved to the best line of its levels. kAnyMinimum: it may be below 0.
 template <int N, int kHighest, bool kAnyMinimum = false, typename Weights>
 GroupLine fit_line(const float* x, Weights w) {
+  constexpr auto kTop = static_cast<float>(kHighest);
   const Extremes range = extremes(x, N);
   const float low = kAnyMinimum ? range.low : std::min(range.low, 0.0f);
   if (!(range.high - low > kTiny)) return {0, -low};
@@ -193,12 +231,21 @@ GroupLine fit_line(const float* x, Weights w) {
   const float count = sum_lanes<N>([&](int i) { return w[i]; });
   const float total = sum_lanes<N>([&](int i) { return w[i] * x[i]; });
   const auto consider = [&](float from, float inverse) {
-    float levels[N];
-    for (int i = 0; i < N; ++i)
-      levels[i] = round_near(clamp_to((x[i] - from) * inverse, 0.0f, static_cast<float>(kHighest)));
-    const float sum = sum_lanes<N>([&](int i) { return w[i] * levels[i]; });
-    const float square = sum_lanes<N>([&](int i) { return w[i] * levels[i] * levels[i]; });
-    const float product = sum_lanes<N>([&](int i) { return w[i] * x[i] * levels[i]; });
+    Lanes levels[N / kLanes];
+    Lanes sums{};
+    Lanes squares{};
+    Lanes products{};
+    for (int i = 0; i < N; i += kLanes) {
+      const Lanes found = round_near(clamp_to((lanes_at(x + i) - from) * inverse, 0.0f, kTop));
+      const Lanes weighed = lanes_at(w + i) * found;
+      sums += weighed;
+      squares += weighed * found;
+      products += lanes_at(w + i) * lanes_at(x + i) * found;
+      levels[i / kLanes] = found;
+    }
+    const float sum = sum_of(sums);
+    const float square = sum_of(squares);
+    const float product = sum_of(products);
     const float determinant = count * square - sum * sum;
     if (!(determinant > 0)) return false;
     float scale = (count * product - total * sum) / determinant;
@@ -208,10 +255,12 @@ GroupLine fit_line(const float* x, Weights w) {
       scale = product / square;
     }
     if (!(scale > 0)) return false;
-    const float error = sum_lanes<N>([&](int i) {
-      const float difference = x[i] - scale * levels[i] - offset;
-      return w[i] * difference * difference;
-    });
+    Lanes errors{};
+    for (int i = 0; i < N; i += kLanes) {
+      const Lanes difference = lanes_at(x + i) - scale * levels[i / kLanes] - offset;
+      errors += lanes_at(w + i) * difference * difference;
+    }
+    const float error = sum_of(errors);
     if (!(error < best_error)) return false;
     best_error = error;
     best = {scale, -offset};
@@ -222,13 +271,13 @@ GroupLine fit_line(const float* x, Weights w) {
   for (int cut = 0; cut < kCuts; ++cut) {
     const float from = low * (1.0f - 0.12f * static_cast<float>(cut));
     for (int step = -9; step <= 9; step += cut == 0 ? 1 : 3) {
-      const float levels = static_cast<float>(kHighest) + 0.1f * static_cast<float>(step);
+      const float levels = kTop + 0.1f * static_cast<float>(step);
       consider(from, levels / (range.high - from));
     }
   }
   for (int round = 0; round < 4 && best.scale > 0 && consider(-best.minimum, 1.0f / best.scale); ++round) {
   }
-  if (best.scale == 0) return {(range.high - low) / static_cast<float>(kHighest), -low};
+  if (best.scale == 0) return {(range.high - low) / kTop, -low};
   return best;
 }
 
@@ -294,12 +343,15 @@ class LinedGroups {
            ++minimum) {
         const float below = half_to_float(dmin) * static_cast<float>(minimum);
         float trial[kGroupSize];
-        for (int i = 0; i < kGroupSize; ++i)
-          trial[i] = round_near(clamp_to((x[i] + below) * inverse, 0.0f, static_cast<float>(kHighest)));
-        const float error = sum_lanes<kGroupSize>([&](int i) {
-          const float difference = x[i] - (step * trial[i] - below);
-          return w[i] * difference * difference;
-        });
+        Lanes errors{};
+        for (int i = 0; i < kGroupSize; i += kLanes) {
+          const Lanes above = (lanes_at(x + i) + below) * inverse;
+          const Lanes found = round_near(clamp_to(above, 0.0f, static_cast<float>(kHighest)));
+          const Lanes difference = lanes_at(x + i) - (step * found - below);
+          errors += lanes_at(w + i) * difference * difference;
+          std::memcpy(trial + i, &found, sizeof(found));
+        }
+        const float error = sum_of(errors);
         if (!(error < best)) continue;
         best = error;
         scales[g] = static_cast<uint8_t>(scale);

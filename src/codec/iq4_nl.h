@@ -27,24 +27,22 @@ inline void decode_block(const BlockIq4Nl& block, float* out) {
 struct Iq4Levels {
   static constexpr float kEnds[2] = {-127.0f, 113.0f};
   static constexpr float kStep = 1.5f;
-  /// By twice the number plus 256, cut to whole: how many midpoints lie below. Midpoints are multiples of a half.
-  static constexpr auto kBelow = [] {
-    std::array<uint8_t, 512> table{};
-    for (size_t at = 0; at < table.size(); ++at) {
-      const int twice = static_cast<int>(at) - 256;
-      int below = 0;
-      for (int i = 0; i < 15; ++i) below += twice >= kIq4Values[i] + kIq4Values[i + 1] ? 1 : 0;
-      table[at] = static_cast<uint8_t>(below);
-    }
-    return table;
-  }();
+  /// Half way from value k to the next.
+  static constexpr float middle(int k) { return 0.5f * static_cast<float>(kIq4Values[k] + kIq4Values[k + 1]); }
   /// The index of the value nearest to `value`; of two, the lower.
   static int index(float value) {
-    const float twice = clamp_to(2.0f * value, -255.0f, 254.0f) + 256.0f;
-    const auto whole = static_cast<int>(twice);
-    return kBelow[static_cast<size_t>(static_cast<float>(whole) == twice ? whole - 1 : whole)];
+    int below = 0;
+    for (int k = 0; k < 15; ++k) below += value > middle(k) ? 1 : 0;
+    return below;
   }
-  static float nearest(float value) { return static_cast<float>(kIq4Values[index(value)]); }
+  [[gnu::always_inline]] static Lanes nearest(const Lanes& value) {
+    Lanes found = Lanes{} + static_cast<float>(kIq4Values[0]);
+    for (int k = 0; k < 15; ++k) {
+      const Lanes step = Lanes{} + static_cast<float>(kIq4Values[k + 1] - kIq4Values[k]);
+      found += value > middle(k) ? step : Lanes{};
+    }
+    return found;
+  }
   static uint8_t code(float value) { return static_cast<uint8_t>(index(value)); }
   static float value(uint8_t code) { return static_cast<float>(kIq4Values[code]); }
 };

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <tuple>
 #include <utility>
 
 #include "codec/grid.h"
+#include "core/wide.h"
 
 namespace lamina::compress {
 
@@ -21,6 +23,8 @@ namespace {
 constexpr int64_t kPanel = 64;
 /// Rows that are rounded side by side, one a lane.
 constexpr int kRows = 16;
+/// Places that are made up together for what was left before them.
+constexpr int64_t kPlaces = 32;
 
 /// The order of rounding.
 std::vector<int32_t> order_of(const stats::Gram& gram, int64_t block, GptqOptions::Order kind) {
@@ -44,16 +48,28 @@ std::vector<int32_t> order_of(const stats::Gram& gram, int64_t block, GptqOption
   return order;
 }
 
-/// The sum of products of `count` numbers, in four lanes.
-double dot(const double* a, const double* b, int64_t count) {
-  double lanes[4] = {};
+/// Takes from each out[r], for r below kSide, the sum of products of a and row r of b (rows are `stride` numbers
+/// apart), each sum in four lanes.
+template <int kSide>
+[[gnu::always_inline]] inline void take_dots(const double* a, const double* b, int64_t stride, int64_t count,
+                                             double* out) {
+  using Lanes [[gnu::vector_size(4 * sizeof(double))]] = double;
+  Lanes lanes[kSide] = {};
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
-    for (int k = 0; k < 4; ++k) lanes[k] += a[i + k] * b[i + k];
+    Lanes of_a;
+    std::memcpy(&of_a, a + i, sizeof(of_a));
+    for (int r = 0; r < kSide; ++r) {
+      Lanes of_b;
+      std::memcpy(&of_b, b + r * stride + i, sizeof(of_b));
+      lanes[r] += of_a * of_b;
+    }
   }
-  double sum = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
-  for (; i < count; ++i) sum += a[i] * b[i];
-  return sum;
+  for (int r = 0; r < kSide; ++r) {
+    double sum = (lanes[r][0] + lanes[r][1]) + (lanes[r][2] + lanes[r][3]);
+    for (int64_t j = i; j < count; ++j) sum += a[j] * b[r * stride + j];
+    out[r] -= sum;
+  }
 }
 
 /// Replaces the lower triangle of `a` [n, n] by M with M M^T = a, panel by panel on all threads. False where a pivot is
@@ -63,24 +79,33 @@ bool factorize(std::vector<double>& a, int64_t n, core::ThreadPool& pool) {
   for (int64_t begin = 0; begin < n; begin += kPanel) {
     const int64_t end = std::min(begin + kPanel, n);
     for (int64_t j = begin; j < end; ++j) {
-      const double pivot = row(j)[j] - dot(row(j) + begin, row(j) + begin, j - begin);
+      double pivot = row(j)[j];
+      take_dots<1>(row(j) + begin, row(j) + begin, n, j - begin, &pivot);
       if (!(pivot > 0) || !std::isfinite(pivot)) return false;
       row(j)[j] = std::sqrt(pivot);
-      for (int64_t i = j + 1; i < end; ++i)
-        row(i)[j] = (row(i)[j] - dot(row(i) + begin, row(j) + begin, j - begin)) / row(j)[j];
+      for (int64_t i = j + 1; i < end; ++i) {
+        take_dots<1>(row(i) + begin, row(j) + begin, n, j - begin, row(i) + j);
+        row(i)[j] /= row(j)[j];
+      }
     }
     pool.run([&](int index, int threads) {
       const core::Range range = core::split_range(n - end, 1, index, threads);
       for (int64_t i = end + range.begin; i < end + range.end; ++i) {
-        for (int64_t j = begin; j < end; ++j)
-          row(i)[j] = (row(i)[j] - dot(row(i) + begin, row(j) + begin, j - begin)) / row(j)[j];
+        for (int64_t j = begin; j < end; ++j) {
+          take_dots<1>(row(i) + begin, row(j) + begin, n, j - begin, row(i) + j);
+          row(i)[j] /= row(j)[j];
+        }
       }
     });
     pool.run([&](int index, int threads) {
       // Later rows are longer: threads take them by turns.
-      for (int64_t i = end + index; i < n; i += threads) {
-        for (int64_t j = end; j <= i; ++j) row(i)[j] -= dot(row(i) + begin, row(j) + begin, end - begin);
-      }
+      core::with_wide_vectors([&] {
+        for (int64_t i = end + index; i < n; i += threads) {
+          int64_t j = end;
+          for (; j + 4 <= i + 1; j += 4) take_dots<4>(row(i) + begin, row(j) + begin, n, end - begin, row(i) + j);
+          for (; j <= i; ++j) take_dots<1>(row(i) + begin, row(j) + begin, n, end - begin, row(i) + j);
+        }
+      });
     });
   }
   return true;
@@ -176,6 +201,7 @@ class Bundle {
   };
   float* lanes(std::vector<float>& all, int64_t place) { return all.data() + place * kRows; }
   void catch_up(int64_t place, int64_t now);
+  void catch_up(const int64_t* places, size_t count, int64_t now);
   void begin_block(int64_t block, int64_t now, int count, std::byte* out);
   void round(int64_t place);
   GptqFault finish(const GptqRows& rows, int64_t first, int count, std::byte* out);
@@ -192,22 +218,57 @@ class Bundle {
   std::vector<uint8_t> codes_;   ///< [inputs, lanes]
   std::vector<int64_t> done_;    ///< places before this one are made up for
   std::vector<float> weights_;
+  std::vector<int64_t> open_;  ///< places that are made up next
   std::vector<float> row_;
   std::vector<Scales> blocks_;
 };
 
+/// Adds left[i] * factors[k][i] to each sums[k], for i from `begin` to `end`.
+template <size_t kSide>
+void add_left(const float* left, const float* const* factors, int64_t begin, int64_t end, float (*sums)[kRows]) {
+  using Row [[gnu::vector_size(kRows * sizeof(float))]] = float;
+  core::with_wide_vectors([=] {
+    Row totals[kSide];
+    std::memcpy(totals, sums, sizeof(totals));
+    for (int64_t i = begin; i < end; ++i) {
+      Row row;
+      std::memcpy(&row, left + i * kRows, sizeof(row));
+      for (size_t k = 0; k < kSide; ++k) totals[k] += row * factors[k][i];
+    }
+    std::memcpy(sums, totals, sizeof(totals));
+  });
+}
+
 /// Makes the numbers at `place` up for what is left at places before `now`.
 void Bundle::catch_up(int64_t place, int64_t now) {
   const float* factors = factor_.row(place);
-  float sums[kRows];
-  std::copy_n(lanes(wanted_, place), kRows, sums);
-  for (int64_t i = done_[static_cast<size_t>(place)]; i < now; ++i) {
-    const float factor = factors[i];
-    const float* left = lanes(left_, i);
-    for (int r = 0; r < kRows; ++r) sums[r] += left[r] * factor;
-  }
-  std::copy_n(sums, kRows, lanes(wanted_, place));
+  float sums[1][kRows];
+  std::copy_n(lanes(wanted_, place), kRows, sums[0]);
+  add_left<1>(left_.data(), &factors, done_[static_cast<size_t>(place)], now, sums);
+  std::copy_n(sums[0], kRows, lanes(wanted_, place));
   done_[static_cast<size_t>(place)] = now;
+}
+
+/// The same for places that lie in any order, four at a time, so that what is left is read once for them.
+void Bundle::catch_up(const int64_t* places, size_t count, int64_t now) {
+  constexpr size_t kSide = 4;
+  size_t at = 0;
+  for (; at + kSide <= count; at += kSide) {
+    int64_t begin = 0;
+    for (size_t k = 0; k < kSide; ++k) begin = std::max(begin, done_[static_cast<size_t>(places[at + k])]);
+    const float* factors[kSide];
+    float sums[kSide][kRows];
+    for (size_t k = 0; k < kSide; ++k) {
+      const int64_t place = places[at + k];
+      catch_up(place, begin);
+      factors[k] = factor_.row(place);
+      std::copy_n(lanes(wanted_, place), kRows, sums[k]);
+      done_[static_cast<size_t>(place)] = now;
+    }
+    add_left<kSide>(left_.data(), factors, begin, now, sums);
+    for (size_t k = 0; k < kSide; ++k) std::copy_n(sums[k], kRows, lanes(wanted_, places[at + k]));
+  }
+  for (; at < count; ++at) catch_up(places[at], now);
 }
 
 /// Chooses the block's scales for its numbers as they stand.
@@ -215,10 +276,13 @@ void Bundle::begin_block(int64_t block, int64_t now, int count, std::byte* out) 
   const int64_t first = block * block_;
   Scales& chosen = blocks_[static_cast<size_t>(block)];
   chosen = {.known = true};
+  open_.clear();
   for (int64_t i = first; i < first + block_; ++i) {
     const int64_t place = places_[static_cast<size_t>(i)];
-    if (place >= now) catch_up(place, now);
+    if (place >= now) open_.push_back(place);
   }
+  std::ranges::sort(open_);  // those that were made up lately stand together
+  catch_up(open_.data(), open_.size(), now);
   for (int r = 0; r < count; ++r) {
     for (int64_t i = 0; i < block_; ++i)
       row_[static_cast<size_t>(i)] = lanes(wanted_, places_[static_cast<size_t>(first + i)])[r];
@@ -270,6 +334,11 @@ GptqFault Bundle::encode(const GptqRows& rows, int64_t first, int count) {
   for (int64_t place = 0; place < inputs_; ++place) {
     const int64_t block = factor_.order()[static_cast<size_t>(place)] / block_;
     if (!blocks_[static_cast<size_t>(block)].known) begin_block(block, place, count, out);
+    if (place % kPlaces == 0) {
+      open_.resize(static_cast<size_t>(std::min(kPlaces, inputs_ - place)));
+      std::iota(open_.begin(), open_.end(), place);
+      catch_up(open_.data(), open_.size(), place);
+    }
     catch_up(place, place);
     round(place);
   }
