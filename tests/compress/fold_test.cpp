@@ -189,7 +189,7 @@ TEST(Fold, ChangesTheCarrierAlone) {
   EXPECT_EQ(folded.edit->config(), dropped.edit->config());
   for (size_t i = 0; i < folded.edit->pieces().size(); ++i) {
     const Piece& piece = folded.edit->pieces()[i];
-    const bool carries = piece.from.tensor == folds[0].at("tensor") && folds[0].contains("ridge");
+    const bool carries = piece.from.tensor == folds[0].at("tensor").get<std::string>() && folds[0].contains("ridge");
     const bool same = folded.edit->read(piece)->numbers == dropped.edit->read(dropped.edit->pieces()[i])->numbers;
     EXPECT_EQ(same, !carries) << piece.from.tensor;
   }

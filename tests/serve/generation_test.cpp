@@ -160,7 +160,7 @@ TEST_F(Generation, TellsLogProbabilitiesOfAnswers) {
     EXPECT_EQ(entry["logprob"].get<double>(), log_probability(logits, best));
     tokens.push_back(best);
   }
-  EXPECT_EQ(text, answer["choices"][0]["message"]["content"]);
+  EXPECT_EQ(text, answer["choices"][0]["message"]["content"].get<std::string>());
   body["logprobs"] = false;
   EXPECT_EQ(server_.refused(400, "/v1/chat/completions", body)["param"], "top_logprobs");
 }

@@ -129,7 +129,7 @@ TEST_F(Structured, LimitsStillHold) {
   const Json scored = choice({{"response_format", format}, {"logprobs", true}, {"top_logprobs", 2}});
   std::string text;
   for (const Json& token : scored["logprobs"]["content"]) text += token["token"].get<std::string>();
-  EXPECT_EQ(text, scored["message"]["content"]);
+  EXPECT_EQ(text, scored["message"]["content"].get<std::string>());
   const Json stopped = choice({{"response_format", format}, {"stop", {"\"n\""}}});
   EXPECT_EQ(stopped["finish_reason"], "stop");
   EXPECT_EQ(stopped["message"]["content"].get<std::string>().find("\"n\""), std::string::npos);
@@ -216,7 +216,7 @@ TEST_F(Structured, CallsAreStreamed) {
   }
   EXPECT_EQ(begun, 1);
   EXPECT_EQ(finish, "tool_calls");
-  EXPECT_EQ(arguments, whole["function"]["arguments"]);
+  EXPECT_EQ(arguments, whole["function"]["arguments"].get<std::string>());
 }
 
 /// Calls that must be made, of models whose templates show that form.
@@ -328,7 +328,7 @@ TEST_F(ResponsesWithTools, CallsAreStreamed) {
             (std::vector<std::string>{"response.created", "response.in_progress", "response.output_item.added",
                                       "response.function_call_arguments.delta", "response.function_call_arguments.done",
                                       "response.output_item.done", "response.completed"}));
-  EXPECT_EQ(arguments, whole["arguments"]);
+  EXPECT_EQ(arguments, whole["arguments"].get<std::string>());
   EXPECT_EQ(last["response"]["output"][0]["arguments"], arguments);
 }
 
