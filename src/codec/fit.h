@@ -89,6 +89,34 @@ float fit_scale(const float* x, Weights w) {
   return best_scale;
 }
 
+/// Scales of a group: `unit` times the whole numbers from `low` to `high`.
+struct ScaleRange {
+  float unit = 0;
+  int low = 0;
+  int high = 0;
+};
+
+/// Of these, the scale by which a group fits best: `nearest` writes the levels for numbers times an inverse. Writes the
+/// whole number and its levels, and returns its error.
+template <int N, typename Weights, typename Nearest>
+float try_scales(const ScaleRange& range, const float* x, Weights w, Nearest nearest, int& chosen, float* levels) {
+  float best = std::numeric_limits<float>::infinity();
+  for (int whole = range.low; whole <= range.high; ++whole) {
+    const float scale = range.unit * static_cast<float>(whole);
+    float trial[N];
+    nearest(reciprocal_or_zero(scale), trial);
+    const float error = sum_lanes<N>([&](int i) {
+      const float difference = x[i] - scale * trial[i];
+      return w[i] * difference * difference;
+    });
+    if (!(error < best)) continue;
+    best = error;
+    chosen = whole;
+    std::copy_n(trial, N, levels);
+  }
+  return best;
+}
+
 /// A block of kGroups groups whose scales are d times a whole number: value = d * scales[g] * level.
 template <int kGroupSize, int kGroupCount, int kScaleLow, int kScaleHigh, typename Levels>
 class ScaledGroups {
@@ -143,22 +171,11 @@ class ScaledGroups {
   /// The whole scale near `middle` that fits group g best.
   template <typename Weights>
   void choose(int g, int middle, const float* x, Weights w) {
-    float best = std::numeric_limits<float>::infinity();
-    for (int whole = std::max(middle - 1, kScaleLow); whole <= std::min(middle + 1, kScaleHigh); ++whole) {
-      const float scale = half_to_float(d) * static_cast<float>(whole);
-      const float inverse = scale == 0 ? 0.0f : 1.0f / scale;
-      float trial[kGroupSize];
-      for (int i = 0; i < kGroupSize; ++i) trial[i] = Levels::nearest(x[i] * inverse);
-      const float error = sum_lanes<kGroupSize>([&](int i) {
-        const float difference = x[i] - scale * trial[i];
-        return w[i] * difference * difference;
-      });
-      if (!(error < best)) continue;
-      best = error;
-      scales[g] = whole;
-      std::copy_n(trial, kGroupSize, levels.begin() + g * kGroupSize);
-    }
-    error_ += best;
+    const ScaleRange range{half_to_float(d), std::max(middle - 1, kScaleLow), std::min(middle + 1, kScaleHigh)};
+    const auto nearest = [x](float inverse, float* found) {
+      for (int i = 0; i < kGroupSize; ++i) found[i] = Levels::nearest(x[i] * inverse);
+    };
+    error_ += try_scales<kGroupSize>(range, x, w, nearest, scales[g], levels.data() + g * kGroupSize);
   }
 
   /// The d that fits best with the scales and levels as they are.

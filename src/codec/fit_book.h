@@ -81,21 +81,12 @@ class BookGroups {
 
   template <typename Weights>
   void choose(int g, int middle, int reach, const float* x, Weights w) {
-    float best = std::numeric_limits<float>::infinity();
-    for (int whole = std::max(middle - reach, kScaleLow); whole <= std::min(middle + reach, kScaleHigh); ++whole) {
-      const float scale = half_to_float(d) * unit_ * static_cast<float>(whole);
-      float trial[kGroupSize];
-      nearest_values<kGroupSize>(x, reciprocal_or_zero(scale), book, trial);
-      const float error = sum_lanes<kGroupSize>([&](int i) {
-        const float difference = x[i] - scale * trial[i];
-        return w[i] * difference * difference;
-      });
-      if (!(error < best)) continue;
-      best = error;
-      scales[g] = whole;
-      std::copy_n(trial, kGroupSize, values.begin() + g * kGroupSize);
-    }
-    error_ += best;
+    const ScaleRange range{half_to_float(d) * unit_, std::max(middle - reach, kScaleLow),
+                           std::min(middle + reach, kScaleHigh)};
+    const auto nearest = [this, x](float inverse, float* found) {
+      nearest_values<kGroupSize>(x, inverse, book, found);
+    };
+    error_ += try_scales<kGroupSize>(range, x, w, nearest, scales[g], values.data() + g * kGroupSize);
   }
 
   /// Values at equal distances over the range of the numbers, each divided by its group's peak.
