@@ -12,6 +12,7 @@
 #include "kernels/linear.h"
 #include "kernels/norm.h"
 #include "kernels/peak.h"
+#include "kernels/quadratic.h"
 #include "kernels/recurrence.h"
 #include "kernels/rope.h"
 #include "kernels/softmax.h"
@@ -136,6 +137,7 @@ Result<Report> examine() {
   add_operation("norm", kernels::norm_variants(), report);
   add_operation("activation", kernels::activation_variants(), report);
   add_operation("recurrence", kernels::recurrence_variants(), report);
+  add_operation("quadratic", kernels::quadratic_variants(), report);
   add_operation("rope", kernels::rope_variants(), report);
   add_operation("softmax", kernels::softmax_variants(), report);
   report.caches = run::cache_sizes();

@@ -8,7 +8,7 @@
 #include "eval/tasks.h"
 #include "lamina/commands.h"
 #include "lamina/progress.h"
-#include "lamina/session.h"
+#include "lamina/route_texts.h"
 #include "lamina/store.h"
 #include "stats/statistics.h"
 
@@ -22,27 +22,15 @@ using core::Result;
 using core::Status;
 using nlohmann::ordered_json;
 
-struct FitOptions {
-  CommonOptions common;
+struct FitOptions : RouteOptions {
   std::string kind = "first";
   std::string calibration;
-  std::string tasks;
-  std::string task_prefix;
   std::string out;
   std::optional<double> skip;
   int64_t windows = 64;
   eval::RouterWindows shape;
   eval::PathSearch paths;
 };
-
-using Texts = std::vector<eval::ScoredSequence>;
-
-/// Every other text, from `first` on.
-Texts half(const Texts& texts, size_t first) {
-  Texts out;
-  for (size_t i = first; i < texts.size(); i += 2) out.push_back(texts[i]);
-  return out;
-}
 
 std::vector<int32_t> tokens_of(const Texts& texts) {
   std::vector<int32_t> out;
@@ -69,10 +57,7 @@ Result<Texts> read_texts(const FitOptions& options, const text::Tokenizer& token
     LAMINA_ASSIGN(texts, eval::cut_windows(tokens, options.shape.size(), options.shape.prompt, options.windows));
   } else {
     LAMINA_ASSIGN(const std::vector<eval::TaskItem> items, eval::parse_tasks(text, path, options.windows));
-    for (const eval::TaskItem& item : items) {
-      LAMINA_ASSIGN(eval::ScoredSequence sequence, eval::task_sequence(item, options.task_prefix, tokenizer));
-      texts.push_back(std::move(sequence));
-    }
+    LAMINA_ASSIGN(texts, item_texts(items, options.task_prefix, tokenizer));
   }
   if (texts.size() < 8) {
     return fail(ErrorCode::kInvalid, path, "{} {}; at least 8 expected, half to fit on and half to test", texts.size(),
@@ -83,15 +68,9 @@ Result<Texts> read_texts(const FitOptions& options, const text::Tokenizer& token
 
 /// Loads the model for texts of these lengths.
 Status start(const FitOptions& options, const Texts& texts, SessionNeeds needs, Session& session) {
-  if (session.plan.exit || session.plan.fuse) {
-    return fail(ErrorCode::kUnsupported, "--recipe", "a router decides alone; no exits and no decode:lfd expected");
-  }
-  needs.context = 1;
-  for (const eval::ScoredSequence& text : texts) needs.context = std::max(needs.context, std::ssize(text.tokens));
-  if (needs.context > session.model->context()) {
-    return fail(ErrorCode::kLimit, options.tasks.empty() ? "--prompt, --rest" : options.tasks,
-                "a text of {} tokens; the model was made for {}", needs.context, session.model->context());
-  }
+  LAMINA_CHECK_OK(check_bare_route(session.plan));
+  const std::string place = options.tasks.empty() ? "--prompt, --rest" : options.tasks;
+  LAMINA_ASSIGN(needs.context, context_of(texts, *session.model, place));
   return start_session(session, options.common, needs);
 }
 
@@ -220,7 +199,7 @@ Status route_fit(const FitOptions& options) {
 void add_path_options(CLI::App& command, FitOptions& options) {
   command.add_option("--tasks", options.tasks,
                      "of kind drllm: JSON lines with prompt and answer, instead of --calibration");
-  command.add_option("--task-prefix", options.task_prefix, "text before each prompt, such as \"<|endoftext|>\"");
+  add_task_prefix(command, options);
   command
       .add_option("--simulations", options.paths.search.simulations, "of kind drllm: paths to look at for each text")
       ->capture_default_str()

@@ -10,7 +10,7 @@
 #include "eval/tasks.h"
 #include "lamina/commands.h"
 #include "lamina/progress.h"
-#include "lamina/session.h"
+#include "lamina/route_texts.h"
 #include "lamina/store.h"
 #include "run/random.h"
 
@@ -24,23 +24,12 @@ using core::Result;
 using core::Status;
 using nlohmann::ordered_json;
 
-struct SearchOptions {
-  CommonOptions common;
-  std::string tasks;
-  std::string task_prefix;
+struct SearchOptions : RouteOptions {
   int64_t items = 0;
   eval::RouteSearchOptions search;
 };
 
 using Items = std::vector<eval::TaskItem>;
-using Sequences = std::vector<eval::ScoredSequence>;
-
-/// Every other item, from `first` on.
-Items half(const Items& items, size_t first) {
-  Items chosen;
-  for (size_t i = first; i < items.size(); i += 2) chosen.push_back(items[i]);
-  return chosen;
-}
 
 /// The items with each other's answers: what a search finds on them is chance.
 Items with_answers_of_others(Items items, uint64_t seed) {
@@ -54,16 +43,11 @@ class Examiner {
  public:
   Examiner(Session& session, std::vector<recipe::Visit> route) : session_(session), route_(std::move(route)) {}
 
-  Result<Sequences> sequences(const Items& items, const std::string& prefix) const {
-    Sequences sequences;
-    for (const eval::TaskItem& item : items) {
-      LAMINA_ASSIGN(eval::ScoredSequence sequence, eval::task_sequence(item, prefix, *session_.tokenizer));
-      sequences.push_back(std::move(sequence));
-    }
-    return sequences;
+  Result<Texts> texts(const Items& items, const std::string& prefix) const {
+    return item_texts(items, prefix, *session_.tokenizer);
   }
 
-  Result<eval::Scores> scores(const eval::LayerCounts& counts, const Sequences& sequences) const {
+  Result<eval::Scores> scores(const eval::LayerCounts& counts, const Texts& sequences) const {
     LAMINA_ASSIGN(const run::Route route, session_.runner->plan_route(eval::visits_of(counts, route_)));
     const auto source = eval::logits_of_runner(*session_.runner, sequences, &route);
     const run::RunnerOptions& options = session_.runner->options();
@@ -82,9 +66,10 @@ class Examiner {
 Result<Session> open(const SearchOptions& options, Items& items, std::vector<recipe::Visit>& route) {
   LAMINA_ASSIGN(Session session, prepare_session(options.common, true));
   route = session.plan.route;
-  if (session.plan.exit || session.plan.fuse || std::ranges::any_of(route, &recipe::Visit::beside)) {
+  LAMINA_CHECK_OK(check_bare_route(session.plan));
+  if (std::ranges::any_of(route, &recipe::Visit::beside)) {
     return fail(ErrorCode::kUnsupported, "--recipe",
-                "chains are made of single layers; exits, decode:lfd and layers side by side have no place in them");
+                "chains are made of single layers; those side by side have no place in them");
   }
   LAMINA_ASSIGN(const std::string text, read_file(options.tasks));
   LAMINA_ASSIGN(items, eval::parse_tasks(text, options.tasks, options.items));
@@ -94,21 +79,14 @@ Result<Session> open(const SearchOptions& options, Items& items, std::vector<rec
   }
   session.plan.route.clear();
   for (const recipe::Visit& visit : route) session.plan.route.insert(session.plan.route.end(), 2, visit);
-  SessionNeeds needs{.context = 1, .sequences = 32, .max_rows = 512};
-  for (const eval::TaskItem& item : items) {
-    LAMINA_ASSIGN(const eval::ScoredSequence sequence,
-                  eval::task_sequence(item, options.task_prefix, *session.tokenizer));
-    needs.context = std::max(needs.context, sequence.inputs());
-  }
-  if (needs.context > session.model->context()) {
-    return fail(ErrorCode::kLimit, options.tasks, "an item of {} tokens; the model was made for {}", needs.context + 1,
-                session.model->context());
-  }
+  LAMINA_ASSIGN(const Texts texts, item_texts(items, options.task_prefix, *session.tokenizer));
+  SessionNeeds needs{.sequences = 32, .max_rows = 512};
+  LAMINA_ASSIGN(needs.context, context_of(texts, *session.model, options.tasks));
   LAMINA_CHECK_OK(start_session(session, options.common, needs));
   return session;
 }
 
-Result<eval::RouteSearch> search(const SearchOptions& options, const Examiner& examiner, const Sequences& items,
+Result<eval::RouteSearch> search(const SearchOptions& options, const Examiner& examiner, const Texts& items,
                                  const char* what) {
   std::optional<Progress> bar;
   const core::Stopwatch watch;
@@ -127,7 +105,7 @@ Result<eval::RouteSearch> search(const SearchOptions& options, const Examiner& e
 }
 
 /// A chain on the items that it was found on, and on those that it has not seen.
-Result<ordered_json> report(const eval::Chain& chain, const Examiner& examiner, const Sequences& held_out,
+Result<ordered_json> report(const eval::Chain& chain, const Examiner& examiner, const Texts& held_out,
                             const eval::Windows& whole) {
   LAMINA_ASSIGN(const eval::Scores scores, examiner.scores(chain.counts, held_out));
   const eval::Windows matches = eval::exact_matches(scores.hits);
@@ -146,8 +124,8 @@ Result<ordered_json> report(const eval::Chain& chain, const Examiner& examiner, 
 /// Searches on one half of the items and tells of the chains that were found on the other.
 Result<ordered_json> search_and_test(const SearchOptions& options, const Examiner& examiner, const Items& searched,
                                      const Items& held_out, const char* what) {
-  LAMINA_ASSIGN(const Sequences search_items, examiner.sequences(searched, options.task_prefix));
-  LAMINA_ASSIGN(const Sequences test_items, examiner.sequences(held_out, options.task_prefix));
+  LAMINA_ASSIGN(const Texts search_items, examiner.texts(searched, options.task_prefix));
+  LAMINA_ASSIGN(const Texts test_items, examiner.texts(held_out, options.task_prefix));
   LAMINA_ASSIGN(const eval::RouteSearch found, search(options, examiner, search_items, what));
   const eval::Chain& whole = found.chains.front();
   LAMINA_ASSIGN(const eval::Scores whole_scores, examiner.scores(whole.counts, test_items));
@@ -218,7 +196,7 @@ void add_route_search(CLI::App& app, int& exit_status) {
       ->add_option("--tasks", options->tasks,
                    "JSON lines with prompt and answer: every other one is searched on, the rest tests")
       ->required();
-  command->add_option("--task-prefix", options->task_prefix, "text before each prompt, such as \"<|endoftext|>\"");
+  add_task_prefix(*command, *options);
   command->add_option("--items", options->items, "at most so many items")->check(CLI::PositiveNumber);
   command->add_option("--simulations", options->search.simulations, "chains to look at, those met again among them")
       ->capture_default_str()

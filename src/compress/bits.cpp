@@ -103,48 +103,72 @@ double weight_of(const stats::Statistics* statistics, const OutputTensor& tensor
   return mean(layer->sensitivity, layer->disturbed_rows) * share * share;
 }
 
+/// What is measured of an item's rows, and a thread's memory for one of them.
+struct RowErrors {
+  std::vector<double> whole{};   ///< by row: the mean squared output
+  std::vector<double> errors{};  ///< [rows, codecs]
+  std::vector<char> faults{};    ///< by row
+};
+struct RowBuffers {
+  std::vector<float> numbers{};
+  std::vector<float> decoded{};
+  std::vector<std::byte> bytes{};
+  std::vector<double> differences{};  ///< [codecs and the row itself, inputs]
+  std::vector<double> costs{};
+};
+
+/// Stores the row of `sample` in every format of the item. A format that a smaller one has stood for already, or that
+/// the tensor has, so that it is copied, costs nothing more.
+void measure_row(const Item& item, const TensorRows& rows, int64_t row, size_t sample, RowBuffers& buffers,
+                 RowErrors& out) {
+  const auto inputs = static_cast<size_t>(item.tensor->inputs);
+  const size_t ways = item.codecs.size();
+  buffers.numbers.resize(inputs);
+  buffers.decoded.resize(inputs);
+  buffers.differences.assign((ways + 1) * inputs, 0.0);
+  buffers.costs.resize(ways + 1);
+  rows.numbers(row, buffers.numbers.data());
+  for (size_t c = 0; c < ways; ++c) {
+    const codec::Codec& codec = *item.codecs[c];
+    if (copies_as(*item.tensor, codec) || (c > 0 && item.codecs[c - 1] == &codec)) continue;
+    buffers.bytes.resize(static_cast<size_t>(codec.format.row_bytes(item.tensor->inputs)));
+    double ignored = 0;
+    const codec::RowFault fault =
+        codec::encode_row(codec, buffers.numbers.data(), item.tensor->inputs, buffers.bytes.data(),
+                          buffers.decoded.data(), ignored, rows.importance(row));
+    if (fault.kind != codec::RowFault::Kind::kNone) out.faults[sample] = 1;
+    double* difference = buffers.differences.data() + c * inputs;
+    for (size_t i = 0; i < inputs; ++i) difference[i] = double{buffers.numbers[i] - buffers.decoded[i]};
+  }
+  std::ranges::copy(buffers.numbers, buffers.differences.end() - std::ssize(buffers.numbers));
+  output_errors(buffers.differences, rows.gram(row), rows.importance(row), buffers.costs);
+  out.whole[sample] = buffers.costs.back();
+  for (size_t c = 0; c < ways; ++c) {
+    double& error = out.errors[sample * ways + c];
+    const bool known = c > 0 && item.codecs[c - 1] == item.codecs[c];
+    error = known ? out.errors[sample * ways + c - 1] : buffers.costs[c];
+  }
+}
+
 /// Fills the relative errors of all choices.
 Status measure(Item& item, const BitsInput& input) {
-  const OutputTensor& tensor = *item.tensor;
-  const TensorRows rows(tensor, input.importance);
+  const TensorRows rows(*item.tensor, input.importance);
   const int64_t count = std::min(kSampleRows, rows.count());
-  const auto inputs = static_cast<size_t>(tensor.inputs);
   const size_t ways = item.codecs.size();
-  std::vector<double> whole(static_cast<size_t>(count));
-  std::vector<double> errors(static_cast<size_t>(count) * ways);
-  std::vector<char> faults(static_cast<size_t>(count));
+  RowErrors found{.whole = std::vector<double>(static_cast<size_t>(count)),
+                  .errors = std::vector<double>(static_cast<size_t>(count) * ways),
+                  .faults = std::vector<char>(static_cast<size_t>(count))};
   input.pool.run([&](int index, int threads) {
-    std::vector<float> numbers(inputs);
-    std::vector<float> decoded(inputs);
-    std::vector<std::byte> bytes;
-    for (int64_t s = index; s < count; s += threads) {
-      const int64_t row = s * rows.count() / count;
-      rows.numbers(row, numbers.data());
-      whole[static_cast<size_t>(s)] = output_error(numbers, rows.gram(row), rows.importance(row));
-      for (size_t c = 0; c < ways; ++c) {
-        const codec::Codec& codec = *item.codecs[c];
-        const bool known = c > 0 && item.codecs[c - 1] == &codec;
-        double& error = errors[static_cast<size_t>(s) * ways + c];
-        if (known) {
-          error = errors[static_cast<size_t>(s) * ways + c - 1];
-          continue;
-        }
-        bytes.resize(static_cast<size_t>(codec.format.row_bytes(tensor.inputs)));
-        double ignored = 0;
-        const codec::RowFault fault = codec::encode_row(codec, numbers.data(), tensor.inputs, bytes.data(),
-                                                        decoded.data(), ignored, rows.importance(row));
-        if (fault.kind != codec::RowFault::Kind::kNone) faults[static_cast<size_t>(s)] = 1;
-        for (size_t i = 0; i < inputs; ++i) decoded[i] = numbers[i] - decoded[i];
-        error = output_error(decoded, rows.gram(row), rows.importance(row));
-      }
-    }
+    RowBuffers buffers;
+    for (int64_t s = index; s < count; s += threads)
+      measure_row(item, rows, s * rows.count() / count, static_cast<size_t>(s), buffers, found);
   });
-  if (std::ranges::find(faults, 1) != faults.end())
-    return fail(ErrorCode::kInvalid, tensor.name, "has numbers that are not finite, or too large for a format");
-  const double all = std::accumulate(whole.begin(), whole.end(), 0.0);
+  if (std::ranges::find(found.faults, 1) != found.faults.end())
+    return fail(ErrorCode::kInvalid, item.tensor->name, "has numbers that are not finite, or too large for a format");
+  const double all = std::accumulate(found.whole.begin(), found.whole.end(), 0.0);
   for (size_t c = 0; c < ways; ++c) {
     double sum = 0;
-    for (size_t s = 0; s < whole.size(); ++s) sum += errors[s * ways + c];
+    for (size_t s = 0; s < found.whole.size(); ++s) sum += found.errors[s * ways + c];
     item.choices[c].error = all > 0 ? item.weight * sum / all : 0;
   }
   return {};

@@ -42,9 +42,7 @@ class RowMaker {
  public:
   explicit RowMaker(const OutputTensor& tensor, const Importance* importance = nullptr)
       : tensor_(tensor), to_(tensor.codec()), importance_(importance) {
-    copies_ = std::ranges::all_of(tensor.sources, [this](const OutputTensor::Source& source) {
-      return &source.codec() == &to_ && source.offset == 0 && source.change == Change::kNone;
-    });
+    copies_ = copies_as(tensor, to_);
   }
 
   /// Whether the numbers stay as they are.

@@ -242,6 +242,13 @@ const codec::Codec& OutputTensor::codec() const {
   return half == Half::kWhole ? *codec::codec_of(*shape.format) : mxfp4();
 }
 
+bool copies_as(const OutputTensor& tensor, const codec::Codec& codec) {
+  return tensor.literal.empty() && std::ranges::all_of(tensor.sources, [&](const OutputTensor::Source& source) {
+           const bool turned = source.input_first && codec.format.block_elements > 1;
+           return &source.codec() == &codec && source.offset == 0 && source.change == Change::kNone && !turned;
+         });
+}
+
 Result<std::vector<OutputTensor>> assemble(const models::Model& model, std::span<const Piece> pieces,
                                            format::Container container, const ChooseCodec& choose) {
   std::vector<std::string> order;

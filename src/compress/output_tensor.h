@@ -88,6 +88,9 @@ core::Result<std::vector<OutputTensor>> assemble(const models::Model& model, std
 core::Result<std::vector<OutputTensor>> keep_names(const models::Model& model, std::span<const Piece> pieces,
                                                    const ChooseCodec& choose);
 
+/// Whether a tensor that is given that codec is copied as it is stored, so that it loses nothing.
+bool copies_as(const OutputTensor& tensor, const codec::Codec& codec);
+
 /// Whether every number of the tensor stays what it is in that codec.
 bool holds_exactly(const OutputTensor& tensor, const codec::Codec& codec);
 

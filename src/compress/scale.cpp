@@ -1,13 +1,10 @@
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <limits>
 #include <numeric>
+#include <optional>
 
-#include "codec/encode.h"
 #include "codec/fallback.h"
-#include "compress/output_error.h"
-#include "compress/scale_sites.h"
+#include "compress/scale_search.h"
 
 namespace lamina::compress {
 
@@ -16,145 +13,6 @@ using core::Status;
 
 namespace {
 
-/// Rows of one reader, and of a whole site, on which errors are measured.
-constexpr int64_t kReaderRows = 64;
-constexpr int64_t kSiteRows = 256;
-
-/// What is known of what a reader reads.
-struct Inputs {
-  std::vector<float> squares{};       ///< their mean squares
-  const stats::Gram* gram = nullptr;  ///< null: not known
-};
-
-Result<Inputs> inputs_of(const PassUse& use, const Piece& reader, const ModelEdit& edit) {
-  Inputs inputs{.squares = edit.importance(reader)};
-  if (inputs.squares.empty()) {
-    return use.refuse(
-        fmt::format("scales are chosen by what matrices read, and nothing is known of tensor {}: make statistics with "
-                    "`lamina stats` and give them by --stats",
-                    reader.from.tensor));
-  }
-  const stats::Statistics& statistics = *edit.statistics();
-  const stats::MatrixStats* found = statistics.find(edit.model().weights().file_name(reader.from.tensor));
-  if (found != nullptr) inputs.gram = statistics.gram(*found, reader.from.index);
-  if (inputs.gram != nullptr && inputs.gram->rows() == 0) inputs.gram = nullptr;
-  return inputs;
-}
-
-/// By input source: the mean magnitude of weights, each beside the largest of its block, and the largest magnitude.
-struct Weights {
-  std::vector<double> mean{};
-  std::vector<double> largest{};
-};
-
-/// A row on which errors are measured.
-struct SampleRow {
-  std::vector<float> numbers{};
-  size_t inputs = 0;  ///< which of Site::inputs
-};
-
-/// A place to scale, and what the search goes by. Matrices are read one after another; sampled rows are kept.
-struct Site {
-  const ScaleSite& place;
-  std::vector<Inputs> inputs{};
-  std::vector<double> strength{};  ///< root mean squares of the inputs that come from each source
-  Weights weights{};
-  std::vector<SampleRow> rows{};
-};
-
-void add_weights(const ScaleSite& place, const Matrix& matrix, int64_t block, Weights& weights) {
-  for (int64_t row = 0; row < matrix.outputs; ++row) {
-    const float* numbers = matrix.row(row);
-    for (int64_t first = 0; first < matrix.inputs; first += block) {
-      const int64_t end = std::min(first + block, matrix.inputs);
-      float peak = 0;
-      for (int64_t i = first; i < end; ++i) peak = std::max(peak, std::fabs(numbers[i]));
-      for (int64_t i = first; i < end; ++i) {
-        const auto source = static_cast<size_t>(place.source(i));
-        const double size = double{std::fabs(numbers[i])};
-        weights.mean[source] += peak > 0 ? size / double{peak} : 0;
-        weights.largest[source] = std::max(weights.largest[source], size);
-      }
-    }
-  }
-}
-
-/// Matrices that are stored in the format; routers and gates of shared experts keep theirs.
-bool is_stored(const Piece& reader) {
-  return reader.matrix && reader.key != "router";
-}
-
-Result<Site> study(const PassUse& use, const ScaleSite& place, const ModelEdit& edit, int64_t block) {
-  Site site{.place = place};
-  const auto sources = static_cast<size_t>(place.sources());
-  site.weights = {.mean = std::vector<double>(sources), .largest = std::vector<double>(sources)};
-  std::vector<double> squares(sources);
-  const int64_t most = std::clamp<int64_t>(kSiteRows / std::ssize(place.readers), kReaderRows / 8, kReaderRows);
-  double rows = 0;
-  for (const Piece* reader : place.readers) {
-    if (!is_stored(*reader)) continue;
-    LAMINA_ASSIGN(Inputs inputs, inputs_of(use, *reader, edit));
-    LAMINA_ASSIGN(const Matrix matrix, edit.read(*reader));
-    for (int64_t i = 0; i < place.inputs(); ++i)
-      squares[static_cast<size_t>(place.source(i))] += double{inputs.squares[static_cast<size_t>(i)]};
-    add_weights(place, matrix, block, site.weights);
-    rows += static_cast<double>(matrix.outputs * place.repeat);
-    const int64_t count = std::min(most, matrix.outputs);
-    for (int64_t s = 0; s < count; ++s) {
-      const float* row = matrix.row(s * matrix.outputs / count);
-      site.rows.push_back({.numbers = {row, row + matrix.inputs}, .inputs = site.inputs.size()});
-    }
-    site.inputs.push_back(std::move(inputs));
-  }
-  for (double& sum : site.weights.mean) sum /= rows;
-  const auto sums = static_cast<double>(std::ssize(site.inputs) * place.repeat);
-  for (const double sum : squares) site.strength.push_back(std::sqrt(sum / sums));
-  return site;
-}
-
-/// Scales of no direction: the largest and the smallest are each other's inverse, none is too small.
-std::vector<float> balanced(const std::vector<double>& raw) {
-  constexpr double kLeast = 1e-4;
-  std::vector<double> scales = raw;
-  for (double& scale : scales) scale = std::isfinite(scale) ? std::max(scale, kLeast) : 1;
-  const auto [low, high] = std::ranges::minmax(scales);
-  const double middle = std::sqrt(low * high);
-  std::vector<float> out;
-  for (const double scale : scales) out.push_back(static_cast<float>(scale / middle));
-  return out;
-}
-
-/// The squared error of a row's output when its columns are scaled, stored, and scaled back.
-double row_error(const Site& site, const SampleRow& row, const codec::Codec& codec, const std::vector<float>& scales) {
-  const Inputs& inputs = site.inputs[row.inputs];
-  const size_t count = row.numbers.size();
-  std::vector<float> scaled(count);
-  std::vector<float> importance(count);
-  std::vector<float> decoded(count);
-  std::vector<std::byte> bytes(static_cast<size_t>(codec.format.row_bytes(std::ssize(row.numbers))));
-  const auto scale = [&](size_t i) { return scales[static_cast<size_t>(site.place.source(static_cast<int64_t>(i)))]; };
-  for (size_t i = 0; i < count; ++i) {
-    scaled[i] = row.numbers[i] * scale(i);
-    importance[i] = inputs.squares[i] / (scale(i) * scale(i));
-  }
-  double ignored = 0;
-  const codec::RowFault fault = codec::encode_row(codec, scaled.data(), std::ssize(row.numbers), bytes.data(),
-                                                  decoded.data(), ignored, importance.data());
-  if (fault.kind != codec::RowFault::Kind::kNone) return std::numeric_limits<double>::infinity();
-  for (size_t i = 0; i < count; ++i) decoded[i] = row.numbers[i] - decoded[i] / scale(i);
-  return output_error(decoded, inputs.gram, inputs.squares.data());
-}
-
-double site_error(const Site& site, const codec::Codec& codec, const std::vector<float>& scales,
-                  core::ThreadPool& pool) {
-  std::vector<double> errors(site.rows.size());
-  pool.run([&](int index, int threads) {
-    for (auto r = static_cast<size_t>(index); r < errors.size(); r += static_cast<size_t>(threads))
-      errors[r] = row_error(site, site.rows[r], codec, scales);
-  });
-  return std::accumulate(errors.begin(), errors.end(), 0.0);
-}
-
 /// The format that the clause gives what it selects; q4_k where it gives none.
 const codec::Codec& format_of(const PassUse& use) {
   for (const recipe::Step& step : use.clause.steps) {
@@ -162,6 +20,50 @@ const codec::Codec& format_of(const PassUse& use) {
     if (codec != nullptr) return *codec;
   }
   return *codec::find_codec("q4_k");
+}
+
+/// Whether no number is scaled.
+std::vector<float> no_scales(const StudiedSite& site) {
+  return std::vector<float>(site.strength.size(), 1.0F);
+}
+
+/// The way of least error among some, of which the first scales nothing.
+struct Winner {
+  size_t way = 0;
+  double before = 0;  ///< the error of the first way
+  double error = 0;
+};
+
+/// All ways are measured on a quarter of the rows, the best quarter of them on half, the best three on all, and the
+/// first way throughout. Sites with few rows measure all ways on all of them.
+Winner best_way(const StudiedSite& site, const codec::Codec& codec, std::span<const std::vector<float>> ways,
+                core::ThreadPool& pool) {
+  constexpr size_t kFewRows = 64;
+  ScaleErrors errors(site, codec, ways);
+  std::vector<size_t> left(ways.size());
+  std::iota(left.begin(), left.end(), size_t{0});
+  const auto run = [&](std::initializer_list<size_t> shares) {
+    for (const size_t share : shares) errors.measure(left, share, pool);
+  };
+  /// Keeps the first way and the best of the others, in their order.
+  const auto keep = [&](size_t count) {
+    std::stable_sort(left.begin() + 1, left.end(), [&](size_t a, size_t b) { return errors.sum(a) < errors.sum(b); });
+    left.resize(std::min(left.size(), count + 1));
+    std::ranges::sort(left);
+  };
+  run({0, 4});
+  if (site.rows.size() >= kFewRows) keep((ways.size() + 2) / 4);
+  run({2, 6});
+  if (site.rows.size() >= kFewRows) keep(3);
+  run({1, 3, 5, 7});
+  Winner winner{.way = 0, .before = errors.sum(0), .error = errors.sum(0)};
+  for (const size_t way : left) {
+    if (const double error = errors.sum(way); error < winner.error) {
+      winner.way = way;
+      winner.error = error;
+    }
+  }
+  return winner;
 }
 
 struct Gain {
@@ -173,90 +75,131 @@ struct Gain {
 
 Status search_site(const PassUse& use, const ScaleSite& place, ModelEdit& edit, Gain& gain, PassReport& report) {
   LAMINA_ASSIGN(const codec::RowCodec codec, codec::codec_for_rows(format_of(use), place.inputs()));
-  LAMINA_ASSIGN(const Site site, study(use, place, edit, codec.codec->format.block_elements));
-  const auto steps = use.integer("grid");
-  std::vector<float> best(site.strength.size(), 1.0F);
-  const double before = site_error(site, *codec.codec, best, edit.pool());
-  double least = before;
-  double exponent = -1;
-  for (int64_t step = 0; step < steps; ++step) {
-    const double r = static_cast<double>(step) / static_cast<double>(steps);
+  LAMINA_ASSIGN(const StudiedSite site, study_site(use, place, edit, codec.codec->format.block_elements));
+  const auto steps = static_cast<size_t>(use.integer("grid"));
+  const auto exponent = [&](size_t way) { return static_cast<double>(way - 1) / static_cast<double>(steps); };
+  std::vector<std::vector<float>> ways{no_scales(site)};
+  for (size_t way = 1; way <= steps; ++way) {
+    const double r = exponent(way);
     std::vector<double> raw;
     for (size_t i = 0; i < site.strength.size(); ++i)
-      raw.push_back(std::pow(site.strength[i], r) / (std::pow(site.weights.mean[i], 1 - r) + 1e-4));
-    const std::vector<float> scales = balanced(raw);
-    const double error = site_error(site, *codec.codec, scales, edit.pool());
-    if (!(error < least)) continue;
-    least = error;
-    best = scales;
-    exponent = r;
+      raw.push_back(std::pow(site.strength[i], r) / (std::pow(site.mean[i], 1 - r) + 1e-4));
+    ways.push_back(balanced_scales(raw));
   }
-  gain.before += before;
-  gain.after += least;
+  const Winner winner = best_way(site, *codec.codec, ways, edit.pool());
+  gain.before += winner.before;
+  gain.after += winner.error;
   ++gain.sites;
   using nlohmann::ordered_json;
-  report.details["sites"].push_back({{"layer", edit.origin(place.layer)},
-                                     {"site", place.name},
-                                     {"exponent", exponent < 0 ? ordered_json() : ordered_json(exponent)},
-                                     {"error_before", before},
-                                     {"error_after", least}});
-  if (exponent < 0) return {};
+  report.details["sites"].push_back(
+      {{"layer", edit.origin(place.layer)},
+       {"site", place.name},
+       {"exponent", winner.way == 0 ? ordered_json() : ordered_json(exponent(winner.way))},
+       {"error_before", winner.before},
+       {"error_after", winner.error}});
+  if (winner.way == 0) return {};
   ++gain.scaled;
-  return apply_scales(place, best, edit);
+  return apply_scales(place, ways[winner.way], edit);
 }
 
-/// All sites of the selected layers, one after another: what one changes, the next reads.
-Status each_site(const PassUse& use, ModelEdit& edit, PassReport& report,
-                 const std::function<Status(const ScaleSite&)>& apply) {
+/// All sites of the selected layers; why others are none goes to the report.
+Result<std::vector<ScaleSite>> find_sites(const PassUse& use, const ModelEdit& edit, PassReport& report) {
   std::vector<std::string> left_out;
-  LAMINA_ASSIGN(const std::vector<ScaleSite> sites, scale_sites(use, edit, left_out));
+  LAMINA_ASSIGN(std::vector<ScaleSite> sites, scale_sites(use, edit, left_out));
   if (sites.empty()) {
     return use.refuse(left_out.empty() ? "nothing that it selects reads what a norm, v or up makes, so there is no "
                                          "place for the inverse of a scale"
                                        : "finds no place for the inverse of a scale; " + left_out.front());
   }
-  for (const ScaleSite& site : sites) LAMINA_CHECK_OK(apply(site));
   if (!left_out.empty()) {
     report.notes.push_back(fmt::format("not scaled: {}{}", left_out.front(),
                                        left_out.size() > 1 ? fmt::format("; and {} more", left_out.size() - 1) : ""));
   }
-  return edit.commit();
+  return sites;
+}
+
+/// SmoothQuant, eq. 4. Three root mean squares stand for the largest input.
+std::vector<float> smooth_scales(const StudiedSite& site, double alpha) {
+  constexpr double kPeak = 3;
+  std::vector<double> raw;
+  for (size_t i = 0; i < site.strength.size(); ++i) {
+    const double size = std::pow(site.largest[i], 1 - alpha);
+    const bool known = size > 0 && site.strength[i] > 0;
+    raw.push_back(known ? std::pow(kPeak * site.strength[i], alpha) / size : 1);
+  }
+  return balanced_scales(raw);
+}
+
+/// The alpha with which all sites together lose least in the clause's format, each beside its outputs, on a quarter of
+/// the sampled rows; none where all of them lose more than without scales.
+Result<std::optional<double>> search_alpha(const PassUse& use, const ModelEdit& edit, std::span<const ScaleSite> sites,
+                                           PassReport& report) {
+  const auto steps = static_cast<size_t>(use.integer("grid"));
+  std::vector<double> sums(steps + 2);  // without scales, then by alpha
+  std::vector<size_t> all(sums.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  const auto alpha = [&](size_t way) { return static_cast<double>(way - 1) / static_cast<double>(steps); };
+  for (const ScaleSite& place : sites) {
+    LAMINA_ASSIGN(const codec::RowCodec codec, codec::codec_for_rows(format_of(use), place.inputs()));
+    LAMINA_ASSIGN(const StudiedSite site, study_site(use, place, edit, place.inputs()));
+    std::vector<std::vector<float>> ways{no_scales(site)};
+    for (size_t way = 1; way < sums.size(); ++way) ways.push_back(smooth_scales(site, alpha(way)));
+    ScaleErrors errors(site, *codec.codec, ways);
+    for (const size_t share : {size_t{0}, size_t{4}}) errors.measure(all, share, edit.pool());
+    const double whole = errors.whole();
+    for (size_t way = 0; whole > 0 && way < sums.size(); ++way) sums[way] += errors.sum(way) / whole;
+  }
+  using nlohmann::ordered_json;
+  for (size_t way = 0; way < sums.size(); ++way) {
+    report.details["alphas"].push_back(
+        {{"alpha", way == 0 ? ordered_json() : ordered_json(alpha(way))}, {"error", sums[way]}});
+  }
+  const auto best = static_cast<size_t>(std::ranges::min_element(sums) - sums.begin());
+  const double share = sums[0] > 0 ? 100 * sums[best] / sums[0] : 100;
+  if (best == 0) {
+    report.summary = fmt::format("scaled nothing: as {} the outputs of {} places lose more with each of {} alphas",
+                                 format_of(use).format.name, sites.size(), steps + 1);
+    return std::optional<double>();
+  }
+  report.summary =
+      fmt::format("as {} the outputs' relative squared error falls to {:.1f} %; ", format_of(use).format.name, share);
+  return std::optional(alpha(best));
 }
 
 }  // namespace
 
 /// Lin et al. 2023, AWQ (arXiv 2306.00978): scales of inputs by how large they are and how large their weights, the
-/// exponent searched for each place by the error of the outputs; root mean squares stand for mean magnitudes.
+/// exponent searched for each place by the error of the outputs; root mean squares stand for mean magnitudes. What one
+/// place changes, the next reads.
 Status awq_pass(const PassUse& use, ModelEdit& edit, PassReport& report) {
   Gain gain;
-  LAMINA_CHECK_OK(
-      each_site(use, edit, report, [&](const ScaleSite& site) { return search_site(use, site, edit, gain, report); }));
+  LAMINA_ASSIGN(const std::vector<ScaleSite> sites, find_sites(use, edit, report));
+  for (const ScaleSite& site : sites) LAMINA_CHECK_OK(search_site(use, site, edit, gain, report));
   const double share = gain.before > 0 ? gain.after / gain.before : 1;
   report.summary =
       fmt::format("scaled the inputs at {} of {} places; as {} the outputs' squared error falls to {:.1f} %",
                   gain.scaled, gain.sites, format_of(use).format.name, 100 * share);
-  return {};
+  return edit.commit();
 }
 
-/// Xiao et al. 2022, SmoothQuant (arXiv 2211.10438), eq. 4: what is large in the inputs moves into the weights. Three
-/// root mean squares stand for the largest input.
+/// Xiao et al. 2022, SmoothQuant (arXiv 2211.10438), eq. 4: what is large in the inputs moves into the weights. With a
+/// grid, Pan et al. 2023, SmoothQuant+ (arXiv 2312.03788): one alpha for all, by what is lost in the clause's format.
 Status smooth_pass(const PassUse& use, ModelEdit& edit, PassReport& report) {
-  constexpr double kPeak = 3;
-  const double alpha = use.number("alpha");
-  int sites = 0;
-  LAMINA_CHECK_OK(each_site(use, edit, report, [&](const ScaleSite& place) -> Status {
-    LAMINA_ASSIGN(const Site site, study(use, place, edit, place.inputs()));
-    std::vector<double> raw;
-    for (size_t i = 0; i < site.strength.size(); ++i) {
-      const double size = std::pow(site.weights.largest[i], 1 - alpha);
-      const bool known = size > 0 && site.strength[i] > 0;
-      raw.push_back(known ? std::pow(kPeak * site.strength[i], alpha) / size : 1);
-    }
-    ++sites;
-    return apply_scales(place, balanced(raw), edit);
-  }));
-  report.summary = fmt::format("moved the size of inputs into weights at {} places, to the power of {}", sites, alpha);
-  return {};
+  LAMINA_ASSIGN(const std::vector<ScaleSite> sites, find_sites(use, edit, report));
+  std::optional<double> alpha = use.number("alpha");
+  if (use.integer("grid") > 0) {
+    if (recipe::find_argument(use.technique, use.step, "alpha") != nullptr)
+      return use.refuse("alpha and grid both say how much moves; one of them expected");
+    LAMINA_ASSIGN(alpha, search_alpha(use, edit, sites, report));
+  }
+  if (!alpha) return {};
+  for (const ScaleSite& place : sites) {
+    LAMINA_ASSIGN(const StudiedSite site, study_site(use, place, edit, place.inputs()));
+    LAMINA_CHECK_OK(apply_scales(place, smooth_scales(site, *alpha), edit));
+  }
+  report.summary +=
+      fmt::format("moved the size of inputs into weights at {} places, to the power of {}", sites.size(), *alpha);
+  return edit.commit();
 }
 
 }  // namespace lamina::compress

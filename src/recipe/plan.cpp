@@ -180,6 +180,38 @@ Status apply_lfd(const Application& use, RunPlan& plan) {
   return {};
 }
 
+Status apply_reweave(const Application& use, RunPlan& plan) {
+  erase_empty_visits(plan.route);
+  const std::vector<Visit>& route = plan.route;
+  ReweavePlan wanted{.weight = number_argument(use, "weight", 0.1),
+                     .keep = integer_argument(use, "keep", 64),
+                     .sharpness = number_argument(use, "sharpness", 16),
+                     .next = text_argument(use, "by", "same") == "next"};
+  for (const LayerRange& written : layers_argument(use.technique, use.step, "layers")) {
+    LAMINA_ASSIGN(const LayerRange range, close_range(written, use.facts));
+    for (int layer = range.first; layer <= range.last; ++layer) wanted.layers.push_back(layer);
+  }
+  std::ranges::sort(wanted.layers);
+  const auto repeated = std::ranges::unique(wanted.layers);
+  wanted.layers.erase(repeated.begin(), repeated.end());
+  for (const int layer : wanted.layers) {
+    bool visited = false;
+    for (size_t i = 0; i < route.size(); ++i) {
+      if (route[i].layer != layer) continue;
+      visited = true;
+      if (!route[i].beside && (i + 1 == route.size() || !route[i + 1].beside)) continue;
+      return fail(ErrorCode::kUnsupported, error_place(use.step.position),
+                  "layer {} runs side by side with others: there is no border after it", layer);
+    }
+    if (!visited) {
+      return fail(ErrorCode::kInvalid, error_place(use.step.position),
+                  "reweave keeps states after layer {}, which the route does not visit", layer);
+    }
+  }
+  plan.reweave = std::move(wanted);
+  return {};
+}
+
 DraftPlan draft_of(const Application& use, DraftPlan::Source source) {
   return {.source = source,
           .tokens = integer_argument(use, "tokens", 8),
@@ -263,8 +295,9 @@ constexpr Row kRows[] = {
     {Place::kRoute, "first", apply_first},       {Place::kRoute, "drllm", apply_drllm},
     {Place::kKv, "f16", apply_kv_format},        {Place::kKv, "f32", apply_kv_format},
     {Place::kKv, "bf16", apply_kv_format},       {Place::kKv, "q8_0", apply_kv_format},
-    {Place::kDecode, "lfd", apply_lfd},          {Place::kDraft, "ngram", apply_ngram},
-    {Place::kDraft, "route", apply_draft_route}, {Place::kDraft, "model", apply_draft_model},
+    {Place::kDecode, "lfd", apply_lfd},          {Place::kDecode, "reweave", apply_reweave},
+    {Place::kDraft, "ngram", apply_ngram},       {Place::kDraft, "route", apply_draft_route},
+    {Place::kDraft, "model", apply_draft_model},
 };
 
 /// What changes a file cannot be done while a model runs.

@@ -77,6 +77,16 @@ struct FusePlan {
   friend bool operator==(const FusePlan&, const FusePlan&) = default;
 };
 
+/// States of earlier tokens after some layers are kept, and woven into those of later ones.
+struct ReweavePlan {
+  std::vector<int> layers{};  ///< after each visit of which, ascending
+  double weight = 0.1;        ///< share of the stream that is replaced; 0: nothing is kept either
+  int keep = 64;              ///< states of a text and visit, at most
+  double sharpness = 16;      ///< times the cosine of two states: the logarithm of a weight
+  bool next = false;          ///< states stand for those of the token after theirs
+  friend bool operator==(const ReweavePlan&, const ReweavePlan&) = default;
+};
+
 /// What decides on the route of each text, once its prompt is read.
 struct RouterPlan {
   enum class Kind { kFirst, kDrllm };
@@ -92,6 +102,7 @@ struct RunPlan {
   std::optional<DraftPlan> draft{};
   std::optional<ExitPlan> exit{};
   std::optional<FusePlan> fuse{};
+  std::optional<ReweavePlan> reweave{};
   std::optional<RouterPlan> router{};
   std::vector<WeightFormat> weights{};  ///< in the order of their selectors' text
   friend bool operator==(const RunPlan&, const RunPlan&) = default;

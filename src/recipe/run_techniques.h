@@ -70,7 +70,8 @@ inline constexpr Conflict kBesidesRouter[] = {
     {Place::kRoute, "list", kRouterAlone},  {Place::kRoute, "skip", kRouterAlone},
     {Place::kRoute, "exit", kRouterAlone},  {Place::kDecode, "lfd", kRouterAlone},
     {Place::kDraft, "ngram", kRouterAlone}, {Place::kDraft, "route", kRouterAlone},
-    {Place::kDraft, "model", kRouterAlone}, {Place::kRoute, "first", kRouterAlone}};
+    {Place::kDraft, "model", kRouterAlone}, {Place::kDecode, "reweave", kRouterAlone},
+    {Place::kRoute, "first", kRouterAlone}};
 inline constexpr std::span<const Conflict> kBesidesFirst =
     std::span(kBesidesRouter).first(std::size(kBesidesRouter) - 1);
 
@@ -95,6 +96,40 @@ inline constexpr Parameter kLfdParameters[] = {
      .doc = "tokens with that share of the likeliest one's probability gain or lose; the others lose as the worst of "
             "them"},
 };
+
+inline constexpr std::string_view kReweaveStates[] = {"same", "next"};
+inline constexpr Parameter kReweaveParameters[] = {
+    {.name = "layers", .kind = ParameterKind::kLayers, .doc = "after which states are kept and woven in"},
+    {.name = "weight",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1,
+     .fallback = "0.1",
+     .doc = "share of the stream that kept states replace, brought to its length; 0 changes no bit"},
+    {.name = "keep",
+     .kind = ParameterKind::kInteger,
+     .minimum = 1,
+     .maximum = 4096,
+     .fallback = "64",
+     .doc = "states of a text after each layer, at most; then each new one takes the place of the one most like it"},
+    {.name = "sharpness",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0,
+     .maximum = 1000,
+     .fallback = "16",
+     .doc = "how much more the like ones weigh: the exponential of so many times the cosine"},
+    {.name = "by",
+     .kind = ParameterKind::kWord,
+     .fallback = "same",
+     .words = kReweaveStates,
+     .doc = "same: kept states themselves are woven in; next: those of the tokens after theirs"},
+};
+inline constexpr std::string_view kNoRewind = "what is kept of a text cannot be set back by some tokens";
+inline constexpr Conflict kBesidesReweave[] = {
+    {Place::kRoute, "exit", "a token that has left has no states after later layers"},
+    {Place::kDraft, "ngram", kNoRewind},
+    {Place::kDraft, "route", kNoRewind},
+    {Place::kDraft, "model", kNoRewind}};
 
 inline constexpr std::string_view kOneDraft = "one draft at a time";
 inline constexpr Conflict kOtherDrafts[] = {{Place::kDraft, "route", kOneDraft}, {Place::kDraft, "model", kOneDraft}};
@@ -227,6 +262,16 @@ inline constexpr Technique kRunTechniques[] = {
      .effect = Effect::kLossy,
      .paper = "LFD: Layer Fused Decoding to Exploit External Knowledge in Retrieval-Augmented Generation (2025)",
      .example = "decode:lfd(layer=0)"},
+    {.name = "reweave",
+     .place = Place::kDecode,
+     .summary = "keeps states of a text's tokens after some layers, and weaves those most like it into each later one",
+     .parameters = kReweaveParameters,
+     .needs = kStack,
+     .effect = Effect::kLossy,
+     .conflicts = kBesidesReweave,
+     .paper = "Contextual Memory Reweaving in Large Language Models Using Layered Latent State Reconstruction (2025), "
+              "without training",
+     .example = "decode:reweave(layers=0)"},
     {.name = "ngram",
      .place = Place::kDraft,
      .summary = "guesses that the text goes on as it did where its last tokens stood before",

@@ -334,6 +334,13 @@ constexpr Parameter kSmoothParameters[] = {
      .maximum = 1,
      .fallback = "0.5",
      .doc = "how much of the inputs' size moves into the weights"},
+    {.name = "grid",
+     .kind = ParameterKind::kInteger,
+     .minimum = 0,
+     .maximum = 100,
+     .fallback = "0",
+     .doc = "steps from 0 to 1 in which one alpha for all is searched, by what the format beside it loses; 0: as alpha "
+            "says"},
 };
 constexpr std::string_view kRotated[] = {"both", "stream", "values"};
 constexpr Parameter kRotateParameters[] = {
@@ -370,12 +377,12 @@ constexpr Technique kWritten[] = {
      .example = "L*:awq"},
     {.name = "smooth",
      .place = Place::kWeights,
-     .summary = "moves the size of inputs into the weights that read them, so that inputs in 8 bits lose less; needs "
-                "statistics",
+     .summary = "moves the size of inputs into the weights that read them, so that inputs in 8 bits lose less, or the "
+                "format beside it; needs statistics",
      .parameters = kSmoothParameters,
      .parts = kMatrices,
      .effect = Effect::kLossy,
-     .paper = "Xiao et al. 2022, SmoothQuant (arXiv 2211.10438)",
+     .paper = "Xiao et al. 2022, SmoothQuant (arXiv 2211.10438); Pan et al. 2023, SmoothQuant+ (arXiv 2312.03788)",
      .writes = true,
      .example = "L*:smooth(alpha=0.5)"},
     {.name = "rotate",

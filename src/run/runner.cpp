@@ -8,6 +8,7 @@
 
 #include "layers/rows.h"
 #include "run/layer_fusion.h"
+#include "run/reweaving.h"
 #include "run/route_cost.h"
 
 namespace lamina::run {
@@ -40,7 +41,19 @@ std::vector<recipe::Visit> placed_visits(const RunnerOptions& options) {
 struct CachePlan {
   cache::KvCacheOptions options;
   std::vector<int> slots;
+  std::vector<int64_t> kept_states;  ///< by visit of the runner's own route, as Runner has them
 };
+
+/// Makes room beside a visit's recurrent state for the states that are woven in after it; returns where, or -1.
+int64_t add_kept_states(const models::Model& model, const recipe::RunPlan& plan, const recipe::Visit& visit,
+                        cache::VisitShape& shape) {
+  constexpr int64_t kLine = 16;
+  if (!plan.reweave || plan.reweave->weight == 0) return -1;
+  if (!std::ranges::binary_search(plan.reweave->layers, visit.layer)) return -1;
+  const int64_t offset = (shape.state_floats + kLine - 1) / kLine * kLine;
+  shape.state_floats = offset + reweave_state_floats(*plan.reweave, model.hidden());
+  return offset;
+}
 
 /// Visits of a model that keeps nothing take turns with the same memory when they need equal shapes.
 int slot_of(std::vector<cache::VisitShape>& shapes, const cache::VisitShape& shape, bool shared) {
@@ -63,7 +76,8 @@ Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& op
                              .sequences = options.sequences,
                              .step_tokens = options.max_rows,
                              .keeps_texts = options.keeps_texts},
-                 .slots = {}};
+                 .slots = {},
+                 .kept_states = {}};
   const int64_t longest = (options.context + kernels::kChunkKeys - 1) / kernels::kChunkKeys;
   int64_t blocks = longest * options.sequences;
   if (options.cache_tokens > 0) {
@@ -89,6 +103,8 @@ Result<CachePlan> plan_cache(const models::Model& model, const RunnerOptions& op
       shape.state_floats = state;
     }
     shape.format = format;
+    if (plan.slots.size() < options.plan.route.size())
+      plan.kept_states.push_back(add_kept_states(model, options.plan, visit, shape));
     plan.slots.push_back(slot_of(plan.options.visits, shape, shared));
   }
   return plan;
@@ -133,6 +149,13 @@ Status check_fuse(const models::Model& model, const std::optional<recipe::FusePl
   return fail(ErrorCode::kUnsupported, "decode", "lfd needs a head over the vocabulary, which this model lacks");
 }
 
+/// Whether tokens are read one after another, so that there are earlier ones.
+Status check_reweave(const models::Model& model, const std::optional<recipe::ReweavePlan>& reweave) {
+  if (!reweave || !model.reads_ahead()) return {};
+  return fail(ErrorCode::kUnsupported, "decode",
+              "reweave keeps states for later tokens, and rows of this model read those after them as well");
+}
+
 /// Whether rows of the model can leave early by that measure.
 Status check_exit(const models::Model& model, const std::optional<recipe::ExitPlan>& exit) {
   if (!exit || exit->by_stream || (model.head().outputs() > 0 && !model.head().labels())) return {};
@@ -172,6 +195,8 @@ WorkspacePlan plan_workspace(const models::Model& model, const RunnerOptions& op
     plan.fused_stream = plan.stream;
     plan.fused_logits = padded(std::min(limits.rows, kFusedRows) * model.head().outputs() * 4);
   }
+  if (options.plan.reweave)
+    plan.scratch = std::max(plan.scratch, reweave_scratch_bytes(*options.plan.reweave, model.hidden()));
   if (options.takes_routes || options.plan.exit) plan.exit = padded(EarlyExit::bytes(model, limits.rows));
   for (const recipe::Visit& visit : options.plan.route) {
     const layers::Layer& layer = model.layers()[static_cast<size_t>(visit.layer)];
@@ -214,6 +239,7 @@ Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core:
   }
   LAMINA_CHECK_OK(check_exit(model, options.plan.exit));
   LAMINA_CHECK_OK(check_fuse(model, options.plan.fuse));
+  LAMINA_CHECK_OK(check_reweave(model, options.plan.reweave));
   std::unique_ptr<Runner> runner(new Runner(model, pool, options));
   LAMINA_CHECK_OK(runner->take_memory());
   if (model.encoder() == nullptr) return runner;
@@ -227,6 +253,7 @@ Result<std::unique_ptr<Runner>> Runner::create(const models::Model& model, core:
 Status Runner::take_memory() {
   LAMINA_ASSIGN(CachePlan wanted, plan_cache(model_, options_));
   slots_ = std::move(wanted.slots);
+  kept_states_ = std::move(wanted.kept_states);
   LAMINA_ASSIGN(cache_, cache::KvCache::create(wanted.options));
   const WorkspacePlan plan = plan_workspace(model_, options_);
   const int threads = pool_.threads();
@@ -406,6 +433,7 @@ void Runner::visit_layers(layers::Step& step, const Path& path) {
     if (more) call_hook(step, static_cast<int>(i), visit.layer);
     if (more || visit.beside) join_beside(step, !visit.beside, !more);
     if (looks) early_exit_->look(step, *path.exit, stream_);
+    if (path.reweaves && kept_states_[i] >= 0) reweave(step, i);
     if (path.fuse != nullptr && path.fuse->layer == visit.layer)
       std::memcpy(fused_stream_, stream_, static_cast<size_t>(step.rows * model_.hidden()) * sizeof(float));
     if (!more) call_hook(step, static_cast<int>(i), visit.layer);
@@ -450,6 +478,21 @@ void Runner::join_beside(const layers::Step& step, bool first, bool last) {
     for (int64_t i = 0; i < size; ++i) span_sum_[i] += stream_[i] - span_input_[i];
   }
   std::memcpy(stream_, last ? span_sum_ : span_input_, bytes);
+}
+
+/// Weaves into each text's rows what is kept of its earlier ones after that visit of the runner's own route.
+void Runner::reweave(const layers::Step& step, size_t visit) {
+  const int64_t hidden = model_.hidden();
+  pool_.run([&](int index, int threads) {
+    for (size_t g = static_cast<size_t>(index); g < groups_.size(); g += static_cast<size_t>(threads)) {
+      const layers::RowGroup& text = groups_[g];
+      float* state = cache_->state(step.visit, text.sequence) + kept_states_[visit];
+      auto* scratch = reinterpret_cast<float*>(thread_scratch_[static_cast<size_t>(index)]);
+      reweave_rows(*options_.plan.reweave, {stream_ + text.first_row * hidden, static_cast<size_t>(text.rows * hidden)},
+                   hidden, state, scratch);
+    }
+  });
+  step.lap(layers::Op::kHook);
 }
 
 /// One row for each row that wants logits: the mean of its text.
@@ -618,7 +661,8 @@ Status Runner::step(std::span<const BatchRow> rows, std::span<float> logits, con
   visit_layers(step, {.visits = route == nullptr ? options_.plan.route : route->visits,
                       .slots = route == nullptr ? slots_ : route->slots,
                       .exit = exit ? &*exit : nullptr,
-                      .fuse = fuses ? &*fuse : nullptr});
+                      .fuse = fuses ? &*fuse : nullptr,
+                      .reweaves = route == nullptr});
   compute_logits(step, rows, logits.data());
   if (fuses) fuse_logits(step, rows, logits.data());
   for (const layers::RowGroup& group : groups_) {

@@ -157,11 +157,13 @@ class Runner {
     std::span<const int> slots;
     const recipe::ExitPlan* exit = nullptr;
     const recipe::FusePlan* fuse = nullptr;
+    bool reweaves = false;
   };
   void visit_layers(layers::Step& step, const Path& path);
   void visit_layer(layers::Step& step, const recipe::Visit& visit, int index, bool exits);
   void run_part(layers::Step& step, const layers::Layer::Part& part, const float* input, bool exits);
   void join_beside(const layers::Step& step, bool first, bool last);
+  void reweave(const layers::Step& step, size_t visit);
   void pool_rows(std::span<const BatchRow> rows, float* pooled);
   void compute_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
   void fuse_logits(layers::Step& step, std::span<const BatchRow> rows, float* logits);
@@ -189,7 +191,8 @@ class Runner {
   float* fused_logits_ = nullptr;  ///< of some rows
   layers::Arena arena_;
   std::vector<std::byte*> thread_scratch_;
-  std::vector<int> slots_;  ///< which part of the cache each visit writes, the spare ones after the route's
+  std::vector<int> slots_;            ///< which part of the cache each visit writes, the spare ones after the route's
+  std::vector<int64_t> kept_states_;  ///< where in its state each visit of the route keeps those to weave in, or -1
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
   std::vector<int32_t> types_;

@@ -50,7 +50,13 @@ Answer<void> read_recipe(const Json& body, const ServedModel& model, GenerationJ
   if (!plan) return refuse_recipe(plan.error());
   if (plan->router)
     return refuse(400, "recipe", "recipe: a router is loaded with the server; a route of layers or a draft expected");
+  const recipe::RunPlan& served = model.runner->options().plan;
   if (plan->draft) {
+    if (served.reweave) {
+      return refuse(400, "recipe",
+                    "recipe: the server's decode:reweave keeps of a text what cannot be set back by some tokens; no "
+                    "draft expected");
+    }
     if (const auto checked = check_draft(*plan->draft, *model.runner); !checked) return refuse_recipe(checked.error());
     job.draft_plan = std::make_shared<const recipe::DraftPlan>(*plan->draft);
   }
@@ -69,9 +75,9 @@ Answer<void> read_recipe(const Json& body, const ServedModel& model, GenerationJ
                   "recipe: the server's router decides on routes, and goes with no draft; a route with the draft "
                   "expected");
   }
-  if (model.runner->options().plan.fuse) {
-    return refuse(400, "recipe",
-                  "recipe: the server's decode:lfd is for its own route; a draft alone may be asked for");
+  if (served.fuse || served.reweave) {
+    return refuse(400, "recipe", "recipe: the server's decode:{} is for its own route{}",
+                  served.fuse ? "lfd" : "reweave", served.reweave ? "" : "; a draft alone may be asked for");
   }
   auto route = model.runner->plan_route(plan->route, plan->exit);
   if (!route) return refuse_recipe(route.error());

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <set>
 
 #include "compress/model_statistics.h"
@@ -114,6 +115,26 @@ TEST(Bits, SayThatNothingIsLeftToRoundWhereTheBudgetHoldsAllAsItIs) {
   const auto again = with("L*:gptq+q8_0", 0);
   ASSERT_FALSE(again);
   EXPECT_THAT(again.error().text(), HasSubstr("every matrix of L* has the format already that the recipe gives it"));
+}
+
+// A tensor that keeps its format is copied, so it loses nothing; nor does the measure say so.
+TEST(Bits, KeepsWhatHasTheFormatAlready) {
+  const TemporaryFolder temporary;
+  ASSERT_TRUE(compressed(temporary, {.recipe = "L*:q4_1", .file = "small.gguf"}));
+  const fs::path model = temporary.path() / "small.gguf";
+  const auto report = compressed(temporary, {.recipe = "L*:bits(avg=5)", .model = model});
+  ASSERT_TRUE(report) << report.error().text();
+  const BitsReport& bits = report->bits.front();
+  EXPECT_EQ(bits.error, 0);
+  const format::ModelFiles before = opened(model);
+  const format::ModelFiles after = opened(temporary.path() / "out.gguf");
+  for (const BitsRow& row : bits.rows) {
+    EXPECT_EQ(row.codec, "q4_1") << row.tensor;
+    const core::TensorView* old = before.find(row.tensor);
+    const core::TensorView* now = after.find(row.tensor);
+    ASSERT_TRUE(old != nullptr && now != nullptr && old->bytes() == now->bytes()) << row.tensor;
+    EXPECT_EQ(std::memcmp(old->data, now->data, static_cast<size_t>(old->bytes())), 0) << row.tensor;
+  }
 }
 
 TEST(Bits, PublishedOrdersGiveWholeLayersTheNextFormat) {

@@ -141,6 +141,53 @@ TEST(Scale, SomeLargeInputsLoseLess) {
   EXPECT_LT(smoothed, rough) << smoothed << " " << rough;
 }
 
+TEST(Scale, OneAlphaForAllIsSearched) {
+  const TemporaryFolder temporary;
+  const fs::path model = with_outliers("gqa", temporary);
+  const fs::path golden = golden_folder() / "gqa";
+  const fs::path statistics = saved_statistics(model, temporary);
+  const std::vector<float> wanted = outcome_of(model, golden);
+  const fs::path out = temporary.path() / "out.gguf";
+  const auto lost = [&](const std::string& recipe) {
+    const auto report = with_statistics(model, out, recipe, statistics);
+    EXPECT_TRUE(report) << recipe << ": " << report.error().text();
+    return std::pair(report ? report->passes : std::vector<PassReport>(), loss(wanted, outcome_of(out, golden)));
+  };
+  const auto [passes, searched] = lost("L*.attn:smooth(grid=10)+q4_0");
+  ASSERT_EQ(passes.size(), 1U);
+  const auto& alphas = passes.front().details["alphas"];
+  ASSERT_EQ(alphas.size(), 12U) << "without scales, and eleven steps";
+  const auto best = std::ranges::min_element(
+      alphas, {}, [](const nlohmann::ordered_json& one) { return one["error"].get<double>(); });
+  ASSERT_FALSE((*best)["alpha"].is_null()) << alphas.dump();
+  const double alpha = (*best)["alpha"].get<double>();
+  EXPECT_NE(passes.front().summary.find(fmt::format("to the power of {}", alpha)), std::string::npos);
+  EXPECT_EQ(lost(fmt::format("L*.attn:smooth(alpha={})+q4_0", alpha)).second, searched);
+  const double plain = lost("L*.attn:q4_0").second;
+  EXPECT_LT(searched, 0.7 * plain) << searched << " " << plain;
+}
+
+TEST(Scale, SearchesDoNotDependOnThreads) {
+  const TemporaryFolder temporary;
+  const fs::path model = golden_model("gqa");
+  const fs::path statistics = saved_statistics(model, temporary);
+  for (const char* recipe : {"L*:awq+q4_0", "L*:smooth(grid=4)+q4_0"}) {
+    std::vector<std::string> found;
+    for (const int threads : {1, 3}) {
+      core::ThreadPool pool(threads);
+      const auto report = compress({.model = model,
+                                    .out = temporary.path() / "out.gguf",
+                                    .recipe = recipe,
+                                    .statistics = statistics,
+                                    .force = true},
+                                   pool, {});
+      ASSERT_TRUE(report) << report.error().text();
+      found.push_back(report->passes.at(0).details.dump());
+    }
+    EXPECT_EQ(found[0], found[1]);
+  }
+}
+
 TEST(Scale, RefusesWhatItCannotDo) {
   const TemporaryFolder temporary;
   const auto message = [&](const fs::path& model, const std::string& recipe, bool known) {
@@ -152,6 +199,7 @@ TEST(Scale, RefusesWhatItCannotDo) {
   const fs::path gqa = golden_model("gqa");
   EXPECT_THAT(message(gqa, "L*:awq+q4_0", false), HasSubstr("make statistics with `lamina stats`"));
   EXPECT_THAT(message(gqa, "L*:awq+smooth", false), HasSubstr("inputs are scaled by one of them"));
+  EXPECT_THAT(message(gqa, "L*:smooth(alpha=0.5,grid=20)", true), HasSubstr("one of them expected"));
   EXPECT_THAT(message(golden_model("olmo2"), "L*.q:smooth", true), HasSubstr("no place for the inverse"));
   const fs::path tied = temporary.path() / "tied.gguf";
   written(gqa, tied, "L0-1:tie");

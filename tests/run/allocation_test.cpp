@@ -65,11 +65,12 @@ class StepAllocations : public testing::TestWithParam<std::tuple<std::string, in
 
   void SetUp() override {
     const std::string name = std::get<0>(GetParam());
+    const std::string woven = name == "biases" ? " decode:reweave(layers=0,keep=8)" : "";
     run_ = ModelRun::open(golden_folder() / name / "model.gguf",
                           {.threads = std::get<1>(GetParam()),
                            .context = 256,
                            .sequences = kRows,
-                           .recipe = name == "mamba2" ? "route:0,1,1,0" : "kv:f16 route:0,1,1,0"});
+                           .recipe = (name == "mamba2" ? "route:0,1,1,0" : "kv:f16 route:0,1,1,0") + woven});
     logits_.resize(static_cast<size_t>(kRows) * static_cast<size_t>(run_.model->vocabulary()));
     for (auto& sequence : sequences_) sequence = run_.runner->open().value();
   }

@@ -76,7 +76,9 @@ TEST_P(Recurrent, StatesArePlannedAndCounted) {
   EXPECT_EQ(Runner::plan_memory(*run.model, *run.pool, more).value().cache.states, 2 * one.cache.states);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Recurrent, testing::Values(std::pair{"lfm2", "kv:f32"}, std::pair{"mamba2", ""}),
+INSTANTIATE_TEST_SUITE_P(Models, Recurrent,
+                         testing::Values(std::pair{"lfm2", "kv:f32"}, std::pair{"mamba2", ""},
+                                         std::pair{"untied", "kv:f32 decode:reweave(layers=0,keep=8)"}),
                          [](const auto& info) { return std::string(info.param.first); });
 
 core::Result<recipe::RunPlan> plan_for(const models::Model& model, const std::string& text) {
