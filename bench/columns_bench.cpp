@@ -1,8 +1,6 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <numeric>
 #include <random>
 #include <vector>
 
@@ -34,9 +32,11 @@ void bench_dense(benchmark::State& state, const codec::Codec& codec) {
   }
 }
 
-/// `share` of the inputs at random places, chosen anew for each product by their size.
+/// `share` of the inputs at random places, chosen anew for each product by their size, which counts too.
 void bench_columns(benchmark::State& state, const codec::Codec& codec, double share) {
-  const ColumnLayout layout = column_layout(codec, kShape.outputs, kShape.inputs).value();
+  const auto kept = static_cast<int64_t>(share * static_cast<double>(kShape.inputs));
+  const WeightLayout layout = weight_layout(codec, kShape.outputs, kShape.inputs, false, kept).value();
+  const ActivationLayout form = activation_layout(layout);
   const int64_t copies = kLeast / layout.bytes() + 1;
   core::AlignedBuffer packed = core::AlignedBuffer::allocate(static_cast<size_t>(copies * layout.bytes())).value();
   auto* words = packed.as<uint32_t>();
@@ -44,20 +44,23 @@ void bench_columns(benchmark::State& state, const codec::Codec& codec, double sh
   for (size_t i = 0; i < packed.size() / 4; ++i) words[i] = (seed = seed * 1664525U + 1013904223U) & 0x3bff3bffU;
   std::mt19937 random(1);
   std::vector<float> x(static_cast<size_t>(kShape.inputs * copies));
-  std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);
-  for (float& value : x) value = uniform(random);
-  std::vector<int32_t> active(static_cast<size_t>(kShape.inputs));
-  core::AlignedBuffer y = core::AlignedBuffer::allocate(static_cast<size_t>(layout.width) * 4).value();
+  std::normal_distribution<float> normal;
+  for (float& value : x) value = normal(random);
+  core::AlignedBuffer row = core::AlignedBuffer::allocate(static_cast<size_t>(form.row_bytes)).value();
+  core::AlignedBuffer scratch =
+      core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(layout, 1))).value();
+  std::vector<float> y(static_cast<size_t>(kShape.outputs));
   int64_t copy = 0;
   for (auto _ : state) {
-    const std::span<const float> row(x.data() + copy * kShape.inputs, static_cast<size_t>(kShape.inputs));
-    const int64_t count = choose_inputs(row, nullptr, static_cast<float>(1 - share), active.data());
-    column_product({.layout = &layout,
-                    .packed = packed.data() + copy * layout.bytes(),
-                    .end = layout.width,
-                    .x = row.data(),
-                    .active = {active.data(), static_cast<size_t>(count)},
-                    .y = y.as<float>()});
+    quantize_rows(form, x.data() + copy * kShape.inputs, kShape.inputs, 1, row.data());
+    linear({.layout = &layout,
+            .packed = packed.data() + copy * layout.bytes(),
+            .panel_end = layout.panels,
+            .activations = row.data(),
+            .rows = 1,
+            .y = y.data(),
+            .y_stride = kShape.outputs,
+            .scratch = scratch.data()});
     copy = copy + 1 < copies ? copy + 1 : 0;
     benchmark::ClobberMemory();
   }

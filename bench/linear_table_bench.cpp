@@ -163,6 +163,7 @@ void print_table(const Options& options) {
           fmt::format("{}, {} threads: fp32 {:.2f} TFLOP/s, int8 {:.2f} TOP/s, read {:.1f} GB/s\n", core::isa_name(isa),
                       threads, bench.limits.fp32 * 1e-12, bench.limits.int8 * 1e-12, bench.limits.read * 1e-9);
       for (const LinearVariant& variant : linear_variants()) {
+        if (variant.activation == InputForm::kLargest) continue;  // columns_bench.cpp
         const PanelFormat* format = find_panel_format(variant.codec, variant.activation == InputForm::kFloat);
         if (format != nullptr && variant.isa == isa && Options::wanted(options.codecs, variant.codec))
           bench.row(variant, *format);

@@ -61,6 +61,16 @@ def statistics_of(group, base, folder, texts):
     return path
 
 
+def writes(entry):
+    """Whether the entry is a file; with a recipe too, that is how the file runs."""
+    return "recipe" not in entry or "compress" in entry
+
+
+def file_part(entry):
+    """What of an entry makes its file."""
+    return {key: value for key, value in entry.items() if key != "recipe"} if "compress" in entry else entry
+
+
 def file_of(entry, folder):
     return folder / (hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16] + ".gguf")
 
@@ -76,6 +86,7 @@ def header_bytes(base, folder):
 
 def make_file(entry, group, base, folder, texts):
     """The file of an entry, made once."""
+    entry = file_part(entry)
     path = file_of(entry, folder)
     if path.exists():
         return path
@@ -119,7 +130,7 @@ def recipe_of(entry, base, folder, texts):
 def measure(entry, group, base, folder, texts):
     """One row: what eval and bench say."""
     recipe = recipe_of(entry, base, folder, texts)
-    model = base if "recipe" in entry else make_file(entry, group, base, folder, texts)
+    model = make_file(entry, group, base, folder, texts) if writes(entry) else base
     tasks = [part for name in group.get("tasks", []) for part in ("--tasks", texts / f"{name}.jsonl")]
     items = ["--items", group["items"]] if tasks else []
     row = json.loads(run(LAMINA, "eval", model, "--recipe", recipe, "--text", texts / group["text"], "--windows", group["windows"], "--ctx", 512,
@@ -135,7 +146,7 @@ def time_rows(entries, rows, base, folder):
             if "router" in entry:  # which the bench's random tokens give nothing to decide on
                 continue
             key = json.dumps(entry, sort_keys=True)
-            model = base if "recipe" in entry else file_of(entry, folder)
+            model = file_of(file_part(entry), folder) if writes(entry) else base
             timed = json.loads(run(LAMINA, "bench", model, "--recipe", entry.get("recipe", ""), "-p", 256, "-n", 32, "-r", 1, "--json", keep=True))["rows"]
             for kind in ("pp", "tg"):
                 samples.setdefault((key, kind), []).append(next(one["median_tps"] for one in timed if one["test"].startswith(kind)))
@@ -167,7 +178,10 @@ def label_of(entry):
     if "llama.cpp" in entry:
         return f"llama.cpp {entry['llama.cpp']}" + (" + importance" if entry.get("stats") else "")
     size = f", as large as {entry['as_large_as']}" if "as_large_as" in entry else ""
-    return entry.get("recipe") or (entry.get("compress", "as it is") + (" + statistics" if entry.get("stats") else "") + size)
+    recipe = entry.get("recipe")
+    if recipe and "compress" not in entry:
+        return recipe
+    return entry.get("compress", "as it is") + (" + statistics" if entry.get("stats") else "") + size + (f", run with {recipe}" if recipe else "")
 
 
 def at_equal_bytes(row, presets):

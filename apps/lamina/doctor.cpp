@@ -82,6 +82,8 @@ const char* form_name(kernels::InputForm form) {
       return "int8, a scale per 256";
     case kernels::InputForm::kBf16:
       return "bfloat16";
+    case kernels::InputForm::kLargest:
+      return "float32, the largest";
   }
   return "";
 }

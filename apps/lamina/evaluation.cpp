@@ -120,12 +120,12 @@ CommonOptions reference_options(const EvalOptions& options) {
   return common;
 }
 
-/// Whether the recipe gives weights other formats than the file has.
-bool sets_formats(const recipe::Recipe& recipe) {
+/// Whether the recipe lays weights out otherwise than the file has them.
+bool changes_weights(const recipe::Recipe& recipe) {
   return std::ranges::any_of(recipe.clauses, [](const recipe::Clause& clause) {
     return std::ranges::any_of(clause.steps, [&](const recipe::Step& step) {
       const recipe::Technique* technique = recipe::find_technique(clause.where.place, step.technique);
-      return technique != nullptr && technique->sets_format;
+      return technique != nullptr && (technique->sets_format || technique->at_load);
     });
   });
 }
@@ -137,7 +137,7 @@ Result<bool> same_weights(const CommonOptions& a, const CommonOptions& b) {
   LAMINA_ASSIGN(const recipe::Recipe own, recipe::parse(a.recipe));
   LAMINA_ASSIGN(const recipe::Recipe other, recipe::parse(b.recipe));
   std::error_code error;
-  return a.activations == b.activations && !sets_formats(own) && !sets_formats(other) &&
+  return a.activations == b.activations && !changes_weights(own) && !changes_weights(other) &&
          std::filesystem::equivalent(first, second, error);
 }
 

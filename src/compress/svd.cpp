@@ -56,6 +56,42 @@ struct Sums {
   int kept = 0;
 };
 
+/// What two factors leave of a matrix.
+Matrix rest_of(const Matrix& matrix, const Factors& factors, core::ThreadPool& pool) {
+  Matrix rest = matrix;
+  pool.run([&](int index, int threads) {
+    const core::Range mine = core::split_range(matrix.outputs, 1, index, threads);
+    std::vector<double> row(static_cast<size_t>(matrix.inputs));
+    for (int64_t o = mine.begin; o < mine.end; ++o) {
+      std::ranges::copy_n(matrix.row(o), matrix.inputs, row.begin());
+      for (int64_t r = 0; r < factors.first.outputs; ++r) {
+        const double scale = factors.second.row(o)[r];
+        const float* first = factors.first.row(r);
+        for (size_t i = 0; i < row.size(); ++i) row[i] -= scale * double{first[i]};
+      }
+      std::ranges::transform(row, rest.row(o), [](double x) { return static_cast<float>(x); });
+    }
+  });
+  return rest;
+}
+
+/// Writes factors beside a matrix, with their inputs' statistics.
+Status add_factors(const Piece& piece, const Factors& factors, ModelEdit& edit) {
+  const std::string name = edit.model().weights().file_name(piece.from.tensor);
+  const int64_t rank = factors.first.outputs;
+  const codec::Codec* codec = edit.codec_of(piece);
+  LAMINA_CHECK_OK(edit.add(name + std::string(layers::kFactorIn), {rank, piece.inputs}, factors.first.numbers, codec));
+  LAMINA_CHECK_OK(
+      edit.add(name + std::string(layers::kFactorOut), {piece.outputs, rank}, factors.second.numbers, codec));
+  stats::Statistics* statistics = edit.statistics();
+  const stats::MatrixStats* found = statistics == nullptr ? nullptr : statistics->find(name);
+  if (found == nullptr) return {};
+  stats::MatrixStats inputs = *found;
+  inputs.tensor = name + std::string(layers::kFactorIn);
+  statistics->matrices.push_back(std::move(inputs));
+  return {};
+}
+
 Status factor(const PassUse& use, const Piece& piece, ModelEdit& edit, Sums& sums, PassReport& report) {
   LAMINA_ASSIGN(const Matrix matrix, edit.read(piece));
   const int64_t count = piece.outputs * piece.inputs;
@@ -65,34 +101,26 @@ Status factor(const PassUse& use, const Piece& piece, ModelEdit& edit, Sums& sum
   LAMINA_ASSIGN(const Factors factors,
                 factorize(matrix, weights, gram, {.rank = use.integer("rank"), .energy = use.number("energy")}));
   const int64_t rank = factors.first.outputs;
-  const bool saves = rank * (piece.outputs + piece.inputs) < count;
+  const bool keep = use.word("rest") == "keep";
+  const int64_t numbers = rank * (piece.outputs + piece.inputs);
+  const bool factored = keep ? rank < std::min(piece.outputs, piece.inputs) : numbers < count;
   report.details["matrices"].push_back({{"tensor", piece.from.tensor},
                                         {"rank", rank},
                                         {"energy", factors.kept},
                                         {"weighed", gram != nullptr   ? "gram"
                                                     : weights.empty() ? "no"
                                                                       : "squares"},
-                                        {"factored", saves}});
-  if (!saves) {
+                                        {"factored", factored}});
+  if (!factored) {
     ++sums.kept;
     sums.after += count;
     return {};
   }
   ++sums.factored;
-  sums.after += rank * (piece.outputs + piece.inputs);
-  const std::string name = edit.model().weights().file_name(piece.from.tensor);
-  const codec::Codec* codec = edit.codec_of(piece);
-  LAMINA_CHECK_OK(edit.add(name + std::string(layers::kFactorIn), {rank, piece.inputs}, factors.first.numbers, codec));
-  LAMINA_CHECK_OK(
-      edit.add(name + std::string(layers::kFactorOut), {piece.outputs, rank}, factors.second.numbers, codec));
-  if (stats::Statistics* statistics = edit.statistics(); statistics != nullptr) {
-    if (const stats::MatrixStats* found = statistics->find(name)) {
-      stats::MatrixStats inputs = *found;
-      inputs.tensor = name + std::string(layers::kFactorIn);
-      statistics->matrices.push_back(std::move(inputs));
-    }
-  }
-  return edit.remove(name);
+  sums.after += numbers + (keep ? count : 0);
+  LAMINA_CHECK_OK(add_factors(piece, factors, edit));
+  if (keep) return edit.write(piece, rest_of(matrix, factors, edit.pool()));
+  return edit.remove(edit.model().weights().file_name(piece.from.tensor));
 }
 
 }  // namespace
@@ -106,12 +134,15 @@ Status svd_pass(const PassUse& use, ModelEdit& edit, PassReport& report) {
   LAMINA_ASSIGN(const std::vector<Piece> matrices, list_matrices(use, edit, report));
   Sums sums;
   for (const Piece& piece : matrices) LAMINA_CHECK_OK(factor(use, piece, edit, sums, report));
-  report.summary = fmt::format("{} matrices became two factors, {} stay whole; {} of {} numbers are left ({:.1f} %)",
-                               sums.factored, sums.kept, sums.after, sums.before,
-                               100.0 * static_cast<double>(sums.after) / static_cast<double>(sums.before));
+  const bool keep = use.word("rest") == "keep";
+  report.summary =
+      fmt::format("{} matrices {}, {} stay whole; {} of {} numbers are left ({:.1f} %)", sums.factored,
+                  keep ? "got two factors beside what these leave of them" : "became two factors", sums.kept,
+                  sums.after, sums.before, 100.0 * static_cast<double>(sums.after) / static_cast<double>(sums.before));
   if (sums.kept > 0)
     report.notes.push_back(
-        fmt::format("{} matrices stay whole: factors of that rank would have more numbers", sums.kept));
+        fmt::format("{} matrices stay whole: {}", sums.kept,
+                    keep ? "that rank is not below their own" : "factors of that rank would have more numbers"));
   if (sums.factored == 0) return {};
   report.notes.emplace_back("factors of matrices are read by this program alone");
   return edit.commit();

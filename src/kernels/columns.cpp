@@ -1,9 +1,10 @@
 #include "kernels/columns.h"
 
+#include <algorithm>
 #include <array>
 #include <cassert>
-#include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "kernels/variant.h"
 
@@ -11,9 +12,7 @@ namespace lamina::kernels {
 
 namespace {
 
-constexpr int64_t kLanes = 16;
-
-/// How the numbers of a format lie: the bytes of one, and where a block has its scale and its numbers.
+/// How the numbers of a format lie: the bytes of one, and of the scale at the front of each block.
 struct Form {
   std::string_view codec;
   int64_t number_bytes = 0;
@@ -21,62 +20,73 @@ struct Form {
 };
 constexpr std::array kForms{Form{"f32", 4, 0}, Form{"f16", 2, 0}, Form{"bf16", 2, 0}, Form{"q8_0", 1, 2}};
 
+const Form* find_form(const codec::Codec& codec) {
+  const auto* form = std::ranges::find(kForms, codec.format.name, &Form::codec);
+  return form == kForms.end() ? nullptr : form;
+}
+
+/// Moves numbers of 1, 2 or 4 bytes with what the compiler knows to be single moves.
+template <size_t kBytes>
+void turn_strip(const ColumnLayout& layout, const std::byte* numbers, int64_t output, std::byte* columns) {
+  std::byte* to = columns + output * layout.number_bytes;
+  for (int64_t i = 0; i < layout.strip; ++i)
+    std::memcpy(to + i * layout.column_bytes(), numbers + i * layout.number_bytes, kBytes);
+}
+
 }  // namespace
 
-core::Result<ColumnLayout> column_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs) {
-  const core::NumberFormat& numbers = codec.format;
-  const Form* form = nullptr;
-  for (const Form& row : kForms) form = row.codec == numbers.name ? &row : form;
-  if (form == nullptr) {
-    return core::fail(core::ErrorCode::kUnsupported, numbers.name,
-                      "cannot lie input by input; f32, f16, bf16 or q8_0 expected");
-  }
-  if (outputs <= 0 || inputs <= 0 || inputs % numbers.block_elements != 0) {
-    return core::fail(core::ErrorCode::kInvalid, numbers.name,
-                      "matrix [{}, {}]; sizes above 0 and a multiple of {} inputs expected", outputs, inputs,
-                      numbers.block_elements);
-  }
-  ColumnLayout layout;
-  layout.codec = &codec;
-  layout.outputs = outputs;
-  layout.inputs = inputs;
-  layout.width = (outputs + kLanes - 1) / kLanes * kLanes;
-  layout.strip = numbers.block_elements;
-  layout.scale_bytes = form->scale_bytes * layout.width;
-  layout.number_bytes = form->number_bytes;
-  return layout;
+bool lies_by_input(const codec::Codec& codec) {
+  return find_form(codec) != nullptr;
+}
+
+ColumnLayout columns_of(const WeightLayout& layout) {
+  const Form* form = find_form(*layout.codec);
+  assert(form != nullptr && layout.inputs % layout.codec->format.block_elements == 0);
+  ColumnLayout columns;
+  columns.codec = layout.codec;
+  columns.outputs = layout.outputs;
+  columns.inputs = layout.inputs;
+  columns.width = layout.panels * kPanel;
+  columns.strip = layout.codec->format.block_elements;
+  columns.scale_bytes = form->scale_bytes * columns.width;
+  columns.number_bytes = form->number_bytes;
+  return columns;
 }
 
 void pack_columns(const ColumnLayout& layout, const std::byte* rows, int64_t begin, int64_t end, std::byte* packed) {
   const core::NumberFormat& numbers = layout.codec->format;
   const int64_t row_bytes = numbers.row_bytes(layout.inputs);
-  const auto size = static_cast<size_t>(layout.number_bytes);
-  for (int64_t s = begin; s < end; ++s) {
+  const auto turn = layout.number_bytes == 4 ? turn_strip<4> : layout.number_bytes == 2 ? turn_strip<2> : turn_strip<1>;
+  const std::vector<std::byte> none(static_cast<size_t>(numbers.block_bytes));
+  for (int64_t s = 0; s < layout.inputs / layout.strip; ++s) {
     std::byte* scales = packed + s * layout.strip_bytes();
-    std::byte* columns = scales + layout.scale_bytes;
-    std::memset(scales, 0, static_cast<size_t>(layout.strip_bytes()));
-    for (int64_t o = 0; o < layout.outputs; ++o) {
-      const std::byte* block = rows + o * row_bytes + s * numbers.block_bytes;
+    for (int64_t output = begin; output < end; ++output) {
+      const std::byte* block =
+          output < layout.outputs ? rows + output * row_bytes + s * numbers.block_bytes : none.data();
       if (layout.scale_bytes != 0) {
-        std::memcpy(scales + 2 * o, block, 2);
+        std::memcpy(scales + 2 * output, block, 2);
         block += 2;
       }
-      for (int64_t i = 0; i < layout.strip; ++i) {
-        std::memcpy(columns + i * layout.column_bytes() + o * layout.number_bytes, block + i * layout.number_bytes,
-                    size);
-      }
+      turn(layout, block, output, scales + layout.scale_bytes);
     }
   }
 }
 
-int64_t choose_inputs(std::span<const float> x, const float* norms, float threshold, int32_t* active) {
-  int64_t count = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const float weight = norms == nullptr ? std::fabs(x[i]) : std::fabs(x[i]) * norms[i];
-    active[count] = static_cast<int32_t>(i);
-    count += weight < threshold ? 0 : 1;
+void decode_columns(const ColumnLayout& layout, const std::byte* packed, const ColumnPiece& piece, float* out) {
+  const core::NumberFormat& numbers = layout.codec->format;
+  std::vector<std::byte> row(static_cast<size_t>(numbers.row_bytes(piece.inputs)));
+  std::byte* to = row.data();
+  for (int64_t i = 0; i < piece.inputs; ++i) {
+    const int64_t input = piece.input + i;
+    if (layout.scale_bytes != 0 && input % layout.strip == 0) {
+      std::memcpy(to, packed + layout.strip_of(input) + 2 * piece.output, 2);
+      to += 2;
+    }
+    std::memcpy(to, packed + layout.column_of(input) + piece.output * layout.number_bytes,
+                static_cast<size_t>(layout.number_bytes));
+    to += layout.number_bytes;
   }
-  return count;
+  layout.codec->decode(row.data(), piece.inputs, out);
 }
 
 std::span<const ColumnVariant* const> column_variants() {
@@ -84,10 +94,23 @@ std::span<const ColumnVariant* const> column_variants() {
   return kRows;
 }
 
-void column_product(const ColumnArgs& args) {
+namespace {
+
+const ColumnVariant& chosen() {
   static const ColumnVariant& row = strongest_row(column_variants());
-  assert(args.begin % kLanes == 0 && args.end % kLanes == 0 && args.end <= args.layout->width);
-  row.run(args);
+  return row;
+}
+
+}  // namespace
+
+void column_product(const ColumnArgs& args) {
+  assert(args.begin % kPanel == 0 && args.end % kPanel == 0 && args.end <= args.layout->width);
+  chosen().run(args);
+}
+
+void widen_columns(const ColumnLayout& layout, const std::byte* packed, const ColumnPiece& piece, float* out) {
+  assert(piece.output % kPanel == 0 && piece.input % layout.strip == 0);
+  chosen().widen(layout, packed, piece, out);
 }
 
 }  // namespace lamina::kernels

@@ -3,6 +3,7 @@
 #include <cassert>
 #include <vector>
 
+#include "kernels/columns.h"
 #include "kernels/linear_format.h"
 #include "kernels/linear_isa.h"
 #include "kernels/linear_pack.h"
@@ -63,7 +64,8 @@ InputForm activation_of(std::string_view codec) {
   return format == nullptr ? InputForm::kFloat : format->activation;
 }
 
-core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs, bool exact) {
+core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs, bool exact,
+                                         int64_t kept) {
   const core::NumberFormat& numbers = codec.format;
   if (outputs <= 0 || inputs <= 0) {
     return core::fail(core::ErrorCode::kInvalid, numbers.name, "matrix [{}, {}] is empty; both sizes above 0 expected",
@@ -73,12 +75,24 @@ core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outp
     return core::fail(core::ErrorCode::kInvalid, numbers.name, "{} inputs; a multiple of {} expected", inputs,
                       numbers.block_elements);
   }
+  if (kept < 0 || kept > inputs) {
+    return core::fail(core::ErrorCode::kInvalid, numbers.name, "{} of {} inputs are kept; 0 to {} expected", kept,
+                      inputs, inputs);
+  }
   WeightLayout layout;
   layout.codec = &codec;
   layout.outputs = outputs;
   layout.inputs = inputs;
   layout.panels = (outputs + kPanel - 1) / kPanel;
   layout.panel_bytes = kPanel * numbers.row_bytes(inputs);
+  if (kept > 0) {
+    layout.kept = kept;
+    layout.by_input = lies_by_input(codec);
+    layout.activation = InputForm::kLargest;
+    layout.variant =
+        layout.by_input ? choose_variant(numbers.name, InputForm::kLargest) : choose_variant("*", InputForm::kFloat);
+    return layout;
+  }
   layout.format = find_panel_format(numbers.name, exact);
   if (layout.format != nullptr)
     layout.panel_bytes = kPanel * layout.format->padded(inputs) / layout.format->block * layout.format->panel_bytes;
@@ -89,6 +103,10 @@ core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outp
 
 void pack_panels(const WeightLayout& layout, const std::byte* rows, int64_t panel_begin, int64_t panel_end,
                  std::byte* packed) {
+  if (layout.by_input) {
+    pack_columns(columns_of(layout), rows, panel_begin * kPanel, panel_end * kPanel, packed);
+    return;
+  }
   const int64_t row_bytes = layout.codec->format.row_bytes(layout.inputs);
   const PackFunction pack = layout.format == nullptr ? nullptr : find_pack(*layout.format);
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
@@ -110,7 +128,8 @@ ActivationLayout activation_layout(const WeightLayout& layout) {
   if (layout.activation == InputForm::kInt8Block) bytes = BlockRow::of(layout.inputs).bytes;
   if (layout.activation == InputForm::kInt8Super) bytes = SuperRow::of(layout.inputs).bytes;
   if (layout.activation == InputForm::kBf16) bytes = bf16_row_bytes(layout.inputs);
-  return {layout.activation, layout.inputs, bytes};
+  if (layout.activation == InputForm::kLargest) bytes = LargestRow::of(layout.inputs, layout.kept).bytes;
+  return {layout.activation, layout.inputs, layout.kept, bytes};
 }
 
 int64_t linear_scratch_bytes(const WeightLayout& layout, int64_t max_rows) {

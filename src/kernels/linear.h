@@ -25,6 +25,7 @@ enum class InputForm {
   kInt8Block,  ///< int8 with a scale per 32 inputs
   kInt8Super,  ///< int8 with a scale per 256 inputs
   kBf16,       ///< bfloat16, rounded to nearest even, an even number of them
+  kLargest,    ///< float32 rows in which all but the largest numbers are 0, and which these are (LargestRow)
 };
 
 struct LinearVariant;
@@ -38,6 +39,8 @@ struct WeightLayout {
   int64_t inputs = 0;
   int64_t panel_bytes = 0;
   int64_t panels = 0;
+  int64_t kept = 0;                        ///< kLargest: so many inputs of a row take part
+  bool by_input = false;                   ///< input by input (columns.h), not in panels: what is left out is not read
   const PanelFormat* format = nullptr;     ///< null: rows stay as in the file and are decoded at use
   const LinearVariant* variant = nullptr;  ///< the kernel that linear() runs
 
@@ -48,6 +51,7 @@ struct WeightLayout {
 struct ActivationLayout {
   InputForm kind = InputForm::kFloat;
   int64_t inputs = 0;
+  int64_t kept = 0;  ///< kLargest
   int64_t row_bytes = 0;
 
   bool operator==(const ActivationLayout&) const = default;
@@ -78,9 +82,10 @@ struct LinearVariant {
 
 /// The layout that [outputs, inputs] in `codec` is packed to on this machine. `exact` keeps activations in float32
 /// whatever the codec; else weights in blocks meet int8, bfloat16 weights bfloat16, float32 and float16 float32.
-/// Errors: inputs that are not whole blocks, or an empty matrix.
-core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs,
-                                         bool exact = false);
+/// `kept`: only so many inputs of a row take part, in float32, those with the largest magnitudes; 0: all.
+/// Errors: inputs that are not whole blocks, an empty matrix, or more kept than there are.
+core::Result<WeightLayout> weight_layout(const codec::Codec& codec, int64_t outputs, int64_t inputs, bool exact = false,
+                                         int64_t kept = 0);
 
 /// Packs the panels [panel_begin, panel_end). `rows` is output 0 in file layout, `packed` is panel 0. Absent outputs
 /// of the last panel become zeros. Panels are independent: pack in as many threads as wanted.

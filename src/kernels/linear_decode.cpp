@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/columns.h"
+
 namespace lamina::kernels {
 
 namespace {
@@ -53,6 +55,10 @@ void decode_pair_row(const WeightLayout& layout, const std::byte* panel, int64_t
 }  // namespace
 
 void decode_row(const WeightLayout& layout, const std::byte* packed, int64_t output, float* out) {
+  if (layout.by_input) {
+    decode_columns(columns_of(layout), packed, {.output = output, .inputs = layout.inputs}, out);
+    return;
+  }
   const std::byte* panel = packed + output / kPanel * layout.panel_bytes;
   const int64_t lane = output % kPanel;
   if (layout.format == nullptr) {

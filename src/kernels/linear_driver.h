@@ -43,20 +43,23 @@ struct Tile {
   float* sums = nullptr;                   ///< [rows][panels * 16], read unless begin is 0
 };
 
-/// Adds bias and residual and writes the real outputs of `count` neighbouring panels.
+/// Adds bias and residual and writes the real outputs of `count` neighbouring panels. Where inputs are left out, -0
+/// becomes 0 first: a sum with zeros in their place may be either.
 inline void finish_rows(const LinearArgs& args, int64_t panel, int64_t count, int64_t first_row, int64_t rows,
                         const float* sums) {
   const int64_t begin = panel * kPanel;
   const int64_t width = count * kPanel;
   const int64_t real = smaller(width, args.layout->outputs - begin);
+  const bool largest = args.layout->activation == InputForm::kLargest;
   for (int64_t r = 0; r < rows; ++r) {
     const float* from = sums + r * width;
     float* to = args.y + (first_row + r) * args.y_stride + begin;
-    if (args.bias == nullptr && !args.accumulate) {
+    if (args.bias == nullptr && !args.accumulate && !largest) {
       for (int64_t o = 0; o < real; ++o) to[o] = from[o];
     } else {
       for (int64_t o = 0; o < real; ++o) {
-        const float value = args.bias != nullptr ? from[o] + args.bias[begin + o] : from[o];
+        const float sum = largest ? from[o] + 0.0F : from[o];
+        const float value = args.bias != nullptr ? sum + args.bias[begin + o] : sum;
         to[o] = args.accumulate ? to[o] + value : value;
       }
     }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "kernels/largest.h"
 #include "kernels/variant.h"
 
 namespace lamina::kernels {
@@ -38,6 +39,9 @@ void quantize_rows(const ActivationLayout& layout, const float* x, int64_t x_str
         break;
       case InputForm::kBf16:
         row.bf16_row(from, layout.inputs, to);
+        break;
+      case InputForm::kLargest:
+        keep_largest(from, layout.inputs, layout.kept, to);
         break;
     }
   }

@@ -16,7 +16,8 @@ constexpr int64_t activation_block(InputForm kind) {
 
 /// Turns float32 rows (stride in elements) into the rows that kernels read. Each row and block is quantized alone:
 /// d = amax / 127, q = round-to-nearest-even(x * 127 / amax). A block with a NaN or infinity gets d = NaN. kBf16: each
-/// number rounded to nearest even.
+/// number rounded to nearest even. kLargest: the numbers with the largest magnitudes as they are, NaN first, of equal
+/// ones those of lower inputs; the others become 0.
 void quantize_rows(const ActivationLayout& layout, const float* x, int64_t x_stride, int64_t rows, std::byte* out);
 
 /// Where the parts of a kInt8Block row begin, in bytes.
@@ -51,6 +52,16 @@ struct SuperRow {
 constexpr int64_t bf16_row_bytes(int64_t inputs) {
   return (2 * inputs + 63) / 64 * 64;
 }
+
+/// Where the parts of a kLargest row begin, in bytes.
+struct LargestRow {
+  int64_t inputs = 0;  ///< int32: the inputs that take part, ascending; float32 numbers of all inputs come first, at 0
+  int64_t bytes = 0;
+
+  static constexpr LargestRow of(int64_t inputs, int64_t kept) {
+    return {4 * inputs, (4 * (inputs + kept) + 63) / 64 * 64};
+  }
+};
 
 /// A row of the table of quantizers: one row of activations each. All rows give the same bytes.
 struct QuantizeVariant {

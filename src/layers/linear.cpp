@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "codec/codec.h"
@@ -36,6 +37,12 @@ struct Inputs {
   }
 };
 
+/// How many inputs a share is: at least one; 0 for all.
+int64_t kept_inputs(int64_t inputs, double share) {
+  if (share >= 1) return 0;
+  return std::clamp<int64_t>(std::llround(share * static_cast<double>(inputs)), 1, std::max<int64_t>(inputs, 1));
+}
+
 }  // namespace
 
 core::Result<Linear> Linear::plan(std::string name, const MatrixSource& source, const RowPick& rows, int64_t outputs,
@@ -55,10 +62,11 @@ core::Result<Linear> Linear::plan(std::string name, const MatrixSource& source, 
   }
   const int64_t turned = rows.inputs > 0 ? rows.inputs : tensor.rows();
   const int64_t columns = source.scales != nullptr ? 2 * tensor.columns() : tensor.columns();
+  const int64_t inputs = rows.input_first ? turned : columns;
   linear.format_ = &codec->format;
   if (options.codec != nullptr && options.codec != codec) codec = linear.codec_ = options.codec;
   LAMINA_ASSIGN(linear.layout_,
-                kernels::weight_layout(*codec, outputs, rows.input_first ? turned : columns, options.exact));
+                kernels::weight_layout(*codec, outputs, inputs, options.exact, kept_inputs(inputs, options.share)));
   linear.name_ = std::move(name);
   linear.source_ = source;
   linear.rows_ = rows;
@@ -254,9 +262,11 @@ int64_t product_scratch_bytes(std::span<const Linear* const> linears, int64_t ro
 }
 
 OpCost product_cost(const Linear& linear, int64_t rows) {
-  const int64_t operations = 2 * rows * linear.outputs() * linear.columns();
+  const int64_t operations = 2 * rows * linear.multiplications();
   const bool integers = linear.multiplies_integers();
-  OpCost cost{.bytes = linear.bytes(), .int8 = integers ? operations : 0, .float32 = integers ? 0 : operations};
+  OpCost cost{.bytes = rows == 1 ? linear.row_bytes() : linear.bytes(),
+              .int8 = integers ? operations : 0,
+              .float32 = integers ? 0 : operations};
   if (linear.first() != nullptr) cost += product_cost(*linear.first(), rows);
   if (linear.beside() != nullptr) cost += product_cost(*linear.beside(), rows);
   return cost;

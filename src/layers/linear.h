@@ -48,6 +48,7 @@ using Release = std::function<void(const core::TensorView& piece)>;
 struct LinearOptions {
   bool exact = false;                   ///< activations stay float32
   const codec::Codec* codec = nullptr;  ///< the weights' format, made when they are packed; null: the file's own
+  double share = 1;                     ///< of a row's inputs, how many take part: the largest; 1: all
 };
 
 /// Names of the two matrices that may stand for one, or be added to it, after its name: y = out (in x), `in` [rank,
@@ -87,6 +88,10 @@ class Linear {
   bool multiplies_integers() const {
     return layout_.activation == kernels::InputForm::kInt8Block || layout_.activation == kernels::InputForm::kInt8Super;
   }
+
+  /// Multiplications of a row with its own matrix, and the bytes of it that they read.
+  int64_t multiplications() const { return outputs() * (layout_.kept > 0 ? layout_.kept : columns()); }
+  int64_t row_bytes() const { return layout_.by_input ? bytes() * layout_.kept / columns() : bytes(); }
 
   /// Bytes and numbers of all the matrices that it is made of.
   int64_t all_bytes() const { return bytes() + (first_ ? first_->bytes() : 0) + (beside_ ? beside_->bytes() : 0); }

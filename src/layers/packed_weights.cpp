@@ -33,12 +33,13 @@ std::string Weights::recoded() const {
   for (const Table& table : tables_) text += fmt::format("table {} {}\n", table.name, table.codec->format.name);
   for (const auto& linear : linears_) {
     if (linear->encodes()) text += fmt::format("{} {}\n", linear->name(), linear->layout().codec->format.name);
+    if (linear->layout().kept > 0) text += fmt::format("{} for the largest inputs\n", linear->name());
   }
   return text;
 }
 
 std::vector<std::string> Weights::packed_keys() const {
-  std::map<std::pair<const codec::Codec*, int64_t>, uint64_t> forms;
+  std::map<std::tuple<const codec::Codec*, int64_t, const kernels::PanelFormat*, bool>, uint64_t> forms;
   std::map<const codec::Codec*, uint64_t> encodings;
   const auto encoding = [&](const codec::Codec& codec) {
     auto found = encodings.find(&codec);
@@ -54,9 +55,9 @@ std::vector<std::string> Weights::packed_keys() const {
   for (const size_t index : pack_order()) {
     const Linear& linear = *linears_[index];
     const kernels::WeightLayout& layout = linear.layout();
-    auto form = forms.find({layout.codec, layout.inputs});
-    if (form == forms.end())
-      form = forms.emplace(std::pair(layout.codec, layout.inputs), kernels::layout_fingerprint(layout)).first;
+    const std::tuple kind(layout.codec, layout.inputs, layout.format, layout.by_input);
+    auto form = forms.find(kind);
+    if (form == forms.end()) form = forms.emplace(kind, kernels::layout_fingerprint(layout)).first;
     keys.push_back(linear.packed_key() + fmt::format(" form {:016x}", form->second));
     if (linear.encodes()) keys.back() += encoding(*layout.codec);
   }

@@ -11,6 +11,11 @@ using core::ErrorCode;
 using core::fail;
 using recipe::Place;
 
+bool means(const recipe::Where& where, const WeightPlace& place, int layers) {
+  if (where.place != Place::kWeights || !recipe::selects(where, place.layer, layers)) return false;
+  return where.part.empty() || where.part == place.role || where.part == place.key;
+}
+
 core::Result<WeightCodecs> WeightCodecs::make(const recipe::Recipe& recipe, int layers) {
   WeightCodecs codecs;
   codecs.layers_ = layers;
@@ -43,9 +48,7 @@ const codec::Codec* WeightCodecs::find(const WeightPlace& place) const {
       if (rule.where.place == wanted) return rule.codec;
       continue;
     }
-    if (rule.where.place != Place::kWeights || !recipe::selects(rule.where, place.layer, layers_)) continue;
-    const std::string_view part = rule.where.part;
-    if (part.empty() || part == place.role || part == place.key) return rule.codec;
+    if (means(rule.where, place, layers_)) return rule.codec;
   }
   return nullptr;
 }

@@ -17,6 +17,9 @@ struct WeightPlace {
   std::string_view key;   ///< the name of its record: "q", "gate", "router"
 };
 
+/// Whether a clause about layers means the matrix, in a model of that many layers.
+bool means(const recipe::Where& where, const WeightPlace& place, int layers);
+
 /// Which number format a recipe gives each matrix. Routers of experts keep theirs: they decide where rows go.
 class WeightCodecs {
  public:

@@ -224,16 +224,32 @@ Result<std::shared_ptr<const Linear>> Weights::convolution(const std::string& na
                   .width = shape[2]});
 }
 
+/// What is no product of a layer with rows of its stream or of its inner width reads all of its inputs.
+double Weights::share_for(const Wanted& wanted) {
+  if (wanted.factor || wanted.key.empty() || wanted.width > 0) return 1;
+  return shares_.take({.layer = layer_, .role = role_, .key = wanted.key});
+}
+
 Result<std::shared_ptr<Linear>> Weights::find_or_plan(const Wanted& wanted) {
-  const auto found = index_.find({wanted.name, wanted.index, wanted.rows});
+  const double share = share_for(wanted);
+  const auto found = index_.find({wanted.name, wanted.index, wanted.rows, share});
   if (found != index_.end() && linears_[found->second]->outputs() == wanted.outputs) return linears_[found->second];
   LAMINA_ASSIGN(const MatrixSource tensor, source(wanted));
   const int64_t columns = wanted.rows.inputs > 0 ? wanted.rows.inputs : wanted.inputs;
   LAMINA_ASSIGN(const codec::Codec* codec, codec_for(wanted.key, wanted.name, columns));
-  auto planned = Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, {.exact = exact_, .codec = codec});
+  auto planned =
+      Linear::plan(wanted.name, tensor, wanted.rows, wanted.outputs, {.exact = exact_, .codec = codec, .share = share});
   if (!planned)
     return fail(planned.error().code, files_.path().string(), "tensor {}: {}", wanted.name, planned.error().message);
-  index_[{wanted.name, wanted.index, wanted.rows}] = linears_.size();
+  if (const kernels::WeightLayout& layout = planned->layout(); layout.kept > 0 && !layout.by_input) {
+    std::string note = fmt::format(
+        "{} does not lie input by input, so inputs that take no part are read all the same; f32, f16, bf16 or q8_0 "
+        "would "
+        "be faster",
+        layout.codec->format.name);
+    if (std::ranges::find(notes_, note) == notes_.end()) notes_.push_back(std::move(note));
+  }
+  index_[{wanted.name, wanted.index, wanted.rows, share}] = linears_.size();
   linears_.push_back(std::make_shared<Linear>(std::move(*planned)));
   return linears_.back();
 }
@@ -351,15 +367,18 @@ Result<std::shared_ptr<const Linear>> Weights::factored_matrix(const Wanted& wan
   const core::TensorView* stored = files_.find(file_name(in));
   const int64_t rank = stored != nullptr && stored->rank == 2 ? stored->shape[0] : 0;
   if (rank < 1) return fail(ErrorCode::kCorrupt, files_.path().string(), "tensor {} is no matrix", in);
-  LAMINA_ASSIGN(
-      std::shared_ptr<const Linear> first,
-      find_or_plan(
-          {.name = in, .inputs = wanted.inputs, .rows = RowPick::all(rank), .outputs = rank, .key = wanted.key}));
+  LAMINA_ASSIGN(std::shared_ptr<const Linear> first, find_or_plan({.name = in,
+                                                                   .inputs = wanted.inputs,
+                                                                   .rows = RowPick::all(rank),
+                                                                   .outputs = rank,
+                                                                   .key = wanted.key,
+                                                                   .factor = true}));
   Wanted second{.name = name + std::string(kFactorOut),
                 .inputs = rank,
                 .rows = wanted.rows,
                 .outputs = wanted.outputs,
-                .key = wanted.key};
+                .key = wanted.key,
+                .factor = true};
   second.rows.input_first = false;
   LAMINA_ASSIGN(const std::shared_ptr<Linear> out, find_or_plan(second));
   std::shared_ptr<const Linear> beside;

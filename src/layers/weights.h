@@ -14,6 +14,7 @@
 #include "core/thread_pool.h"
 #include "format/model_files.h"
 #include "format/packed_file.h"
+#include "layers/input_shares.h"
 #include "layers/linear.h"
 #include "layers/record.h"
 #include "layers/weight_codecs.h"
@@ -29,6 +30,9 @@ class Weights {
   Weights(const format::ModelFiles& files, bool exact) : files_(files), exact_(exact) {}
   /// Matrices are stored in these formats instead of the file's own.
   void set_codecs(WeightCodecs codecs) { codecs_ = std::move(codecs); }
+  /// Of some matrices only a share of each row's inputs takes part.
+  void set_shares(InputShares shares) { shares_ = std::move(shares); }
+  const InputShares& shares() const { return shares_; }
   /// What is asked for from now on belongs to that layer (-1: none) and role.
   void enter(int layer, std::string role) {
     layer_ = layer;
@@ -88,7 +92,8 @@ class Weights {
   /// Instead of pack(): uses the bytes that save() wrote. kInvalid, and nothing has changed, when they were made from
   /// other or changed files, with another recipe, or where matrices are laid out otherwise.
   core::Status adopt(format::PackedFile packed);
-  /// The tables and matrices that pack() gives another number format than the file's, a line each.
+  /// The tables and matrices that pack() gives another number format than the file's or lays out for a share of their
+  /// inputs, a line each.
   std::string recoded() const;
   /// Packs every matrix into a file that adopt() takes; keeps none of them in memory.
   core::Status save(const std::filesystem::path& path, core::ThreadPool& pool, const Progress& progress);
@@ -115,6 +120,7 @@ class Weights {
     int64_t count = 0;                    ///< matrices of the stack; 0: the tensor is the matrix
     int64_t width = 0;                    ///< of a convolution, whose inputs lie in two dimensions; 0: none
     std::string key{};                    ///< of its record
+    bool factor = false;                  ///< one of two, which read all of their inputs
 
     /// Shape of the tensor: that of a matrix, after the size of the stack if there is one.
     std::vector<int64_t> shape() const;
@@ -135,6 +141,7 @@ class Weights {
   /// What each table and then, in pack_order(), each matrix is packed from and to.
   std::vector<std::string> packed_keys() const;
   core::Result<const codec::Codec*> codec_for(std::string_view key, const std::string& name, int64_t columns);
+  double share_for(const Wanted& wanted);
   core::Result<Wanted> read_wanted(Record& record, int64_t outputs, int64_t inputs) const;
   core::Result<std::shared_ptr<Linear>> find_or_plan(const Wanted& wanted);
   core::Result<std::shared_ptr<const Linear>> planned(const Wanted& wanted);
@@ -148,12 +155,14 @@ class Weights {
   const format::ModelFiles& files_;
   bool exact_ = false;
   WeightCodecs codecs_;
+  InputShares shares_;
   int layer_ = -1;
   std::string role_;
   std::vector<std::string> notes_;
   std::vector<Table> tables_;
   std::vector<std::shared_ptr<Linear>> linears_;
-  std::map<std::tuple<std::string, int64_t, RowPick>, size_t> index_;  ///< of linears_, by place in a stack
+  /// Of linears_, by name, place in a stack, rows and share of inputs.
+  std::map<std::tuple<std::string, int64_t, RowPick, double>, size_t> index_;
   std::set<std::string> used_;
   std::vector<std::string> new_names_;
   std::vector<std::pair<std::string, std::string>> rules_;

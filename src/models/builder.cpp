@@ -50,6 +50,7 @@ core::Status Model::read(const Architecture& architecture, const std::string& pl
   LAMINA_ASSIGN(layers::WeightCodecs codecs,
                 layers::WeightCodecs::make(source_->recipe, static_cast<int>(resolved.layers.size())));
   weights.set_codecs(std::move(codecs));
+  weights.set_shares(layers::InputShares::of(source_->recipe, static_cast<int>(resolved.layers.size())));
   layers::Record settings(resolved.settings, place);
   LAMINA_ASSIGN(context_, settings.size("context"));
   weights.enter(-1, "embedding");
@@ -62,6 +63,7 @@ core::Status Model::read(const Architecture& architecture, const std::string& pl
     }
   }
   LAMINA_CHECK_OK(read_layers(resolved.layers, place));
+  LAMINA_CHECK_OK(weights.shares().check_taken());
   for (int64_t visit = 0; visit < resolved.repeat * static_cast<int64_t>(resolved.layers.size()); ++visit) {
     route_.push_back(static_cast<int>(visit / resolved.repeat));
   }

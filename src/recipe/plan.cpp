@@ -161,6 +161,14 @@ Status apply_drop(const Application& use, RunPlan& plan) {
   return {};
 }
 
+Status apply_input_share(const Application& use, RunPlan& plan) {
+  const Where& where = use.clause.where;
+  for (const LayerRange& written : where.layers) LAMINA_CHECK_OK(close_range(written, use.facts));
+  plan.shares.push_back({where, input_share(use.step)});
+  std::ranges::sort(plan.shares, {}, [](const InputShare& share) { return print(share.where); });
+  return {};
+}
+
 Status apply_lfd(const Application& use, RunPlan& plan) {
   erase_empty_visits(plan.route);
   const int layer = integer_argument(use, "layer", 0);
@@ -297,7 +305,7 @@ constexpr Row kRows[] = {
     {Place::kKv, "bf16", apply_kv_format},       {Place::kKv, "q8_0", apply_kv_format},
     {Place::kDecode, "lfd", apply_lfd},          {Place::kDecode, "reweave", apply_reweave},
     {Place::kDraft, "ngram", apply_ngram},       {Place::kDraft, "route", apply_draft_route},
-    {Place::kDraft, "model", apply_draft_model},
+    {Place::kDraft, "model", apply_draft_model}, {Place::kWeights, kInputShare, apply_input_share},
 };
 
 /// What changes a file cannot be done while a model runs.

@@ -46,6 +46,13 @@ struct WeightFormat {
   friend bool operator==(const WeightFormat&, const WeightFormat&) = default;
 };
 
+/// The share of a row's inputs that takes part in the products of matrices which a clause selects.
+struct InputShare {
+  Where where;
+  double share = 1;
+  friend bool operator==(const InputShare&, const InputShare&) = default;
+};
+
 /// How next tokens are guessed, which the model then confirms many at once.
 struct DraftPlan {
   enum class Source { kNgram, kRoute, kModel };
@@ -105,6 +112,7 @@ struct RunPlan {
   std::optional<ReweavePlan> reweave{};
   std::optional<RouterPlan> router{};
   std::vector<WeightFormat> weights{};  ///< in the order of their selectors' text
+  std::vector<InputShare> shares{};     ///< likewise
   friend bool operator==(const RunPlan&, const RunPlan&) = default;
 };
 

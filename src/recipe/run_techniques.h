@@ -14,6 +14,16 @@ inline constexpr Need kCache[] = {Need::kKeyValueCache};
 inline constexpr Need kRewinds[] = {Need::kRewinding};
 inline constexpr Need kStackThatRewinds[] = {Need::kLayerStack, Need::kRewinding};
 
+inline constexpr double kDefaultInputShare = 0.5;
+inline constexpr Parameter kInputShareParameters[] = {
+    {.name = "share",
+     .kind = ParameterKind::kNumber,
+     .minimum = 0.01,
+     .maximum = 1,
+     .fallback = "0.5",
+     .doc = "of the inputs of a matrix, how many take part: of each row the largest; 1: all, as without it"},
+};
+
 inline constexpr Parameter kListParameters[] = {
     {.name = "layers",
      .kind = ParameterKind::kLayers,

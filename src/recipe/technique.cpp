@@ -205,6 +205,19 @@ constexpr Technique kDrop = {
     .paper = "He et al. 2024, What Matters in Transformers? Not All Attention is Needed (arXiv 2406.15786)",
     .example = "L0.attn:drop"};
 
+constexpr Technique kSharesInputs = {
+    .name = kInputShare,
+    .place = Place::kWeights,
+    .summary =
+        "lets only the largest inputs of each row take part in products, and reads no others from memory; the factors "
+        "of svd(rest=keep), which read all, make up for the rest",
+    .parameters = kInputShareParameters,
+    .parts = kMatrices,
+    .effect = Effect::kLossy,
+    .paper = "Zhang et al. 2025, R-Sparse (arXiv 2504.19449)",
+    .at_load = true,
+    .example = "L*.mlp:rsparse(share=0.5)"};
+
 constexpr Parameter kFoldParameters[] = {
     kDropParameters[0],
     kDropParameters[1],
@@ -225,6 +238,7 @@ constexpr Parameter kFoldParameters[] = {
 };
 constexpr Conflict kFoldConflicts[] = {{Place::kWeights, "drop", "either takes layers out"}};
 
+constexpr std::string_view kSvdRests[] = {"drop", "keep"};
 constexpr Parameter kSvdParameters[] = {
     {.name = "rank",
      .kind = ParameterKind::kInteger,
@@ -238,6 +252,11 @@ constexpr Parameter kSvdParameters[] = {
      .maximum = 1,
      .fallback = "0",
      .doc = "the least rank that keeps this share of the squared singular values; 0: as rank says"},
+    {.name = "rest",
+     .kind = ParameterKind::kWord,
+     .fallback = "drop",
+     .words = kSvdRests,
+     .doc = "what the factors do not hold of the matrix: gone, or kept as a matrix beside them"},
 };
 
 constexpr Parameter kUnitsParameters[] = {
@@ -492,11 +511,12 @@ static_assert(std::ranges::all_of(kAddedTechniques, [](const Technique& techniqu
 
 // The rows stand in the order of their places.
 constexpr auto kTechniques = [] {
-  std::array<Technique, 3 + std::size(kWritten) + kAddedTechniques.size() + std::size(kRunTechniques) +
+  std::array<Technique, 4 + std::size(kWritten) + kAddedTechniques.size() + std::size(kRunTechniques) +
                             3 * kFormats.size() + std::size(kMerges)>
       all{};
   size_t count = 0;
   all[count++] = kDrop;
+  all[count++] = kSharesInputs;
   all[count++] = kGptq;
   all[count++] = kBits;
   for (const Technique& technique : kWritten) all[count++] = technique;
@@ -559,6 +579,12 @@ const Argument* find_argument(const Technique& technique, const Step& step, std:
     list = list || (positional && technique.parameters[i].kind == ParameterKind::kLayers);
   }
   return nullptr;
+}
+
+double input_share(const Step& step) {
+  const Argument* given = find_argument(kSharesInputs, step, "share");
+  if (given == nullptr) return kDefaultInputShare;
+  return given->value.kind == Value::Kind::kInteger ? static_cast<double>(given->value.integer) : given->value.number;
 }
 
 std::vector<LayerRange> layers_argument(const Technique& technique, const Step& step, std::string_view parameter) {

@@ -62,6 +62,7 @@ struct Technique {
   std::span<const Conflict> conflicts{};  ///< one direction is enough
   std::string_view paper{};
   bool sets_format = false;    ///< it gives weights the number format of its name
+  bool at_load = false;        ///< it acts where weights are laid out in memory, as number formats do
   bool writes = false;         ///< it changes what a file holds: `compress` carries it out, a run cannot
   bool reads_text = false;     ///< its pass runs the model on text, which --calibration names
   std::string_view example{};  ///< a clause that is valid for every model with at least two layers
@@ -72,6 +73,11 @@ std::span<const Technique> techniques();
 
 /// The technique of that name at that place, or null.
 const Technique* find_technique(Place place, std::string_view name);
+
+/// The technique that lets only a share of a row's inputs take part, and the share that a validated step of it asks
+/// for.
+inline constexpr std::string_view kInputShare = "rsparse";
+double input_share(const Step& step);
 
 /// Why two techniques cannot be combined, whichever of them says so; empty if they can.
 std::string_view conflict_reason(const Technique& a, const Technique& b);

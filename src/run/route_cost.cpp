@@ -12,7 +12,9 @@ class Sum {
   RouteCost cost;
 
   void add(const layers::Linear& linear, WeightCounts& counts) {
-    cost.fixed_bytes += linear.all_bytes();
+    for (const layers::Linear* one : {&linear, linear.first(), linear.beside()}) {
+      if (one != nullptr) add_bytes(*one);
+    }
     count(linear, counts);
   }
 
@@ -20,7 +22,7 @@ class Sum {
     ExpertCost part{.count = experts.count, .used = experts.used};
     WeightCounts all;
     for (const layers::Linear* linear : experts.linears) {
-      part.bytes += linear->bytes();
+      part.bytes += linear->row_bytes();
       count(*linear, all);
     }
     cost.layers.int8 += all.int8 / part.count * part.used;
@@ -29,8 +31,21 @@ class Sum {
   }
 
  private:
+  /// A matrix of whose columns each token reads some is as experts are.
+  void add_bytes(const layers::Linear& linear) {
+    const kernels::WeightLayout& layout = linear.layout();
+    if (!layout.by_input) {
+      cost.fixed_bytes += linear.bytes();
+      return;
+    }
+    const auto same = [&](const ExpertCost& part) { return part.count == layout.inputs && part.used == layout.kept; };
+    auto part = std::ranges::find_if(cost.experts, same);
+    if (part == cost.experts.end()) part = cost.experts.insert(part, {.count = layout.inputs, .used = layout.kept});
+    part->bytes += linear.bytes();
+  }
+
   void count(const layers::Linear& linear, WeightCounts& counts) {
-    (linear.multiplies_integers() ? counts.int8 : counts.float32) += linear.outputs() * linear.columns();
+    (linear.multiplies_integers() ? counts.int8 : counts.float32) += linear.multiplications();
     for (const layers::Linear* other : {linear.first(), linear.beside()}) {
       if (other != nullptr) count(*other, counts);
     }

@@ -27,7 +27,8 @@ struct WindowCost {
   int64_t position_bytes = 0;
 };
 
-/// A visit's experts: each token reads those of `used` of `count`, which are `bytes` in all.
+/// A visit's experts, or the columns of matrices that inputs are left out of: each token reads those of `used` of
+/// `count`, which are `bytes` in all.
 struct ExpertCost {
   int64_t count = 0;
   int64_t used = 0;

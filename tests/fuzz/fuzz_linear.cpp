@@ -76,10 +76,20 @@ bool same(float a, float b) {
   return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (std::isnan(a) && std::isnan(b));
 }
 
+/// Inputs that are left out stand for products with 0, which numbers that are not finite do not give.
+bool finite(const Product& product) {
+  std::vector<float> weights(static_cast<size_t>(product.outputs * product.inputs));
+  product.codec->decode(product.weights.data(), std::ssize(weights), weights.data());
+  return std::ranges::all_of(weights, [](float w) { return std::isfinite(w); });
+}
+
 void check(const Product& product, const kernels::LinearVariant& variant) {
   const bool exact = variant.activation == kernels::InputForm::kFloat;
-  kernels::WeightLayout layout = kernels::weight_layout(*product.codec, product.outputs, product.inputs, exact).value();
+  const int64_t kept = variant.activation == kernels::InputForm::kLargest ? (product.inputs + 1) / 2 : 0;
+  kernels::WeightLayout layout =
+      kernels::weight_layout(*product.codec, product.outputs, product.inputs, exact, kept).value();
   if (variant.codec != layout.variant->codec || variant.activation != layout.activation) return;
+  if (kept > 0 && !finite(product)) return;
   layout.variant = &variant;
   core::AlignedBuffer packed = buffer(layout.bytes());
   kernels::pack_panels(layout, product.weights.data(), 0, layout.panels, packed.data());

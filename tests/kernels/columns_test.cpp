@@ -1,4 +1,5 @@
-// Products that leave inputs out: the bits of the dense product where the others are 0, in every variant.
+// Matrices that lie input by input: the bits of the dense product where the inputs that are left out are 0, in every
+// variant.
 #include "kernels/columns.h"
 
 #include <gtest/gtest.h>
@@ -32,14 +33,17 @@ struct Matrix {
     rows = testing::random_blocks(testing::test_codec(name), outputs * inputs, random);
     std::normal_distribution<float> normal;
     for (float& value : x) value = normal(random);
-    layout = column_layout(codec, outputs, inputs).value();
+    layout = columns_of(weight_layout(codec, outputs, inputs, false, 1).value());
     columns.resize(static_cast<size_t>(layout.bytes()), std::byte{0xa5});
-    pack_columns(layout, rows.data(), 0, inputs / layout.strip, columns.data());
+    pack_columns(layout, rows.data(), 0, layout.width, columns.data());
   }
 
-  std::vector<int32_t> choose(float threshold, const float* norms = nullptr) const {
-    std::vector<int32_t> active(x.size());
-    active.resize(static_cast<size_t>(choose_inputs(x, norms, threshold, active.data())));
+  /// The inputs with magnitudes of at least that.
+  std::vector<int32_t> choose(float threshold) const {
+    std::vector<int32_t> active;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (std::fabs(x[i]) >= threshold) active.push_back(static_cast<int32_t>(i));
+    }
     return active;
   }
 
@@ -104,6 +108,30 @@ TEST(Columns, HaveTheBitsOfTheDenseProductInEveryVariant) {
   }
 }
 
+TEST(Columns, AreDecodedAsTheRowsThatTheyWereMadeOf) {
+  for (const char* name : kCodecs) {
+    const Matrix matrix(name, 37, 160, 5);
+    const int64_t row_bytes = matrix.codec.format.row_bytes(160);
+    std::vector<float> rows(48 * 160, 0.0F);
+    for (int64_t o = 0; o < 37; ++o)
+      matrix.codec.decode(matrix.rows.data() + o * row_bytes, 160, rows.data() + o * 160);
+    for (const ColumnVariant* variant : column_variants()) {
+      if (!core::cpu_has(variant->isa)) continue;
+      for (const auto& [output, input] : {std::pair<int64_t, int64_t>{0, 0}, {16, 32}, {32, 96}}) {
+        std::vector<float> found(64 * 16);
+        variant->widen(matrix.layout, matrix.columns.data(), {.output = output, .input = input, .inputs = 64},
+                       found.data());
+        for (int64_t i = 0; i < 64; ++i) {
+          for (int64_t o = 0; o < 16; ++o) {
+            ASSERT_EQ(found[static_cast<size_t>(16 * i + o)], rows[static_cast<size_t>((output + o) * 160 + input + i)])
+                << name << ", " << core::isa_name(variant->isa) << ", output " << output + o << ", input " << input + i;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(Columns, ReadNothingOfInputsThatAreLeftOut) {
   Matrix matrix("f32", 20, 40, 3);
   const std::vector<int32_t> active = matrix.choose(0.8F);
@@ -121,23 +149,15 @@ TEST(Columns, ReadNothingOfInputsThatAreLeftOut) {
   }
 }
 
-TEST(Columns, ChooseInputsBySizeTimesWeightAndKeepWhatIsNotANumber) {
-  const std::vector<float> x{1.0F, -2.0F, 0.0F, std::nanf(""), 0.5F};
-  const std::vector<float> norms{1.0F, 0.1F, 9.0F, 1.0F, 4.0F};
-  std::vector<int32_t> active(x.size());
-  const auto chosen = [&](const float* weights, float threshold) {
-    const int64_t count = choose_inputs(x, weights, threshold, active.data());
-    return std::vector<int32_t>(active.begin(), active.begin() + count);
-  };
-  EXPECT_EQ(chosen(nullptr, 1.0F), (std::vector<int32_t>{0, 1, 3}));
-  EXPECT_EQ(chosen(norms.data(), 1.0F), (std::vector<int32_t>{0, 3, 4}));
-  EXPECT_EQ(chosen(nullptr, 0.0F), (std::vector<int32_t>{0, 1, 2, 3, 4}));
-}
-
-TEST(Columns, RefuseWhatTheyCannotHold) {
-  EXPECT_EQ(column_layout(*codec::find_codec("q4_k"), 16, 256).error().code, core::ErrorCode::kUnsupported);
-  EXPECT_EQ(column_layout(*codec::find_codec("q8_0"), 16, 40).error().code, core::ErrorCode::kInvalid);
-  EXPECT_EQ(column_layout(*codec::find_codec("f32"), 0, 32).error().code, core::ErrorCode::kInvalid);
+TEST(Columns, HoldFormatsWhoseNumbersAreWholeBytes) {
+  for (const char* name : kCodecs) {
+    EXPECT_TRUE(lies_by_input(*codec::find_codec(name)));
+    EXPECT_TRUE(weight_layout(*codec::find_codec(name), 16, 64, false, 5).value().by_input);
+  }
+  for (const char* name : {"q4_k", "q4_0", "f8_e4m3"}) {
+    EXPECT_FALSE(lies_by_input(*codec::find_codec(name)));
+    EXPECT_FALSE(weight_layout(*codec::find_codec(name), 16, 256, false, 5).value().by_input);
+  }
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ struct Case {
       : codec(&test_codec(name)), count(row_count) {
     std::mt19937 random(seed);
     const bool exact = variant.activation == InputForm::kFloat && name != "toy";
-    layout = weight_layout(codec->codec, outputs, inputs, exact).value();
+    const int64_t kept = variant.activation == InputForm::kLargest ? inputs / 2 + 1 : 0;
+    layout = weight_layout(codec->codec, outputs, inputs, exact, kept).value();
     layout.variant = &variant;
     rows = random_blocks(*codec, outputs * inputs, random, input == Input::kExtreme);
     packed = buffer(layout.bytes());
@@ -247,6 +248,7 @@ INSTANTIATE_TEST_SUITE_P(Table, LinearTest, ::testing::ValuesIn(params()), [](co
   std::string name = std::string(info.param.codec) + "_" + std::string(core::isa_name(info.param.variant->isa)) +
                      (info.param.variant->codec == "*" ? "_decoded" : "") +
                      (info.param.variant->activation == InputForm::kBf16 ? "_pairs" : "") +
+                     (info.param.variant->activation == InputForm::kLargest ? "_largest" : "") +
                      (info.param.emulated ? "_emulated" : "");
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
@@ -323,6 +325,29 @@ TEST(LinearLayout, RefusesBrokenBlocksAndEmptyMatrices) {
   EXPECT_FALSE(weight_layout(codec, 16, 576).has_value());
   EXPECT_FALSE(weight_layout(codec, 0, 256).has_value());
   EXPECT_NE(weight_layout(codec, 16, 576).error().message.find("multiple of 256"), std::string::npos);
+  EXPECT_FALSE(weight_layout(codec, 16, 256, false, 257).has_value());
+}
+
+// What cannot lie input by input is decoded at use, and its products are those of float32 rows with zeros in them.
+TEST(LinearLayout, KeepsTheLargestInputsOfFormatsThatStayInRows) {
+  for (const char* name : {"q4_0", "q6_k"}) {
+    const WeightLayout largest = weight_layout(test_codec(name).codec, 40, 768, false, 300).value();
+    EXPECT_FALSE(largest.by_input);
+    for (const int64_t rows : {1, 20}) {
+      Case test(*largest.variant, name, 40, 768, rows);
+      test.layout = largest;
+      const ActivationLayout form = activation_layout(largest);
+      test.packed = buffer(largest.bytes());
+      pack_panels(largest, test.rows.data(), 0, largest.panels, test.packed.data());
+      std::vector<float> x(static_cast<size_t>(rows * 768));
+      std::mt19937 random(3);
+      std::normal_distribution<float> normal;
+      for (float& value : x) value = normal(random);
+      test.activations = buffer(form.row_bytes * rows);
+      quantize_rows(form, x.data(), 768, rows, test.activations.data());
+      EXPECT_TRUE(same_bits(result(test, true, false), expected(test, true, false))) << name;
+    }
+  }
 }
 
 TEST(LinearLayout, ExactKeepsFloatActivations) {

@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace lamina::kernels {
@@ -28,6 +31,47 @@ std::vector<float> numbers(size_t count) {
     if (block % 23 == 7) x[i] = (i % 3 == 0 ? 1.0F : -1.0F) * std::numeric_limits<float>::max();
   }
   return x;
+}
+
+/// What stays of a row, by sorting it.
+std::vector<int32_t> largest(std::span<const float> x, int64_t kept) {
+  const auto size = [&](int32_t i) {
+    const float value = std::fabs(x[static_cast<size_t>(i)]);
+    return std::isnan(value) ? std::numeric_limits<double>::infinity() : double{value};
+  };
+  std::vector<int32_t> order(x.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, [&](int32_t a, int32_t b) {
+    if (std::isnan(x[static_cast<size_t>(a)]) != std::isnan(x[static_cast<size_t>(b)]))
+      return std::isnan(x[static_cast<size_t>(a)]);
+    return size(a) > size(b);
+  });
+  order.resize(static_cast<size_t>(kept));
+  std::ranges::sort(order);
+  return order;
+}
+
+TEST(Quantize, TheLargestNumbersOfARowStay) {
+  std::vector<float> ties(300);
+  for (size_t i = 0; i < ties.size(); ++i) ties[i] = static_cast<float>(static_cast<int>(i * 7 % 5) - 2);
+  const std::vector<float> zeros(40, 0.0F);
+  for (const std::vector<float>& x : {numbers(1000), numbers(1), ties, zeros}) {
+    const auto inputs = std::ssize(x);
+    for (const int64_t kept : {int64_t{1}, inputs / 3, inputs / 2, inputs - 1, inputs}) {
+      if (kept < 1) continue;
+      const LargestRow row = LargestRow::of(inputs, kept);
+      std::vector<std::byte> out(static_cast<size_t>(row.bytes));
+      quantize_rows({.kind = InputForm::kLargest, .inputs = inputs, .kept = kept, .row_bytes = row.bytes}, x.data(),
+                    inputs, 1, out.data());
+      const std::vector<int32_t> wanted = largest(x, kept);
+      std::vector<int32_t> active(static_cast<size_t>(kept));
+      std::memcpy(active.data(), out.data() + row.inputs, active.size() * sizeof(int32_t));
+      ASSERT_EQ(active, wanted) << kept << " of " << inputs;
+      std::vector<float> expected(x.size(), 0.0F);
+      for (const int32_t i : wanted) expected[static_cast<size_t>(i)] = x[static_cast<size_t>(i)];
+      ASSERT_EQ(std::memcmp(out.data(), expected.data(), expected.size() * sizeof(float)), 0) << kept;
+    }
+  }
 }
 
 TEST(Quantize, AllVariantsWriteTheSameBytes) {

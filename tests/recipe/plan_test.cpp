@@ -114,6 +114,18 @@ TEST(RecipePlan, ChoicesByStatisticsAreMadeInFiles) {
   EXPECT_THAT(refused.error().message, HasSubstr("lamina compress --stats"));
 }
 
+TEST(RecipePlan, TellsWhatSharesOfInputsTakePart) {
+  const auto result = planned("L2-.mlp:rsparse L0-1.mlp:rsparse(share=0.25)+q8_0 L*.attn:rsparse(1)");
+  ASSERT_TRUE(result) << result.error().text();
+  ASSERT_EQ(result->shares.size(), 3U);
+  EXPECT_EQ(print(result->shares[0].where), "L*.attn");
+  EXPECT_EQ(result->shares[0].share, 1);
+  EXPECT_EQ(result->shares[1].share, 0.25);
+  EXPECT_EQ(result->shares[2].share, 0.5);
+  EXPECT_THAT(planned("L3-9.mlp:rsparse").error().text(), HasSubstr("layer 9: the model has 4 layers"));
+  EXPECT_THAT(planned("L*:rsparse(share=0)").error().text(), HasSubstr("share"));
+}
+
 TEST(RecipePlan, LayersWithOnePartKeepToIt) {
   const ModelFacts facts{.layers = 3, .sublayers = {{true, true}, {true, false}, {false, true}}};
   EXPECT_EQ(route_of("", facts), (std::vector<Visit>{{0}, {1, true, false}, {2, false, true}}));

@@ -122,6 +122,13 @@ INSTANTIATE_TEST_SUITE_P(Families, BitEquality,
                                                           "gpt_oss_mxfp4", "lfm2"),
                                           testing::Values("kv:f16", "kv:q8_0")),
                          case_name);
+// A share of each row's inputs, of matrices input by input and of others, of experts and of latent attention.
+INSTANTIATE_TEST_SUITE_P(Shares, BitEquality,
+                         testing::Values(std::tuple("codec", "kv:f16 L*:rsparse(share=0.4)"),
+                                         std::tuple("gqa", "kv:f16 L*:rsparse(share=0.4) L0:q8_0 L1:bf16"),
+                                         std::tuple("qwen2moe", "kv:f16 L*:rsparse(share=0.4)"),
+                                         std::tuple("deepseek_v2_lite", "kv:f16 L*:rsparse(share=0.4)")),
+                         case_name);
 INSTANTIATE_TEST_SUITE_P(States, BitEquality,
                          testing::Values(std::tuple("mamba2", ""), std::tuple("mamba2", "route:0,0,1"),
                                          std::tuple("lfm2", "kv:f16 route:0,1,1,2,2,3,0")),

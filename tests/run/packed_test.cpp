@@ -96,13 +96,14 @@ TEST_P(PackedModels, GiveTheSameBits) {
 }
 
 // Every codec in blocks and as decoded rows; stacks of experts, one with scales apart; rows of fused tensors; turned
-// tensors; parts of latent heads; matrices and table in another format than the file's.
+// tensors; parts of latent heads; matrices and table in another format than the file's; input by input.
 INSTANTIATE_TEST_SUITE_P(Models, PackedModels,
                          testing::Values(PackedCase{"codec", "", false}, PackedCase{"codec", "", true},
                                          PackedCase{"qwen2moe", "", false}, PackedCase{"gpt_oss_mxfp4", "", false},
                                          PackedCase{"phi3", "", false}, PackedCase{"gpt2", "", false},
                                          PackedCase{"deepseek_v3", "", false},
-                                         PackedCase{"gqa", "L*:q8_0 embed:q4_0", false}),
+                                         PackedCase{"gqa", "L*:q8_0 embed:q4_0", false},
+                                         PackedCase{"codec", "L*:rsparse(share=0.3)", false}),
                          [](const auto& info) { return info.param.model + std::to_string(info.index); });
 
 TEST_F(Packed, WhatIsDamagedIsRefused) {
@@ -161,6 +162,7 @@ TEST_F(Packed, WhatIsLaidOutOtherwiseIsRefused) {
   const fs::path model = golden_folder() / "gqa/model.gguf";
   const fs::path file = save(model);
   EXPECT_NE(load(*build(model, "L1.mlp:q8_0"), file), "");
+  EXPECT_NE(load(*build(model, "L1.mlp:rsparse"), file), "");
   EXPECT_NE(load(*build(model, "embed:q8_0"), file).find("matrices"), std::string::npos);
   const fs::path exact = save(golden_folder() / "codec/model.gguf", "", true);
   EXPECT_NE(load(*build(golden_folder() / "codec/model.gguf"), exact), "");

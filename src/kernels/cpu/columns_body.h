@@ -60,10 +60,9 @@ template <typename L, typename Numbers, bool kScaled, int kCount>
 inline void add_inputs(const ColumnArgs& args, const int32_t* active) {
   const ColumnLayout& layout = *args.layout;
   Columns<kCount> columns;
-  columns.scales = args.packed + active[0] / layout.strip * layout.strip_bytes();
+  columns.scales = args.packed + layout.strip_of(active[0]);
   for (int i = 0; i < kCount; ++i) {
-    const std::byte* strip = args.packed + active[i] / layout.strip * layout.strip_bytes();
-    columns.data[i] = strip + layout.scale_bytes + active[i] % layout.strip * layout.column_bytes();
+    columns.data[i] = args.packed + layout.column_of(active[i]);
     columns.x[i] = args.x[active[i]];
   }
   add_columns<L, Numbers, kScaled, kCount>(args, columns);
@@ -93,6 +92,16 @@ void run_columns(const ColumnArgs& args) {
   }
 }
 
+template <typename L, typename Numbers, bool kScaled>
+void widen_piece(const ColumnLayout& layout, const std::byte* packed, const ColumnPiece& piece, float* out) {
+  for (int64_t i = 0; i < piece.inputs; ++i) {
+    const int64_t input = piece.input + i;
+    auto w = Numbers::load(packed + layout.column_of(input) + Numbers::kBytes * piece.output);
+    if constexpr (kScaled) w = L::mul(w, L::load_f16(packed + layout.strip_of(input) + 2 * piece.output));
+    L::store(out + 16 * i, w);
+  }
+}
+
 template <typename L>
 void column_rows(const ColumnArgs& args) {
   const std::string_view name = args.layout->codec->format.name;
@@ -103,8 +112,17 @@ void column_rows(const ColumnArgs& args) {
 }
 
 template <typename L>
+void widen_rows(const ColumnLayout& layout, const std::byte* packed, const ColumnPiece& piece, float* out) {
+  const std::string_view name = layout.codec->format.name;
+  if (name == "f32") return widen_piece<L, Floats32<L>, false>(layout, packed, piece, out);
+  if (name == "f16") return widen_piece<L, Floats16<L>, false>(layout, packed, piece, out);
+  if (name == "bf16") return widen_piece<L, Brains16<L>, false>(layout, packed, piece, out);
+  widen_piece<L, Bytes<L>, true>(layout, packed, piece, out);
+}
+
+template <typename L>
 constexpr ColumnVariant column_variant(core::Isa isa) {
-  return {isa, column_rows<L>};
+  return {isa, column_rows<L>, widen_rows<L>};
 }
 
 }  // namespace

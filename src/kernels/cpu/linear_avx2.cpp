@@ -58,6 +58,10 @@ constexpr std::array kRows{
     float_row<Lanes256, F16>("f16", core::Isa::kAvx2),
     float_row<Lanes256, Bf16>("bf16", core::Isa::kAvx2),
     pair_row<PairLanes>(core::Isa::kAvx2),
+    column_row<Lanes256>("f32", core::Isa::kAvx2),
+    column_row<Lanes256>("f16", core::Isa::kAvx2),
+    column_row<Lanes256>("bf16", core::Isa::kAvx2),
+    column_row<Lanes256>("q8_0", core::Isa::kAvx2),
 };
 
 }  // namespace

@@ -65,6 +65,10 @@ constexpr std::array kRows{
     float_row<Lanes512, F16>("f16", core::Isa::kAvx512),
     float_row<Lanes512, Bf16>("bf16", core::Isa::kAvx512),
     pair_row<PairLanes>(core::Isa::kAvx512),
+    column_row<Lanes512>("f32", core::Isa::kAvx512),
+    column_row<Lanes512>("f16", core::Isa::kAvx512),
+    column_row<Lanes512>("bf16", core::Isa::kAvx512),
+    column_row<Lanes512>("q8_0", core::Isa::kAvx512),
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/linear_columns.h"
 #include "kernels/linear_decode.h"
 #include "kernels/linear_driver.h"
 
@@ -169,6 +170,30 @@ struct DecodedKernel {
   }
 };
 
+/// A matrix that lies input by input, widened chunk by chunk.
+template <class Lanes>
+struct ColumnKernel {
+  static constexpr int64_t kPanels = Lanes::kTilePanels;
+  static constexpr int64_t kRows = 6;
+  static constexpr int64_t kInputs = 64;
+  static constexpr int64_t kInputBytes = 4;
+
+  static int64_t chunk(const WeightLayout&) { return kInputs; }
+  static int64_t unpacked_bytes(const WeightLayout&) { return kInputs * kPanel * 4; }
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    unpack_columns(layout, packed, panel, index * kInputs, kInputs, out);
+  }
+  template <int kCount, int kRowCount>
+  static void tile(const Tile& tile) {
+    float_tile<Lanes, kCount, kRowCount>(tile, kInputs * kPanel * 4);
+  }
+};
+
+template <class Lanes>
+constexpr LinearVariant column_row(std::string_view codec, core::Isa isa) {
+  return {codec, isa, InputForm::kLargest, run_columns<ColumnKernel<Lanes>>, column_scratch_bytes<ColumnKernel<Lanes>>};
+}
 template <class Lanes, class Number>
 constexpr LinearVariant float_row(std::string_view codec, core::Isa isa) {
   return {codec, isa, InputForm::kFloat, run_rows<FloatKernel<Lanes, Number>>,

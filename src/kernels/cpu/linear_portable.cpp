@@ -1,6 +1,7 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/linear_columns.h"
 #include "kernels/linear_decode.h"
 #include "kernels/linear_driver.h"
 #include "kernels/linear_isa.h"
@@ -100,6 +101,16 @@ struct DecodedKernel : FloatTile {
                      std::byte* out) {
     auto* floats = reinterpret_cast<float*>(out);
     decode_panel_chunk(layout, packed, panel, index, floats + decoded_chunk(layout) * kPanel, floats);
+  }
+};
+
+/// A matrix that lies input by input. It is read whole: without vectors, time goes into numbers and not into memory.
+struct ColumnKernel : FloatTile {
+  static int64_t chunk(const WeightLayout&) { return kChunk; }
+  static int64_t unpacked_bytes(const WeightLayout&) { return kChunk * kPanel * 4; }
+  static void unpack(const WeightLayout& layout, const std::byte* packed, int64_t panel, int64_t index,
+                     std::byte* out) {
+    unpack_columns(layout, packed, panel, index * kChunk, kChunk, out);
   }
 };
 
@@ -273,6 +284,10 @@ constexpr std::array kRows{
     row<PlainSuperKernel>("iq2_s", InputForm::kInt8Super),
     row<PlainSuperKernel>("iq2_xs", InputForm::kInt8Super),
     row<PlainSuperKernel>("iq2_xxs", InputForm::kInt8Super),
+    row<ColumnKernel>("f32", InputForm::kLargest),
+    row<ColumnKernel>("f16", InputForm::kLargest),
+    row<ColumnKernel>("bf16", InputForm::kLargest),
+    row<ColumnKernel>("q8_0", InputForm::kLargest),
 };
 
 }  // namespace

@@ -91,6 +91,7 @@ void linear(const LinearArgs& args, const std::byte* weights) {
   for (int64_t r = 0; r < args.rows; ++r) {
     for (int64_t n = 0; n < layout.outputs; ++n) {
       float value = sum(layout, weights + n * weight_row, args.activations + r * activation_row);
+      if (layout.activation == InputForm::kLargest) value += 0.0F;  // no sum is -0
       if (args.bias != nullptr) value += args.bias[n];
       float& y = args.y[r * args.y_stride + n];
       y = args.accumulate ? y + value : value;
