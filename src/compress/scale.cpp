@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "codec/fallback.h"
 #include "compress/scale_search.h"
@@ -47,7 +48,7 @@ Winner best_way(const StudiedSite& site, const codec::Codec& codec, std::span<co
   };
   /// Keeps the first way and the best of the others, in their order.
   const auto keep = [&](size_t count) {
-    std::stable_sort(left.begin() + 1, left.end(), [&](size_t a, size_t b) { return errors.sum(a) < errors.sum(b); });
+    std::ranges::sort(left.begin() + 1, left.end(), {}, [&](size_t way) { return std::pair(errors.sum(way), way); });
     left.resize(std::min(left.size(), count + 1));
     std::ranges::sort(left);
   };
