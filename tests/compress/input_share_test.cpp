@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "compress/conversions.h"
 #include "run/route_cost.h"
@@ -45,7 +47,7 @@ struct Numbers {
 Vector largest(const Vector& x, double share) {
   std::vector<size_t> order(x.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return std::abs(x[a]) > std::abs(x[b]); });
+  std::ranges::sort(order, {}, [&](size_t i) { return std::pair(-std::abs(x[i]), i); });
   Vector out(x.size());
   const auto count = static_cast<size_t>(std::lround(share * static_cast<double>(x.size())));
   for (size_t i = 0; i < count; ++i) out[order[i]] = x[order[i]];

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 #include <span>
+#include <tuple>
 #include <vector>
 
 namespace lamina::kernels {
@@ -41,11 +42,8 @@ std::vector<int32_t> largest(std::span<const float> x, int64_t kept) {
   };
   std::vector<int32_t> order(x.size());
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](int32_t a, int32_t b) {
-    if (std::isnan(x[static_cast<size_t>(a)]) != std::isnan(x[static_cast<size_t>(b)]))
-      return std::isnan(x[static_cast<size_t>(a)]);
-    return size(a) > size(b);
-  });
+  std::ranges::sort(order, {},
+                    [&](int32_t i) { return std::tuple(!std::isnan(x[static_cast<size_t>(i)]), -size(i), i); });
   order.resize(static_cast<size_t>(kept));
   std::ranges::sort(order);
   return order;
