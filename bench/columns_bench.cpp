@@ -18,18 +18,7 @@ constexpr Shape kShape{1536, 4096};
 constexpr int64_t kLeast = int64_t{128} << 20;
 
 void bench_dense(benchmark::State& state, const codec::Codec& codec) {
-  const WeightLayout best = weight_layout(codec, kShape.outputs, kShape.inputs).value();
-  Setup setup(*best.variant, kShape, 1, kLeast);
-  core::AlignedBuffer scratch =
-      core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(setup.layout, 1))).value();
-  int64_t copy = 0;
-  for (auto _ : state) {
-    LinearArgs args = setup.args(1, copy);
-    args.scratch = scratch.data();
-    linear(args);
-    copy = copy + 1 < setup.copies ? copy + 1 : 0;
-    benchmark::ClobberMemory();
-  }
+  time_dense_row(state, codec, kShape, kLeast);
 }
 
 /// `share` of the inputs at random places, chosen anew for each product by their size, which counts too.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <benchmark/benchmark.h>
+
 #include <cstring>
 #include <random>
 #include <vector>
@@ -64,5 +66,24 @@ struct Setup {
     return args;
   }
 };
+
+/// Times one row's product with a dense matrix in the layout that this machine gives it, in copies that take
+/// `least_bytes` together. Returns that layout.
+inline WeightLayout time_dense_row(benchmark::State& state, const codec::Codec& codec, Shape shape,
+                                   int64_t least_bytes) {
+  const WeightLayout best = weight_layout(codec, shape.outputs, shape.inputs).value();
+  Setup setup(*best.variant, shape, 1, least_bytes);
+  core::AlignedBuffer scratch =
+      core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(setup.layout, 1))).value();
+  int64_t copy = 0;
+  for (auto _ : state) {
+    LinearArgs args = setup.args(1, copy);
+    args.scratch = scratch.data();
+    linear(args);
+    copy = copy + 1 < setup.copies ? copy + 1 : 0;
+    benchmark::ClobberMemory();
+  }
+  return best;
+}
 
 }  // namespace lamina::kernels

@@ -160,20 +160,9 @@ void bench_zeros(benchmark::State& state, double zeros) {
 }
 
 void bench_dense(benchmark::State& state, std::string_view name) {
-  const WeightLayout best = weight_layout(*codec::find_codec(name), kShape.outputs, kShape.inputs).value();
-  Setup setup(*best.variant, kShape, 1, kLeast);
-  core::AlignedBuffer scratch =
-      core::AlignedBuffer::allocate(static_cast<size_t>(linear_scratch_bytes(setup.layout, 1))).value();
-  int64_t copy = 0;
-  for (auto _ : state) {
-    LinearArgs args = setup.args(1, copy);
-    args.scratch = scratch.data();
-    linear(args);
-    copy = copy + 1 < setup.copies ? copy + 1 : 0;
-    benchmark::ClobberMemory();
-  }
+  const WeightLayout layout = time_dense_row(state, *codec::find_codec(name), kShape, kLeast);
   state.counters["bits"] =
-      8.0 * static_cast<double>(setup.layout.bytes()) / static_cast<double>(kShape.outputs * kShape.inputs);
+      8.0 * static_cast<double>(layout.bytes()) / static_cast<double>(kShape.outputs * kShape.inputs);
 }
 
 void register_all() {
